@@ -1,0 +1,1 @@
+"""The places that fill close-out orders, real or simulated."""

@@ -1,0 +1,1 @@
+"""Work on many accounts and rulebooks at once: replays, comparisons and reports."""
