@@ -30,7 +30,9 @@ ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
 VENV = ROOT / ".venv"
 STAMP = VENV / "closeout-setup.txt"
-LOCK_HEADER = "# All packages for running closeout and working on it. Written by `python3 tasks.py lock`; do not edit.\n"
+LOCK_HEADER = (
+    "# All packages for running closeout and working on it. Written by `python3 tasks.py lock`; do not edit.\n"
+)
 
 
 def bin_dir(environment: Path) -> Path:
@@ -50,7 +52,7 @@ def main(args: list[str]) -> int:
     if verb == "lock":
         return write_lock(rest)
     if verb not in verbs:
-        print(__doc__.strip(), file=sys.stdout if verb in ("help", "-h", "--help") else sys.stderr)
+        print((__doc__ or "").strip(), file=sys.stdout if verb in ("help", "-h", "--help") else sys.stderr)
         return 0 if verb in ("help", "-h", "--help") else 2
     try:
         set_up()
@@ -174,7 +176,9 @@ def write_lock(args: list[str]) -> int:
         code = subprocess.call(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         if code != 0:
             return code
-        kept = [line for line in draft.read_text(encoding="utf-8").splitlines() if line[:1].isalnum() or "--hash" in line]
+        kept = [
+            line for line in draft.read_text(encoding="utf-8").splitlines() if line[:1].isalnum() or "--hash" in line
+        ]
     if any("://" in line for line in kept):
         say("a locked package comes from an address, which the lock must not name")
         return 1
@@ -184,6 +188,6 @@ def write_lock(args: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this is where an older one is told)
         raise SystemExit("tasks: Python 3.11 or newer is needed")
     raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+"""What all tests share: hypothesis profiles, and an option that lets no test be skipped unseen."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+from hypothesis import settings
+
+# No deadline: a slow machine is not a wrong answer. Under CI the examples are the same in every run.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+FORBID_SKIPS = "--forbid-skips"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(FORBID_SKIPS, action="store_true", help="a skipped test fails, and the number skipped is printed")
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    if config.getoption(FORBID_SKIPS) and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{reason} (not allowed under {FORBID_SKIPS})"
+        vars(report)["was_skipped"] = True  # travels with the report from a worker to the one that prints
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_if_skipped(report, item.config)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_if_skipped(report, collector.config)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption(FORBID_SKIPS):
+        reports = [report for reports in terminalreporter.stats.values() for report in reports]
+        skipped = sum(getattr(report, "was_skipped", False) for report in reports)
+        terminalreporter.write_line(f"tests skipped: {skipped}")
