@@ -117,14 +117,14 @@ def set_up() -> None:
         if stamp == [place, digest] and PYTHON.exists():
             return
         begun = time.monotonic()
-        say("setting up .venv from requirements.lock (once; about a minute)")
+        say("bringing .venv up to date" if stamp[:1] == [place] else "making .venv (once, about a minute)")
         STAMP.unlink(missing_ok=True)
         if stamp[:1] != [place] or not runs(PYTHON):  # new, moved, half made, or its Python is gone
             make_venv(VENV)
         pip(PYTHON, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK))
         pip(PYTHON, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
         STAMP.write_text(f"{place}\n{digest}\n", encoding="utf-8")
-        say(f"set up .venv in {time.monotonic() - begun:.0f} s")
+        say(f".venv matches requirements.lock, after {time.monotonic() - begun:.0f} s")
 
 
 def wanted_digest() -> str:
