@@ -1,0 +1,310 @@
+"""From a rulebook's table to the engine's units: every number is read, bounded and converted here, once.
+
+`InputError` names the key (``contracts.MES.tiers[0].initial_margin``); the loader puts the file in front.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from decimal import Decimal
+
+import msgspec
+
+from closeout.core.contracts import Contract, Kind
+from closeout.core.margin import MarginKind, MarginTier, Tiers, Window
+from closeout.core.sessions import END_OF_DAY, INTRADAY, Holiday, Session, SessionTable
+from closeout.core.units import CURRENCIES, MAX_CONTRACTS, MAX_RATE, RATE, Currency, InputError, decimal, rate
+from closeout.rulebooks.policy import (
+    CloseOutMethod,
+    CloseOutPolicy,
+    ContractPolicy,
+    MarkPolicy,
+    Policy,
+    ReceivablePolicy,
+)
+from closeout.rulebooks.schema import (
+    ContractTable,
+    FundingTable,
+    MarksTable,
+    RulebookTable,
+    SessionTables,
+    TierTable,
+    WindowTable,
+)
+
+_SECOND = 10**9
+_WALL_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+
+
+def build_policy(table: RulebookTable, digest: str) -> Policy:
+    """The engine's view of a resolved rulebook."""
+    currency = CURRENCIES.get(table.currency)
+    if currency is None:
+        raise InputError(f"currency: expected one of {', '.join(CURRENCIES)}, got {table.currency!r}")
+    windows = {name: _window(name, window) for name, window in table.windows.items()}
+    sessions = {name: _session(name, session) for name, session in table.sessions.items()}
+    needed = [table.opening_window, *((INTRADAY, END_OF_DAY) if sessions else ())]
+    for name in needed:
+        if name not in windows:
+            raise InputError(f"windows.{name}: expected a window of this name")
+    if len(table.contracts) > MAX_CONTRACTS:
+        raise InputError(f"contracts: expected at most {MAX_CONTRACTS}, got {len(table.contracts)}")
+    contracts = {name: _contract(name, given, currency, sessions) for name, given in table.contracts.items()}
+    if table.funding is not None:
+        _check_funding(table.funding, contracts)
+    if table.settlement is not None:
+        _whole("settlement.period_minutes", table.settlement.period_minutes, 0, 24 * 60)
+    floor = table.net_liq_floor
+    fee = table.liquidation_fee
+    multiplier, held = _news(table, contracts)
+    receivable = table.receivable
+    return Policy(
+        name=table.name,
+        version=table.version,
+        digest=digest,
+        currency=currency,
+        contracts=contracts,
+        sessions=sessions,
+        windows=windows,
+        opening_window=table.opening_window,
+        net_liq_floor=None if floor is None else _money("net_liq_floor", floor, currency, signed=True),
+        close_out=CloseOutPolicy(
+            CloseOutMethod(table.close_out.method), _rate("close_out.target", table.close_out.target, 1, 4 * RATE)
+        ),
+        liquidation_fee_first=0 if fee is None else _money("liquidation_fee.first", fee.first, currency),
+        liquidation_fee_later=0 if fee is None else _money("liquidation_fee.later", fee.later, currency),
+        restrict_after_liquidation=table.restriction is not None and table.restriction.after_liquidation,
+        news_multiplier=multiplier,
+        news_held=held,
+        marks=_marks(table.marks),
+        receivable=ReceivablePolicy(
+            _rate("receivable.daily_interest", receivable.daily_interest, 0, RATE),
+            _whole(
+                "receivable.closing_only_after_business_days", receivable.closing_only_after_business_days, 0, 10_000
+            ),
+        ),
+    )
+
+
+# -- margin tiers ------------------------------------------------------------------------------------
+
+
+def build_tiers(tables: list[TierTable], contract: Contract, where: str) -> Tiers:
+    """Margin tiers in ascending order; each tier requires something at every margin level, never zero (G-06)."""
+    if not tables:
+        raise InputError(f"{where}: expected at least one tier")
+    tiers: list[MarginTier] = []
+    for index, table in enumerate(tables):
+        key = f"{where}[{index}]"
+        tier = _tier(table, contract, key)
+        if not tiers and tier.notional_from != 0:
+            raise InputError(f"{key}.notional_from: expected 0 for the first tier, got {table.notional_from}")
+        if tiers and tier.notional_from <= tiers[-1].notional_from:
+            raise InputError(f"{key}.notional_from: expected more than the tier before, got {table.notional_from}")
+        tiers.append(tier)
+    return tuple(tiers)
+
+
+_Margin = tuple[int, int, int]  # rate, micros a lot, micros deducted
+
+
+def _tier(table: TierTable, contract: Contract, key: str) -> MarginTier:
+    notional_from = _money(f"{key}.notional_from", table.notional_from, contract.currency)
+    maintenance = _stated(key, "maintenance", table.maintenance_margin_rate, table.maintenance_margin, contract)
+    initial = _stated(key, "initial", table.initial_margin_rate, table.initial_margin, contract)
+    intraday = _stated(key, "intraday", table.intraday_margin_rate, table.intraday_margin, contract)
+    if table.maintenance_amount is not None:
+        amount = _money(f"{key}.maintenance_amount", table.maintenance_amount, contract.currency)
+        if maintenance is None or notional_from * maintenance[0] < amount * RATE:
+            raise InputError(f"{key}.maintenance_amount: expected no more than the margin at the tier's start")
+        maintenance = (maintenance[0], maintenance[1], amount)
+    if table.max_leverage is not None:
+        leverage = _positive(f"{key}.max_leverage", table.max_leverage)
+        if leverage < Decimal("0.5"):
+            raise InputError(f"{key}.max_leverage: expected at least 0.5, got {table.max_leverage}")
+        # Rounded up: a third of the notional is not a whole number of rate units, and requirements go up.
+        initial = initial or (math.ceil(RATE / leverage), 0, 0)
+    initial = initial or maintenance
+    if initial is None:
+        raise InputError(f"{key}: expected a maintenance or an initial margin above zero, got neither")
+    maintenance = maintenance or initial
+    intraday = intraday or initial
+    for name, lower in (("intraday", intraday), ("maintenance", maintenance)):
+        if lower[:2] != initial[:2] and lower[0] >= initial[0] and lower[1] >= initial[1]:
+            raise InputError(f"{key}: expected {name} margin to be no more than initial margin")
+    rates, per_lots, amounts = zip(intraday, initial, maintenance, strict=True)  # the order of MarginKind
+    return MarginTier(notional_from, rates, per_lots, amounts)
+
+
+def _stated(key: str, name: str, rate_text: str | None, money_text: str | None, contract: Contract) -> _Margin | None:
+    """One margin level as the tier states it, None where it does not."""
+    if rate_text is None and money_text is None:
+        return None
+    margin_rate = 0 if rate_text is None else _rate(f"{key}.{name}_margin_rate", rate_text, 0, MAX_RATE)
+    per_lot = 0
+    if money_text is not None:
+        micros = decimal(money_text, f"{key}.{name}_margin") * contract.lot * 10**contract.currency.places
+        if not 0 <= micros <= 10**15:
+            raise InputError(f"{key}.{name}_margin: expected an amount from 0 to a thousand million, got {money_text}")
+        per_lot = math.ceil(micros)
+    if margin_rate == 0 and per_lot == 0:
+        field = f"{name}_margin_rate" if money_text is None else f"{name}_margin"
+        raise InputError(f"{key}.{field}: expected a margin above zero, got {rate_text or money_text}")
+    return margin_rate, per_lot, 0
+
+
+# -- the other tables --------------------------------------------------------------------------------
+
+
+def _contract(name: str, table: ContractTable, currency: Currency, sessions: dict[str, Session]) -> ContractPolicy:
+    key = f"contracts.{name}"
+    tick = _positive(f"{key}.tick", table.tick)
+    size = _positive(f"{key}.contract_size", table.contract_size)
+    if table.tick_value is not None and decimal(table.tick_value, f"{key}.tick_value") != tick * size:
+        raise InputError(f"{key}.tick_value: expected tick x contract_size = {tick * size}, got {table.tick_value}")
+    if table.session is not None and table.session not in sessions:
+        raise InputError(f"{key}.session: expected one of {', '.join(sessions) or 'none'}, got {table.session!r}")
+    try:
+        contract = Contract.define(
+            name,
+            kind=Kind(table.kind),
+            currency=currency,
+            tick=tick,
+            lot=_positive(f"{key}.lot", table.lot),
+            contract_size=size,
+            taker_fee=_rate(f"{key}.taker_fee", table.taker_fee, 0, RATE),
+            fee_per_contract=decimal(table.fee_per_contract, f"{key}.fee_per_contract"),
+            negative_prices=table.negative_prices,
+        )
+    except InputError as error:
+        raise InputError(str(error).replace(f"{name}: ", f"{key}.", 1)) from None
+    tiers = build_tiers(table.tiers, contract, f"{key}.tiers")
+    expected_cost = _rate(f"{key}.expected_cost", table.expected_cost, 0, RATE)
+    return ContractPolicy(contract, tiers, table.session, expected_cost, tuple(table.stands_for))
+
+
+def _window(name: str, table: WindowTable) -> Window:
+    key = f"windows.{name}"
+    alert = _rate(f"{key}.alert", table.alert, RATE // 2, 4 * RATE)
+    liquidate_only = _rate(f"{key}.liquidate_only", table.liquidate_only, RATE // 2, 4 * RATE)
+    auto_liquidate = _rate(f"{key}.auto_liquidate", table.auto_liquidate, RATE // 2, 4 * RATE)
+    if not alert <= liquidate_only <= auto_liquidate:
+        raise InputError(f"{key}: expected alert <= liquidate_only <= auto_liquidate")
+    return Window(name, MarginKind[table.requirement.upper()], alert, liquidate_only, auto_liquidate)
+
+
+def _session(name: str, tables: SessionTables) -> Session:
+    key = f"sessions.{name}"
+    hours = tuple(
+        SessionTable(
+            valid_from=table.valid_from,
+            opens=wall_time(f"{key}.tables[{index}].opens", table.opens),
+            closes=wall_time(f"{key}.tables[{index}].closes", table.closes),
+            switch_minutes_before_close=_whole(
+                f"{key}.tables[{index}].switch_minutes_before_close", table.switch_minutes_before_close, 1, 24 * 60
+            ),
+            always_open=table.always_open,
+        )
+        for index, table in enumerate(tables.tables)
+    )
+    holidays: list[Holiday] = []
+    for index, table in enumerate(tables.holidays):
+        where = f"{key}.holidays[{index}]"
+        if table.closed + (table.early_close is not None) + (table.halt is not None) != 1:
+            raise InputError(f"{where}: expected one of closed, early_close and halt")
+        closes = table.early_close or table.halt
+        at = None if closes is None else wall_time(f"{where}.{'early_close' if table.early_close else 'halt'}", closes)
+        holidays.append(Holiday(table.date, at, merged=table.halt is not None))
+    try:
+        return Session(name, tables.time_zone, hours, tuple(holidays))
+    except InputError as error:
+        raise InputError(f"{key}.{error}") from None
+
+
+def _news(table: RulebookTable, contracts: dict[str, ContractPolicy]) -> tuple[int, bool]:
+    """The multiplier (1 where the rulebook has no news windows) and whether it reaches positions held."""
+    news = table.news
+    if news is None:
+        return RATE, False
+    multiplier = _rate("news.multiplier", news.multiplier, RATE, 100 * RATE)
+    for name, given in contracts.items():
+        if any(tier.rate[MarginKind.INTRADAY] * multiplier > MAX_RATE * RATE for tier in given.tiers):
+            raise InputError(f"news.multiplier: {news.multiplier} x intraday margin of {name} is above 200 %")
+    for field in ("before_minutes", "after_minutes"):
+        _whole(f"news.{field}", getattr(news, field), 0, 24 * 60)
+    return multiplier, news.scope == "all"
+
+
+def _marks(table: MarksTable) -> MarkPolicy:
+    return MarkPolicy(
+        jump=_rate("marks.jump", table.jump, 1, 100 * RATE),
+        stale_after=_whole("marks.stale_after_seconds", table.stale_after_seconds, 1, 366 * 86400) * _SECOND,
+        unpriced_move=_rate("marks.unpriced_move", table.unpriced_move, 1, RATE),
+    )
+
+
+def _check_funding(table: FundingTable, contracts: dict[str, ContractPolicy]) -> None:
+    for name in table.contracts:
+        if name not in contracts:
+            raise InputError(f"funding.contracts: {name!r} is not a contract of this rulebook")
+    for index, text in enumerate(table.interval_ends):
+        wall_time(f"funding.interval_ends[{index}]", text)
+    wall_time("funding.booking", table.booking)
+    _rate("funding.interest", table.interest, -RATE, RATE)
+    _rate("funding.clamp", table.clamp, 0, RATE)
+    _whole("funding.samples", table.samples, 1, 86400)
+    try:
+        Session("funding", table.time_zone, (SessionTable(dt.date(2000, 1, 1), dt.time(1), dt.time(2), 1),))
+    except InputError as error:
+        raise InputError(f"funding.{error}") from None
+
+
+# -- values ------------------------------------------------------------------------------------------
+
+
+def wall_time(key: str, text: str) -> dt.time:
+    """A wall time ``HH:MM``."""
+    if not _WALL_TIME.fullmatch(text):
+        raise InputError(f"{key}: expected a time HH:MM, got {text!r}")
+    return dt.time.fromisoformat(text)
+
+
+def _rate(key: str, text: str, low: int, high: int) -> int:
+    value = rate(text, key)
+    if not low <= value <= high:
+        bound = f"from {Decimal(low) / RATE} to {Decimal(high) / RATE}" if low > 1 else f"up to {Decimal(high) / RATE}"
+        raise InputError(f"{key}: expected a rate {bound}, got {text}")
+    return value
+
+
+def _money(key: str, text: str, currency: Currency, *, signed: bool = False) -> int:
+    amount = decimal(text, key)
+    if amount < 0 and not signed:
+        raise InputError(f"{key}: expected an amount not below zero, got {text}")
+    try:
+        return currency.micros(amount)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from None
+
+
+def _positive(key: str, text: str) -> Decimal:
+    number = decimal(text, key)
+    if number <= 0:
+        raise InputError(f"{key}: expected a number above zero, got {text}")
+    return number
+
+
+def _whole(key: str, value: int, low: int, high: int) -> int:
+    if not low <= value <= high:
+        raise InputError(f"{key}: expected a whole number from {low} to {high}, got {value}")
+    return value
+
+
+def decode_tiers(document: bytes, key: str) -> list[TierTable]:
+    """The JSON list of tier tables of a `SetMargin` command."""
+    try:
+        return msgspec.json.decode(document, type=list[TierTable])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{key}: {error}") from None

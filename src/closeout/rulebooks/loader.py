@@ -1,0 +1,318 @@
+"""Rulebooks by name or path: read, patched by a variant and by overrides, checked, and turned into the engine's policy.
+
+Everything wrong with a rulebook raises `InputError` with one line that names the file, the table and the key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from msgspec import Struct
+
+from closeout.core.contracts import Contract
+from closeout.core.margin import Tiers
+from closeout.core.units import InputError
+from closeout.rulebooks import schema
+from closeout.rulebooks.build import build_policy, build_tiers, decode_tiers
+from closeout.rulebooks.policy import Policy
+from closeout.rulebooks.schema import ContractTable, RulebookTable, SessionTables, Stated, WindowTable
+
+Raw = dict[str, Any]
+
+_KEYED: dict[str, type[Stated]] = {"windows": WindowTable, "contracts": ContractTable, "sessions": SessionTables}
+_STATEMENT = ("source", "as_of", "assumed")
+_HEAD = ("name", "title", "notice", "version", "sources", "overridden")
+
+
+@dataclass(frozen=True)
+class Rulebook:
+    """A resolved rulebook: one variant, overrides applied. Two with equal documents behave alike."""
+
+    table: RulebookTable
+
+    def document(self) -> bytes:
+        """Canonical JSON: the schema's order of keys, contracts in the file's order, nothing left to defaults."""
+        return self._document
+
+    @staticmethod
+    def from_document(document: bytes) -> Rulebook:
+        """The rulebook that `document` was made of; raises `InputError`."""
+        try:
+            raw = msgspec.json.decode(document)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"rulebook document: {error}") from None
+        return _resolve(raw, "rulebook document")
+
+    def policy(self) -> Policy:
+        """The engine's view, in its own units."""
+        return self._policy
+
+    @cached_property
+    def digest(self) -> str:
+        """BLAKE2b (256 bits) of the document, in hexadecimal."""
+        return hashlib.blake2b(self._document, digest_size=32).hexdigest()
+
+    @cached_property
+    def _document(self) -> bytes:
+        return msgspec.json.encode(self.table)
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return build_policy(self.table, self.digest)
+
+
+def names() -> list[str]:
+    """The shipped rulebooks and their variants, such as ``kraken-us:as_if_24x7``."""
+    found: list[str] = []
+    for path in sorted(_shipped().glob("*.toml")):
+        found.append(path.stem)
+        found += [f"{path.stem}:{variant}" for variant in _read(path).get("variants", {})]
+    return found
+
+
+def load(name_or_path: str, overrides: Raw | None = None) -> Rulebook:
+    """A shipped rulebook by name, or a user's by the path of its .toml file; ``:VARIANT`` may follow either.
+
+    `overrides` is nested by the file's own keys and merged into it (lists are replaced whole); a contract that the
+    rulebook does not know is defined by its tick, lot and tiers. Overrides need not state sources.
+    """
+    path, variant = _locate(name_or_path)
+    raw = _read(path)
+    variants = raw.pop("variants", {})
+    label = path.name
+    raw["name"] = path.stem
+    if variant is not None:
+        if variant not in variants:
+            raise InputError(f"{label}: variants: expected one of {_listed(variants)}, got {variant!r}")
+        _merge(raw, variants[variant])
+        raw["name"] = f"{path.stem}:{variant}"
+        label = f"{label}: variants.{variant}"
+    _check_statements(raw, label)
+    if overrides:
+        raw["overridden"] = _override(raw, overrides)
+        label = f"{label} with overrides"
+    return _resolve(raw, label)
+
+
+def tiers_from_json(contract: Contract, document: bytes) -> Tiers:
+    """Tiers for a `SetMargin` command: a JSON list of tier tables; raises `InputError`."""
+    key = f"{contract.name}.tiers"
+    return build_tiers(decode_tiers(document, key), contract, key)
+
+
+def describe(rulebook: Rulebook) -> dict[str, Any]:
+    """A rulebook for people: its head, and every parameter as ``{"key", "value", "source", "as_of", "assumed",
+    "overridden"}``. Parameters that stand at the schema's own default are left out."""
+    table = rulebook.table
+    head = {key: getattr(table, key) for key in ("name", "title", "notice", "version", "currency", "sources")}
+    rows: list[Raw] = []
+    _describe(table, "", [], None, set(table.overridden), rows)
+    return {**head, "digest": rulebook.digest, "parameters": rows}
+
+
+# -- reading and merging -----------------------------------------------------------------------------
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("closeout.rulebooks")))
+
+
+def _locate(name_or_path: str) -> tuple[Path, str | None]:
+    """The file and the variant, if any."""
+    base, colon, variant = name_or_path.rpartition(":")
+    if not colon or name_or_path.endswith(".toml"):
+        base, variant = name_or_path, ""
+    shipped = _shipped() / f"{base}.toml"
+    if re.fullmatch(r"[\w-]+", base) and shipped.is_file():
+        return shipped, variant or None
+    if base.endswith(".toml"):
+        return Path(base), variant or None
+    raise InputError(f"rulebook {name_or_path!r}: expected {', '.join(names())}, or the path of a .toml file")
+
+
+def _read(path: Path) -> Raw:
+    try:
+        raw = msgspec.toml.decode(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name}: not TOML: {error}") from None
+    # Dates become text, so that a file and a JSON override are checked by the same rules.
+    return cast(Raw, msgspec.to_builtins(raw))
+
+
+def _merge(base: Raw, patch: Raw) -> None:
+    """Merge `patch` into `base`, table by table; anything but a table is replaced whole."""
+    for key, value in patch.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], cast(Raw, value))
+        else:
+            base[key] = value
+
+
+def _override(raw: Raw, overrides: Raw) -> list[str]:
+    """Merge overrides in; the keys that they replaced, for `describe`."""
+    _merge(raw, cast(Raw, msgspec.to_builtins(overrides)))
+    contracts = overrides.get("contracts")
+    for name, patch in contracts.items() if isinstance(contracts, dict) else ():  # pyright: ignore[reportUnknownVariableType]
+        # A stated tick value checks the file's own tick and size, not those of an override.
+        if isinstance(patch, dict) and {"tick", "contract_size"} & set(patch) and "tick_value" not in patch:  # pyright: ignore
+            raw["contracts"][name].pop("tick_value", None)
+    return list(_leaves(overrides, ""))
+
+
+def _leaves(table: Raw, where: str) -> list[str]:
+    found: list[str] = []
+    for key, value in table.items():
+        path = f"{where}{key}"
+        found += _leaves(cast(Raw, value), f"{path}.") if isinstance(value, dict) else [path]
+    return found
+
+
+# -- checking ----------------------------------------------------------------------------------------
+
+
+def _resolve(raw: Raw, label: str) -> Rulebook:
+    try:
+        rulebook = Rulebook(_convert(raw))
+        rulebook.policy()
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None
+    return rulebook
+
+
+def _convert(raw: Raw) -> RulebookTable:
+    # One keyed table at a time: msgspec does not say at which key of a mapping an error is.
+    for section, shape in _KEYED.items():
+        tables: Any = raw.get(section)
+        for key, table in tables.items() if isinstance(tables, dict) else ():  # pyright: ignore[reportUnknownVariableType]
+            _convert_as(table, shape, f"{section}.{key}")
+    return _convert_as(raw, RulebookTable, "")
+
+
+def _convert_as(raw: Any, shape: Any, where: str) -> Any:
+    try:
+        return msgspec.convert(raw, shape)
+    except msgspec.ValidationError as error:
+        raise InputError(_plain_error(str(error), where)) from None
+
+
+def _plain_error(message: str, where: str) -> str:
+    """msgspec's message with the path in front, in the file's own notation."""
+    text, _, path = message.partition(" - at `$")
+    path = f"{where}{path.rstrip('`')}".lstrip(".")
+    if field := re.search(r"(missing required|unknown) field `(.+)`", text):
+        key = f"{path}.{field[2]}".lstrip(".")
+        return f"{key}: {_unknown(field[2])}" if field[1] == "unknown" else f"{key}: expected a value, got none"
+    return f"{path}: {text[0].lower()}{text[1:]}"
+
+
+def _unknown(key: str) -> str:
+    shapes = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, Struct)]
+    known = {field for shape in shapes for field in shape.__struct_fields__}
+    near = difflib.get_close_matches(key, sorted(known), 1)
+    return "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _check_statements(raw: Raw, label: str) -> None:
+    """Every table of a file says where its values come from, and when, or which of them are assumed."""
+    try:
+        sources = raw.get("sources")
+        _check_table(raw, "", "", "", set(cast(Raw, sources) if isinstance(sources, dict) else ()))
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None
+
+
+def _check_table(table: Raw, where: str, source: Any, as_of: Any, tags: set[str]) -> None:
+    source, as_of = table.get("source", source), table.get("as_of", as_of)
+    for tag in _tags(source):
+        if tag not in tags:
+            raise InputError(f"{where}source: expected a tag of [sources], got {tag!r}")
+    assumed: list[Any] = table.get("assumed", [])
+    for key in assumed if isinstance(assumed, list) else ():  # pyright: ignore[reportUnnecessaryIsInstance]
+        if key not in table or key in _STATEMENT:
+            raise InputError(f"{where}assumed: expected keys of this table, got {key!r}")
+    inherited = (source, as_of) if where else ("", "")
+    parameters: list[str] = []
+    for key, value in table.items():
+        if key in _STATEMENT or (not where and key in _HEAD):
+            continue
+        nested = _nested(key, value)
+        for name, child in nested:
+            _check_table(child, f"{where}{name}.", *(inherited if where else ("", "")), tags)
+        if not nested or (where and isinstance(value, list)):
+            parameters.append(key)
+    sourced = [key for key in parameters if key not in assumed]
+    if parameters and not as_of:
+        raise InputError(f"{where}as_of: expected the date of these values")
+    if sourced and not _tags(source):
+        raise InputError(f"{where}source: expected a source for {sourced[0]!r}, or the key among 'assumed'")
+
+
+def _nested(key: str, value: Any) -> list[tuple[str, Raw]]:
+    """The tables inside a value, with their names."""
+    if isinstance(value, dict):
+        tables = cast(Raw, value)
+        if key in _KEYED:
+            return [(f"{key}.{name}", child) for name, child in tables.items() if isinstance(child, dict)]
+        return [(key, tables)]
+    if isinstance(value, list):
+        items = cast(list[Any], value)
+        return [(f"{key}[{index}]", child) for index, child in enumerate(items) if isinstance(child, dict)]
+    return []
+
+
+def _tags(source: Any) -> list[str]:
+    if isinstance(source, list):
+        return [str(tag) for tag in cast(list[Any], source)]
+    return [str(source)] if source else []
+
+
+def _listed(names_: Any) -> str:
+    return ", ".join(names_) or "none"
+
+
+# -- describing --------------------------------------------------------------------------------------
+
+
+def _describe(table: Stated, where: str, source: list[str], as_of: Any, overridden: set[str], rows: list[Raw]) -> None:
+    source, as_of = _tags(table.source) or source, table.as_of or as_of
+    for field in msgspec.structs.fields(table):
+        if field.name in _STATEMENT or (not where and field.name in _HEAD):
+            continue
+        value = getattr(table, field.name)
+        key = f"{where}{field.name}"
+        changed = key in overridden
+        children = _children(value, key)
+        for path, child in children:
+            _describe(child, f"{path}.", source if where else [], as_of if where else None, overridden, rows)
+        if children or (value in (field.default, [], {}) and not changed and field.name not in table.assumed):
+            continue
+        assumed = field.name in table.assumed and not changed
+        stated: Raw = {
+            "source": [] if assumed or changed else source,
+            "as_of": None if as_of is None or changed else str(as_of),
+            "assumed": assumed,
+            "overridden": changed,
+        }
+        rows.append({"key": key, "value": msgspec.to_builtins(value), **stated})
+
+
+def _children(value: Any, key: str) -> list[tuple[str, Stated]]:
+    if isinstance(value, Stated):
+        return [(key, value)]
+    if isinstance(value, dict):
+        tables = cast(dict[str, Any], value)
+        return [(f"{key}.{name}", child) for name, child in tables.items() if isinstance(child, Stated)]
+    if isinstance(value, list):
+        items = cast(list[Any], value)
+        return [(f"{key}[{index}]", child) for index, child in enumerate(items) if isinstance(child, Stated)]
+    return []
