@@ -1,0 +1,195 @@
+"""Contracts: what one lot at one tick is worth, linear and inverse.
+
+A position is worth ``value(price) - cost`` where `cost` is the sum of its fills' values (never an entry price:
+averages are off-tick, fills and marks are not).
+
+    linear    value = ticks x lots x unit_value                exact
+    inverse   value = floor(-lots x unit_value / ticks)        paid in the coin, falling as the price rises
+
+so that profit has one formula for both kinds and both sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+
+from closeout.core.units import (
+    MAX_LOTS,
+    MAX_PRICE_TICKS,
+    MAX_VALUE,
+    Currency,
+    InputError,
+    IntOrArray,
+    ceil_div,
+    floor_div,
+    mul_div_ceil,
+    plain,
+    round_half_even,
+)
+
+
+class Kind(Enum):
+    LINEAR = "linear"
+    INVERSE = "inverse"
+
+
+class OutOfBounds(Exception):
+    """A quantity or a value beyond the bounds of `units`; the engine turns it into a rejection code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A contract's fixed facts. `lot` is in the unit that quantities are quoted in (coins, or contracts).
+
+    `taker_fee` is a rate (1e-9) of the notional, `fee_per_lot` is micros a lot; both are charged on each side.
+    """
+
+    name: str
+    kind: Kind
+    currency: Currency
+    tick: Decimal
+    lot: Decimal
+    contract_size: Decimal
+    unit_value: int
+    units_per_micro: int
+    taker_fee: int = 0
+    fee_per_lot: int = 0
+    negative_prices: bool = False
+
+    @staticmethod
+    def define(
+        name: str,
+        *,
+        kind: Kind,
+        currency: Currency,
+        tick: Decimal,
+        lot: Decimal,
+        contract_size: Decimal,
+        taker_fee: int = 0,
+        fee_per_contract: Decimal = Decimal(0),
+        negative_prices: bool = False,
+    ) -> Contract:
+        """Build a contract; `InputError` names the field that is out of range.
+
+        `fee_per_contract` is in the currency, for a quantity of one.
+        """
+        for field, number in (("tick", tick), ("lot", lot), ("contract_size", contract_size)):
+            if number <= 0:
+                raise InputError(f"{name}: {field}: expected a number above zero, not {number}")
+        one = Decimal(10) ** currency.places
+        exact = (tick * lot * contract_size if kind is Kind.LINEAR else lot * contract_size / tick) * one
+        numerator, denominator = exact.as_integer_ratio()
+        if kind is Kind.INVERSE:
+            numerator, denominator = numerator // denominator, 1
+        if not 0 < numerator <= MAX_VALUE or denominator > 10**6:
+            raise InputError(
+                f"{name}: tick x lot x contract_size: {plain(exact / one)} {currency.code} is out of bounds"
+            )
+        fee = fee_per_contract * lot * one
+        if fee < 0 or fee != fee.to_integral_value():
+            raise InputError(f"{name}: fee_per_contract: expected whole micros a lot and not below zero, not {fee}")
+        return Contract(
+            name, kind, currency, tick, lot, contract_size, numerator, denominator, taker_fee, int(fee), negative_prices
+        )
+
+    # -- text to integers and back ------------------------------------------------------------------
+
+    def ticks(self, price: Decimal) -> int:
+        """Exact ticks of a price; `InputError` when it is off the tick or out of bounds."""
+        ticks = price / self.tick
+        if ticks != ticks.to_integral_value():
+            raise InputError(f"price {price} of {self.name} is off the tick of {plain(self.tick)}")
+        return self._in_bounds(int(ticks), price)
+
+    def nearest_ticks(self, price: Decimal) -> int:
+        """Nearest tick, for a market whose own tick is finer (named rounding: `round_half_even`)."""
+        return self._in_bounds(round_half_even(price / self.tick), price)
+
+    def _in_bounds(self, ticks: int, price: Decimal) -> int:
+        if abs(ticks) > MAX_PRICE_TICKS or (self.kind is Kind.INVERSE and ticks <= 0):
+            raise InputError(f"price {price} of {self.name} is out of bounds")
+        return ticks
+
+    def lots(self, quantity: Decimal) -> int:
+        """Exact lots of a signed quantity; `InputError` when it is off the lot or out of bounds."""
+        lots = quantity / self.lot
+        if lots != lots.to_integral_value():
+            raise InputError(f"quantity {quantity} of {self.name} is off the lot of {plain(self.lot)}")
+        if abs(lots) > MAX_LOTS:
+            raise InputError(f"quantity {quantity} of {self.name} is out of bounds")
+        return int(lots)
+
+    def price_text(self, ticks: int) -> str:
+        return format(self.tick * ticks, "f")
+
+    def quantity_text(self, lots: int) -> str:
+        return plain(self.lot * lots)
+
+    # -- values (int64 arrays or integers alike) ---------------------------------------------------
+
+    def value(self, ticks: int, lots: IntOrArray) -> IntOrArray:
+        """Signed value in units at a price; inverse: rounded down (equity down)."""
+        if self.kind is Kind.LINEAR:
+            return ticks * lots * self.unit_value
+        return (-lots * self.unit_value) // ticks
+
+    def notional(self, ticks: int, lots: IntOrArray) -> IntOrArray:
+        """|value| in micros, rounded up (requirements and fees stand on it)."""
+        return ceil_div(abs(self.value(ticks, lots)), self.units_per_micro)
+
+    def profit(self, ticks: int, lots: IntOrArray, cost: IntOrArray) -> IntOrArray:
+        """Open profit in micros against `cost` units, rounded down (equity down)."""
+        return floor_div(self.value(ticks, lots) - cost, self.units_per_micro)
+
+    def cost_of(self, price: Decimal, lots: int) -> int:
+        """Cost in units of `lots` brought in at an average `price` that may be off the tick.
+
+        Rounded up, against the customer (equity down), where the average is finer than a unit.
+        """
+        ticks = price / self.tick
+        exact = ticks * lots * self.unit_value if self.kind is Kind.LINEAR else -lots * self.unit_value / ticks
+        cost = int(exact.to_integral_value("ROUND_CEILING"))
+        if abs(cost) > MAX_VALUE:
+            raise InputError(f"{self.name}: {self.quantity_text(lots)} at {price} is beyond the bound on one position")
+        return cost
+
+    def trade_fee(self, ticks: int, lots: int) -> int:
+        """Micros for trading |lots| at a price, one side: the rate rounded up, plus the fee per lot."""
+        return mul_div_ceil(self.notional(ticks, lots), self.taker_fee, 10**9) + abs(lots) * self.fee_per_lot
+
+    def check_bounds(self, ticks: int, lots: int) -> None:
+        """`OutOfBounds` when a position of `lots` at `ticks` passes the bounds of rule G-01."""
+        if abs(lots) > MAX_LOTS or abs(ticks) > MAX_PRICE_TICKS or abs(self.value(ticks, lots)) > MAX_VALUE:
+            raise OutOfBounds(f"{self.quantity_text(lots)} {self.name} at {self.price_text(ticks)}")
+
+
+@dataclass(slots=True)
+class Position:
+    """Signed lots and their cost in units."""
+
+    lots: int = 0
+    cost: int = 0
+
+    def trade(self, contract: Contract, lots: int, value: int) -> int:
+        """Add `lots` bought for `value` units (a sale: both negative). Returns the realised profit in units.
+
+        The part of the cost that leaves with a reduction is rounded up (equity down: realised a unit lower now, the
+        rest a unit cheaper), so that realised and open profit always add up to the exact total. A trade through zero
+        closes first and opens the rest at the trade's own price; the split of `value` is rounded up likewise.
+        """
+        if self.lots == 0 or (self.lots > 0) == (lots > 0):
+            self.lots += lots
+            self.cost += value
+            return 0
+        if abs(lots) <= abs(self.lots):
+            closed_cost = -((-self.cost * abs(lots)) // abs(self.lots))
+            self.lots += lots
+            self.cost -= closed_cost
+            return -value - closed_cost
+        closing = -self.lots
+        closing_value = -((-value * abs(closing)) // abs(lots))
+        realised = self.trade(contract, closing, closing_value)
+        self.lots, self.cost = lots - closing, value - closing_value
+        return realised

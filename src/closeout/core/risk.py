@@ -1,0 +1,127 @@
+"""One account's figures: net liq, requirement, lines and level (rules US-01, US-04, G-04, G-18).
+
+`level_of` also serves the vectorised scan, column by column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from closeout.core.contracts import Contract
+from closeout.core.margin import Level, MarginKind, Terms, Window, below, held_requirement, larger, line, margin
+from closeout.core.units import RATE, IntOrArray, ceil_div, mul_div_ceil
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An account's money in micros: what net liq is made of besides open profit (US-01)."""
+
+    cash: int
+    accrued: int = 0
+    pending_fees: int = 0
+    receivable: int = 0
+
+    @property
+    def sum(self) -> int:
+        return self.cash + self.accrued - self.pending_fees - self.receivable
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One position as it is judged. `mark` is None before the contract's first mark; then `unpriced_move` (a rate)
+    bounds the worst: the position is taken to have lost that share of its cost, and its notional to have grown by it.
+    `leverage` (a rate, 0 = not set) only sets initial margin.
+    """
+
+    contract: Contract
+    terms: Terms
+    lots: int
+    cost: int
+    mark: int | None
+    leverage: int = 0
+    unpriced_move: int = RATE // 2
+
+    @property
+    def profit(self) -> int:
+        if self.mark is not None:
+            return self.contract.profit(self.mark, self.lots, self.cost)
+        return -mul_div_ceil(abs(self.cost), self.unpriced_move, RATE) // self.contract.units_per_micro
+
+    @property
+    def notional(self) -> int:
+        if self.mark is not None:
+            return self.contract.notional(self.mark, self.lots)
+        worst = abs(self.cost) + mul_div_ceil(abs(self.cost), self.unpriced_move, RATE)
+        return ceil_div(worst, self.contract.units_per_micro)
+
+    @property
+    def requirement(self) -> int:
+        return held_requirement(self.terms, self.lots, self.notional)
+
+    def margin(self, kind: MarginKind) -> int:
+        if kind is MarginKind.INITIAL and self.leverage:
+            return mul_div_ceil(self.notional, RATE, self.leverage)
+        return margin(self.terms.tiers, kind, self.lots, self.notional)
+
+    def at(self, mark: int) -> Holding:
+        return replace(self, mark=mark)
+
+    def less(self, lots_closed: int) -> Holding:
+        """The position after |lots_closed| are closed at the mark. The profit of the part closed is not in it."""
+        remaining = self.lots - lots_closed if self.lots > 0 else self.lots + lots_closed
+        return replace(self, lots=remaining, cost=self.cost * remaining // self.lots)
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What an account is judged by, in micros. `lines` are the net liqs at which alert, liquidate-only and
+    auto-liquidation begin."""
+
+    net_liq: int
+    requirement: int
+    lines: tuple[int, int, int]
+    level: Level
+
+
+def requirements_by_window(parts: Iterable[tuple[Window, IntOrArray]]) -> dict[Window, IntOrArray]:
+    """Requirements summed per window: each window has its own levels."""
+    sums: dict[Window, Any] = {}
+    for window, requirement in parts:
+        sums[window] = sums[window] + requirement if window in sums else requirement
+    return sums
+
+
+def lines_of(by_window: dict[Window, IntOrArray]) -> tuple[IntOrArray, IntOrArray, IntOrArray]:
+    """The three lines: over the windows, the sum of ceil(requirement / level)."""
+    alert: Any = 0
+    liquidate_only: Any = 0
+    auto: Any = 0
+    for window, requirement in by_window.items():
+        alert = alert + line(requirement, window.alert)
+        liquidate_only = liquidate_only + line(requirement, window.liquidate_only)
+        auto = auto + line(requirement, window.auto_liquidate)
+    return alert, liquidate_only, auto
+
+
+def level_of(
+    net_liq: IntOrArray, lines: tuple[IntOrArray, IntOrArray, IntOrArray], holds: Any, floor: int | None
+) -> IntOrArray:
+    """The margin level as a number of `Level` (US-04). `holds`: the account has a position. `floor`: with a position,
+    net liq at or below it always liquidates."""
+    alert, liquidate_only, auto = lines
+    liquidating = below(net_liq, auto)
+    if floor is not None:
+        liquidating = liquidating | (net_liq <= floor)
+    warned = below(net_liq, alert) * 1 + below(net_liq, liquidate_only) * 1
+    return larger(warned, liquidating * int(Level.LIQUIDATING)) * holds
+
+
+def assess(money: Money, holdings: Sequence[Holding], floor: int | None) -> Risk:
+    """Judge one account. The only other place where accounts are judged is the scan, with the same functions."""
+    net_liq = money.sum + sum(holding.profit for holding in holdings)
+    by_window = requirements_by_window((holding.terms.window, holding.requirement) for holding in holdings)
+    lines = lines_of(by_window)
+    level = level_of(net_liq, lines, bool(holdings), floor)
+    return Risk(net_liq, sum(by_window.values()), lines, Level(level))

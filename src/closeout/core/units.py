@@ -1,0 +1,132 @@
+"""Integers in stated units, the named roundings, and the bounds (rule G-01).
+
+Units
+    money      ``micros``: integer minor units of a currency (1e-6 USD, 1e-8 BTC; see `Currency`)
+    price      ``ticks``: integer multiples of a contract's tick
+    quantity   ``lots``: integer multiples of a contract's lot, negative for a short position
+    value      ``units``: 1/`Contract.units_per_micro` of a micro, so that tick x lot is always a whole number
+    rate       integer multiples of 1e-9 (`RATE` is 100 %)
+    time       integer nanoseconds since 1970-01-01 UTC
+
+The rounding functions take Python integers or NumPy int64 arrays alike: the engine's vectorised scan and the
+one-account path run the same code.  For arrays `mul_div_*` is exact while ``divisor x multiplier < 2**63`` and the
+result fits: the quotient and the remainder are multiplied apart, which is the 128-bit product without a second word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
+
+RATE = 1_000_000_000
+"""100 % in rate units."""
+
+MAX_PRICE_TICKS = 2**40
+MAX_LOTS = 2**40
+MAX_VALUE = 2**53
+"""Largest |value| of one position in units, and largest |cash| in micros (about 9 billion USD)."""
+MAX_CONTRACTS = 64
+"""With `MAX_VALUE` it keeps every sum over one account below 2**62."""
+MAX_RATE = 2 * RATE
+"""Largest margin rate, a news multiplier included."""
+
+IntOrArray = TypeVar("IntOrArray", int, Any)
+
+
+class InputError(ValueError):
+    """Input from outside that cannot be used. The message names file, line or row, field, and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A currency and the number of decimal places that its micros stand for."""
+
+    code: str
+    places: int
+
+    def micros(self, amount: Decimal) -> int:
+        """Exact micros of `amount`; `InputError` where it is finer than a micro or out of bounds."""
+        scaled = amount.scaleb(self.places)
+        if scaled != scaled.to_integral_value():
+            raise InputError(f"{amount} {self.code} has more than {self.places} decimal places")
+        micros = int(scaled)
+        if abs(micros) > MAX_VALUE:
+            raise InputError(f"{amount} {self.code} is beyond the bound of {self.text(MAX_VALUE)} {self.code}")
+        return micros
+
+    def text(self, micros: int) -> str:
+        """Exact decimal text, trailing zeros removed down to two places: ``1234.5`` is ``1234.50``."""
+        sign = "-" if micros < 0 else ""
+        whole, fraction = divmod(abs(micros), 10**self.places)
+        digits = f"{fraction:0{self.places}d}".rstrip("0").ljust(2, "0")
+        return f"{sign}{whole}.{digits}"
+
+
+USD = Currency("USD", 6)
+CURRENCIES = {
+    currency.code: currency
+    for currency in (
+        USD,
+        Currency("USDT", 6),
+        Currency("USDC", 6),
+        Currency("BTC", 8),
+        Currency("ETH", 8),
+        Currency("SOL", 8),
+    )
+}
+
+
+def floor_div(value: IntOrArray, divisor: int) -> IntOrArray:
+    """Round down. For equity: what is uncertain is not counted as the customer's."""
+    return value // divisor
+
+
+def ceil_div(value: IntOrArray, divisor: int) -> IntOrArray:
+    """Round up. For requirements and fees: what is uncertain is required."""
+    return -((-value) // divisor)
+
+
+def mul_div_floor(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntOrArray:
+    """floor(value x multiplier / divisor), exact (see the module's note on arrays)."""
+    return (value // divisor) * multiplier + ((value % divisor) * multiplier) // divisor
+
+
+def mul_div_ceil(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntOrArray:
+    """ceil(value x multiplier / divisor), exact (see the module's note on arrays)."""
+    return (value // divisor) * multiplier - (-((value % divisor) * multiplier)) // divisor
+
+
+def round_half_even(value: Decimal) -> int:
+    """Nearest integer, ties to even. Only for a market that stands in for a contract with a coarser tick: no side
+    of the market may gain from the rounding."""
+    return int(value.to_integral_value("ROUND_HALF_EVEN"))
+
+
+def decimal(text: str, field: str) -> Decimal:
+    """A finite decimal from text; `InputError` names `field`."""
+    try:
+        number = Decimal(text)
+    except (InvalidOperation, ValueError, TypeError):
+        raise InputError(f"{field}: {text!r} is not a number") from None
+    if not number.is_finite():
+        raise InputError(f"{field}: {text!r} is not a finite number")
+    return number
+
+
+def rate(text: str, field: str) -> int:
+    """A rate such as ``"0.005"`` in units of 1e-9; `InputError` names `field`."""
+    scaled = decimal(text, field) * RATE
+    if scaled != scaled.to_integral_value():
+        raise InputError(f"{field}: {text} is finer than 1e-9")
+    return int(scaled)
+
+
+def rate_text(value: int) -> str:
+    """Decimal text of a rate: 5_000_000 is ``0.005``."""
+    return format((Decimal(value) / RATE).normalize(), "f")
+
+
+def plain(number: Decimal) -> str:
+    """Decimal text without exponent and without trailing zeros."""
+    return format(number.normalize(), "f") if number else "0"

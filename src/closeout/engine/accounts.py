@@ -1,0 +1,210 @@
+"""Accounts and their money: opening, cash, debts, the desk, corrections (US-13, US-16, US-20, US-25)."""
+
+from __future__ import annotations
+
+from closeout.core.units import MAX_VALUE
+from closeout.engine import ledger as books
+from closeout.engine.book import Flag
+from closeout.engine.commands import (
+    AdjustCash,
+    CorrectFill,
+    Deposit,
+    DeskAction,
+    OpenAccount,
+    SetReceivableStatus,
+    SetValidation,
+    TransferPosition,
+    Withdraw,
+    WriteOff,
+)
+from closeout.engine.events import Notice
+from closeout.engine.judge import changed_receivable, judge, pay_receivable
+from closeout.engine.state import Reject, State
+from closeout.engine.trading import worst_case
+
+STATUSES = ("demanded", "plan", "collections")
+
+
+def open_account(state: State, command: OpenAccount) -> None:
+    book = state.book
+    if not command.account_id or command.account_id in book.row:
+        raise Reject("duplicate_account", f"account {command.account_id!r} exists")
+    parent = state.row(command.parent) if command.parent is not None else None
+    for name, leverage in command.leverage.items():
+        state.contract(name)
+        if leverage <= 0:
+            raise Reject("out_of_bounds", f"leverage of {name} is not above zero")
+    row = book.add(command.account_id)
+    if command.owner:
+        book.owner[row] = command.owner
+    if parent is not None:
+        book.parent[row] = parent
+    if command.leverage:
+        book.leverage[row] = dict(command.leverage)
+    book.set_flag(row, Flag.INITIAL_ONLY, not command.validate_with_intraday)
+
+
+def deposit(state: State, command: Deposit) -> None:
+    row = state.row(command.account_id)
+    _check_amount(command.micros)
+    state.check_cash(row, command.micros)
+    state.post(row, books.SEGREGATED_BANK, books.CUSTOMER_CASH, command.micros, "deposit")
+    pay_receivable(state, row, "payment by deposit")
+    judge(state, row)
+
+
+def withdrawable(state: State, row: int) -> int:
+    """max(0, net liq - initial margin with all working orders at their worst) (US-16)."""
+    return max(0, state.risk(row).net_liq - worst_case(state, row, with_intraday=False))
+
+
+def withdraw(state: State, command: Withdraw) -> None:
+    row = state.row(command.account_id)
+    _check_amount(command.micros)
+    if int(state.book.receivable[row]) > 0:
+        raise Reject("in_debit", "nothing can be withdrawn while a deficit is owed")
+    if state.book.has(row, Flag.UNPRICED):
+        raise Reject("unpriced", "a position has no mark")
+    free = withdrawable(state, row)
+    if command.micros > free:
+        raise Reject("exceeds_withdrawable", f"withdrawable is {state.policy.currency.text(free)}")
+    state.check_cash(row, -command.micros)
+    state.post(row, books.CUSTOMER_CASH, books.SEGREGATED_BANK, command.micros, "withdrawal")
+    judge(state, row)
+
+
+def transfer_position(state: State, command: TransferPosition) -> None:
+    row, contract = state.row(command.account_id), state.live_contract(command.contract)
+    if command.lots == 0:
+        raise Reject("zero_quantity", "a transfer of nothing")
+    if abs(command.cost) > MAX_VALUE:
+        raise Reject("out_of_bounds", "cost beyond the bound on one position")
+    state.check_trade(row, contract, command.lots, contract.mark if contract.mark is not None else 1)
+    position = contract.position(row)
+    if abs(position.cost + command.cost) > MAX_VALUE:
+        raise Reject("out_of_bounds", "cost beyond the bound on one position")
+    realised = position.trade(contract.contract, command.lots, command.cost)
+    state.check_cash(row, realised // contract.contract.units_per_micro)
+    state.trade(row, contract, command.lots, command.cost, "realised profit")
+    judge(state, row)
+
+
+def set_validation(state: State, command: SetValidation) -> None:
+    """The toggle changes what new orders must fit, and nothing that is held (US-06)."""
+    row = state.row(command.account_id)
+    reason = "intraday margin" if command.with_intraday else "initial margin"
+    state.set_flag(row, Flag.INITIAL_ONLY, not command.with_intraday, f"new orders validate against {reason}")
+
+
+DESK_FLAGS = {
+    "hold": (Flag.HELD, True),
+    "release_hold": (Flag.HELD, False),
+    "lock": (Flag.LOCKED, True),
+    "unlock": (Flag.LOCKED, False),
+    "liquidate_only": (Flag.DESK_LIQUIDATE_ONLY, True),
+    "release_liquidate_only": (Flag.DESK_LIQUIDATE_ONLY, False),
+    "liquidate": (Flag.LIQUIDATE_NOW, True),
+    "restrict": (Flag.RESTRICTED, True),
+    "release_restriction": (Flag.RESTRICTED, False),
+}
+
+
+def desk_action(state: State, command: DeskAction) -> None:
+    row = state.row(command.account_id)
+    if command.action not in DESK_FLAGS:
+        raise Reject("unknown_action", f"{command.action!r}; expected one of {', '.join(DESK_FLAGS)}")
+    if command.action == "release_restriction":
+        _check_second(command.by, command.second)
+    if command.action == "liquidate" and not state.holdings(row):
+        raise Reject("flat", "there is nothing to liquidate")
+    flag, on = DESK_FLAGS[command.action]
+    state.set_flag(row, flag, on, f"{command.by}: {command.reason}")
+    if command.action == "liquidate" and row in state.book.close_outs:
+        state.book.close_outs[row].flatten = True
+    judge(state, row)
+
+
+def set_receivable_status(state: State, command: SetReceivableStatus) -> None:
+    row = state.row(command.account_id)
+    if command.status not in STATUSES:
+        raise Reject("unknown_status", f"{command.status!r}; expected one of {', '.join(STATUSES)}")
+    debt = state.book.debts.get(row)
+    if debt is None:
+        raise Reject("no_receivable", "nothing is owed")
+    debt.status = command.status
+    changed_receivable(state, row, f"{command.by}: {command.reason}")
+
+
+def write_off(state: State, command: WriteOff) -> None:
+    """Forgive part of a debt: the firm bears it, by two names (US-13)."""
+    row = state.row(command.account_id)
+    _check_second(command.by, command.second)
+    _check_amount(command.micros)
+    if command.micros > int(state.book.receivable[row]):
+        raise Reject("exceeds_receivable", "more than is owed")
+    state.post(row, books.HOUSE, books.RECEIVABLE, command.micros, "write-off")
+    changed_receivable(state, row, "write-off")
+    judge(state, row)
+
+
+def adjust_cash(state: State, command: AdjustCash) -> None:
+    """A correction in money between the firm and the customer (US-25)."""
+    row = state.row(command.account_id)
+    _check_second(command.by, command.second)
+    _check_amount(abs(command.micros))
+    state.check_cash(row, command.micros)
+    if command.micros > 0:
+        state.post(row, books.SEGREGATED_BANK, books.HOUSE, command.micros, "correction")
+        state.post(row, books.HOUSE, books.CUSTOMER_CASH, command.micros, "correction")
+    else:
+        state.post(row, books.CUSTOMER_CASH, books.HOUSE, -command.micros, "correction")
+        state.post(row, books.HOUSE, books.SEGREGATED_BANK, -command.micros, "correction")
+    superseded = f", supersedes {command.receipt_id}" if command.receipt_id else ""
+    state.emit(
+        Notice(command.account_id, "correction", f"{command.by}, {command.second}: {command.reason}{superseded}")
+    )
+    if command.restore_count and int(state.book.liquidations[row]) > 0:
+        state.book.liquidations[row] -= 1
+    pay_receivable(state, row, "payment from a correction")
+    judge(state, row)
+
+
+def correct_fill(state: State, command: CorrectFill) -> None:
+    """Bust a fill, or book it at another price: the reverse trade without fee, its fee back as taken, and for an
+    adjustment the same lots anew (US-25)."""
+    _check_second(command.by, command.second)
+    past = state.fills.get(command.fill_id)
+    if past is None:
+        raise Reject("unknown_fill", f"no fill {command.fill_id!r}")
+    row, contract = past.account, state.live_contract(past.contract)
+    state.check_trade(row, contract, -past.lots, past.price_ticks)
+    price = command.price_ticks
+    fee = 0
+    if price is not None:
+        state.check_trade(row, contract, past.lots, price)
+        fee = contract.contract.trade_fee(price, past.lots)
+    state.check_cash(row, MAX_VALUE // 2 if int(state.book.cash[row]) > 0 else -MAX_VALUE // 2)
+    value = contract.contract.value(past.price_ticks, past.lots)
+    state.trade(row, contract, -past.lots, -value, "correction")
+    state.post(row, books.FEES, books.CUSTOMER_CASH, past.fee, "correction")
+    if price is None:
+        del state.fills[command.fill_id]
+    else:
+        state.trade(row, contract, past.lots, contract.contract.value(price, past.lots), "correction")
+        state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "correction")
+        past.price_ticks, past.fee = price, fee
+    account_id = state.book.ids[row]
+    state.emit(
+        Notice(account_id, "correction", f"{command.by}, {command.second}: fill {command.fill_id}: {command.reason}")
+    )
+    judge(state, row)
+
+
+def _check_amount(micros: int) -> None:
+    if micros <= 0 or micros > MAX_VALUE:
+        raise Reject("out_of_bounds", f"amount {micros} is not between 1 and {MAX_VALUE} micros")
+
+
+def _check_second(by: str, second: str) -> None:
+    if not by or not second or by == second:
+        raise Reject("needs_second", "this act needs two different people")

@@ -1,0 +1,177 @@
+"""Closing an account out: cancel and look again, plan, send, plan anew after each fill, end (US-09, US-10, G-07, G-08).
+
+A plan maps contracts to |lots| to close. Every plan closes all that can be closed unless fewer lots cure; it never
+crosses zero because it never exceeds the position less what is outstanding.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from closeout.core.margin import below, line
+from closeout.core.risk import Holding, Risk, assess
+from closeout.core.units import RATE, mul_div_ceil
+from closeout.engine import ledger as books
+from closeout.engine import receipts
+from closeout.engine.book import CloseOut, Flag, Grade
+from closeout.engine.events import CancelOrders, CloseOutOrder, CloseOutQueued
+from closeout.engine.state import State
+from closeout.rulebooks.policy import CloseOutMethod
+
+Plan = dict[str, int]
+
+
+def start(state: State, row: int, risk: Risk) -> None:
+    """Begin a liquidation event: working orders are cancelled first, then the account is looked at again."""
+    book, account_id = state.book, state.book.ids[row]
+    by_desk = book.has(row, Flag.LIQUIDATE_NOW)
+    flatten = by_desk or state.policy.close_out.method is CloseOutMethod.FLATTEN_ALL
+    receipt_id = f"{state.seq}-{account_id}"
+    cancelled = tuple(book.working.pop(row, {}))
+    for order_id in cancelled:
+        state.order_owner.pop(order_id)
+    if cancelled:
+        state.emit(CancelOrders(account_id, cancelled, "close-out"))
+    active = CloseOut(receipt_id, flatten, receipts.opened(state, row, receipt_id, risk, cancelled, by_desk=by_desk))
+    book.close_outs[row] = active
+    # Working orders do not count in the requirement of positions held, so the second look cannot differ from the
+    # first: `advance` takes it all the same, and would end the event here if it did.
+    advance(state, row, active)
+
+
+def advance(state: State, row: int, active: CloseOut) -> bool:
+    """Plan anew and send what is missing. Returns True when the event is over (the caller then judges the account)."""
+    holdings = state.holdings(row)
+    if not active.outstanding and (
+        not holdings or (cured(state, row, holdings, {}, active) and not _ordered(state, row))
+    ):
+        _end(state, row, active)
+        return True
+    if state.book.has(row, Flag.HELD) and not _ordered(state, row):
+        return False
+    closable = [holding for holding in holdings if not _blocked(state, row, holding, active)]
+    wanted = plan(state, row, holdings, closable, active)
+    for holding in closable:
+        name = holding.contract.name
+        working = sum(abs(lots) for contract, lots in active.outstanding.values() if contract == name)
+        if wanted.get(name, 0) > working:
+            _send(state, row, active, holding, wanted[name] - working)
+    return False
+
+
+def plan(state: State, row: int, holdings: list[Holding], closable: list[Holding], active: CloseOut) -> Plan:
+    """|lots| to close per contract (US-09)."""
+    everything = {holding.contract.name: abs(holding.lots) for holding in closable}
+    if active.flatten:
+        return everything
+    legs = sorted(closable, key=lambda holding: _rank(state, holding))
+    chosen: Plan = {}
+    for holding in legs:
+        name = holding.contract.name
+        chosen[name] = abs(holding.lots)
+        if cured(state, row, holdings, chosen, active):
+            break
+    else:
+        return everything
+    for name in reversed(list(chosen)):
+        chosen[name] = _fewest(state, row, holdings, chosen, name, active)
+    return chosen
+
+
+def _fewest(state: State, row: int, holdings: list[Holding], chosen: Plan, name: str, active: CloseOut) -> int:
+    """The smallest |lots| of one leg that cures while the other legs stay: one lot fewer does not."""
+    low, high = -1, chosen[name]
+    while high - low > 1:
+        middle = (low + high) // 2
+        if cured(state, row, holdings, {**chosen, name: middle}, active):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def cured(state: State, row: int, holdings: list[Holding], closed: Plan, active: CloseOut) -> bool:
+    """Whether closing `closed` at the marks leaves usage, fees counted, at or under the target and no line crossed."""
+    money = state.money(row)
+    fees = _fee(state, row) if closed and not active.fee else 0  # a fee that is pending stands in net liq already
+    after: list[Holding] = []
+    profit = 0
+    for holding in holdings:
+        lots = closed.get(holding.contract.name, 0)
+        profit += holding.profit
+        if lots:
+            fees += holding.contract.trade_fee(holding.mark or 0, lots)
+        if lots < abs(holding.lots):
+            after.append(holding.less(lots))
+    if not after:
+        return True
+    net_liq = money.sum + profit - fees
+    risk = assess(money, after, None)
+    floor = state.policy.net_liq_floor
+    if below(net_liq, risk.lines[2]) or (floor is not None and net_liq <= floor):
+        return False
+    return not below(net_liq, line(risk.requirement, state.policy.close_out.target))
+
+
+def _rank(state: State, holding: Holding) -> tuple[bool, Fraction, int]:
+    """Sort key: largest margin relief per expected cost first; without any cost first of all; then contract order."""
+    contract = state.contracts[holding.contract.name]
+    cost = mul_div_ceil(holding.notional, contract.expected_cost, RATE)
+    cost += holding.contract.trade_fee(holding.mark or 0, holding.lots)
+    return bool(cost), -Fraction(holding.requirement, cost or 1), contract.index
+
+
+def _blocked(state: State, row: int, holding: Holding, active: CloseOut) -> bool:
+    """Why a contract takes no close-out now; told once per reason (US-21, G-06, G-18)."""
+    contract = state.contracts[holding.contract.name]
+    grade = state.grade(contract)
+    reason = (
+        "market closed" if not contract.is_open
+        else "trading halted" if contract.halted
+        else f"mark is {grade}" if grade != Grade.OK
+        else ""
+    )  # fmt: skip
+    name = holding.contract.name
+    if reason and active.queued.get(name) != reason:
+        account_id = state.book.ids[row]
+        state.emit(CloseOutQueued(account_id, active.receipt_id, name, reason))
+        state.alarm(account_id, "close_out_queued", f"{name}: {reason}")
+    active.queued[name] = reason
+    return bool(reason)
+
+
+def _send(state: State, row: int, active: CloseOut, holding: Holding, lots: int) -> None:
+    if not active.fee:
+        active.fee = _fee(state, row)
+        state.book.pending[row] += active.fee
+    active.orders_sent += 1
+    order_id = f"{active.receipt_id}-{active.orders_sent}"
+    signed = -lots if holding.lots > 0 else lots
+    active.outstanding[order_id] = (holding.contract.name, signed)
+    state.order_owner[order_id] = row
+    receipts.order_sent(state, row, active, order_id, holding, signed)
+    state.emit(CloseOutOrder(state.book.ids[row], order_id, active.receipt_id, holding.contract.name, signed))
+
+
+def _fee(state: State, row: int) -> int:
+    """US-10: the first event's fee, or the later one."""
+    first = int(state.book.liquidations[row]) == 0
+    return state.policy.liquidation_fee_first if first else state.policy.liquidation_fee_later
+
+
+def _ordered(state: State, row: int) -> bool:
+    return state.book.has(row, Flag.LIQUIDATE_NOW)
+
+
+def _end(state: State, row: int, active: CloseOut) -> None:
+    """Charge the event's fee if anything was filled, restrict, and let the judge do the rest."""
+    book = state.book
+    book.pending[row] -= active.fee
+    if active.filled:
+        state.post(row, books.CUSTOMER_CASH, books.FEES, active.fee, "liquidation fee")
+        book.liquidations[row] += 1
+        if state.policy.restrict_after_liquidation:
+            state.set_flag(row, Flag.RESTRICTED, True, f"after liquidation {active.receipt_id}")
+    else:
+        active.fee = 0
+    del book.close_outs[row]

@@ -1,0 +1,146 @@
+"""The deterministic machine: `apply(input) -> events`, the same live and in replay (G-03, G-09)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from closeout import __version__
+from closeout.engine import accounts, commands, image, market, trading
+from closeout.engine import ledger as books
+from closeout.engine.book import SUSPENSE, ContractState
+from closeout.engine.commands import Input, LoadRulebook, Marks
+from closeout.engine.events import AnyEvent, Rejected
+from closeout.engine.state import Reject, State
+from closeout.rulebooks.loader import Rulebook
+
+HANDLERS: dict[type, Callable[[State, Any], None]] = {
+    commands.OpenAccount: accounts.open_account,
+    commands.Deposit: accounts.deposit,
+    commands.Withdraw: accounts.withdraw,
+    commands.TransferPosition: accounts.transfer_position,
+    commands.SetValidation: accounts.set_validation,
+    commands.DeskAction: accounts.desk_action,
+    commands.SetReceivableStatus: accounts.set_receivable_status,
+    commands.WriteOff: accounts.write_off,
+    commands.AdjustCash: accounts.adjust_cash,
+    commands.CorrectFill: accounts.correct_fill,
+    commands.Fill: trading.fill,
+    commands.OrderDone: trading.order_done,
+    commands.CheckOrder: trading.check_order,
+    commands.CancelOrder: trading.cancel_order,
+    commands.Tick: market.tick,
+    commands.SessionChange: market.session_change,
+    commands.Halt: market.halt,
+    commands.NewsWindow: market.news_window,
+    commands.SetMargin: market.set_margin,
+    commands.AccrueFunding: market.accrue_funding,
+    commands.BookFunding: market.book_funding,
+    commands.Settle: market.settle,
+    commands.Expire: market.expire,
+    commands.BusinessDay: market.business_day,
+}
+
+
+@dataclass(slots=True)
+class Engine:
+    """One writer's machine. `sources` holds the high-water mark of each source's numbers."""
+
+    sources: dict[str, int] = field(default_factory=dict[str, int])
+    offered: int = 0
+    state: State | None = None
+
+    version = __version__
+
+    def apply(self, given: Input) -> list[AnyEvent]:
+        """Take one input in. Returns what follows, sorted by account (G-19); a refused input changes nothing but its
+        source's number and says why by a code."""
+        self.offered += 1
+        expected = self.sources.get(given.source, 0) + 1
+        if given.number != expected:
+            code = "duplicate_input" if given.number < expected else "gap_in_inputs"
+            return [Rejected("", code, f"{given.source} number {given.number}, expected {expected}")]
+        self.sources[given.source] = given.number
+        try:
+            self._handle(given)
+        except Reject as reason:
+            return [Rejected(getattr(given.command, "account_id", ""), reason.code, reason.detail)]
+        state = self.loaded
+        events, state.events = state.events, []
+        return sorted(events, key=lambda event: event.account_id)
+
+    @property
+    def loaded(self) -> State:
+        """The state; an error before a rulebook is loaded."""
+        if self.state is None:
+            raise Reject("no_rulebook", "the first input must load a rulebook")
+        return self.state
+
+    def _handle(self, given: Input) -> None:
+        command = given.command
+        if isinstance(command, LoadRulebook):
+            if self.state is not None:
+                raise Reject("rulebook_loaded", "a rulebook is loaded already")
+            self.state = initial_state(command.document)
+            self.state.time, self.state.seq = given.time, self.offered
+            return
+        state = self.loaded
+        if given.time < state.time:
+            raise Reject("time_ran_back", f"{given.time} is before {state.time}")
+        before = state.time, state.seq
+        state.time, state.seq = given.time, self.offered
+        try:
+            if isinstance(command, Marks):
+                market.marks(state, command, given.source)
+            else:
+                HANDLERS[type(command)](state, command)
+        except Reject:
+            state.time, state.seq = before
+            raise
+
+    def snapshot(self) -> bytes:
+        """The whole state as a canonical image: equal states give equal bytes."""
+        return image.encode(self.sources, self.offered, self.state)
+
+    @classmethod
+    def restore(cls, picture: bytes) -> Engine:
+        """The engine that `snapshot` was taken of; `InputError` where the image is damaged."""
+        sources, offered, state = image.decode(picture, initial_state)
+        return cls(sources, offered, state)
+
+    def digest(self) -> str:
+        return image.digest(self.snapshot())
+
+    def imbalances(self) -> list[str]:
+        """Where the books do not balance, in plain sentences; empty when they do (G-02)."""
+        if self.state is None:
+            return []
+        book, balances = self.state.book, self.state.ledger.balances
+        suspense = book.row[SUSPENSE]
+        cash = sum(book.column("cash").tolist()) - int(book.cash[suspense])
+        checks = (
+            ("the sum over all ledger accounts", self.state.ledger.imbalance(), 0),
+            ("customer_cash against the accounts' cash", balances[books.CUSTOMER_CASH], -cash),
+            ("suspense against its account's cash", balances[books.SUSPENSE], -int(book.cash[suspense])),
+            (
+                "receivable against the accounts' debts",
+                balances[books.RECEIVABLE],
+                sum(book.column("receivable").tolist()),
+            ),
+            ("transfer", balances[books.TRANSFER], 0),
+        )
+        return [f"{what}: {got} micros, expected {expected}" for what, got, expected in checks if got != expected]
+
+
+def initial_state(document: bytes) -> State:
+    """A state under a rulebook, with nothing in it but the suspense account."""
+    policy = Rulebook.from_document(document).policy()
+    window = policy.windows[policy.opening_window]
+    contracts = {
+        name: ContractState(rules.contract, index, rules.tiers, window, rules.session, rules.expected_cost)
+        for index, (name, rules) in enumerate(policy.contracts.items())
+    }
+    state = State(policy, document, contracts)
+    state.book.add(SUSPENSE)
+    return state

@@ -1,0 +1,157 @@
+"""What follows from an input. Events are facts for the outbox, the journal's digest, reports and people.
+
+Units are those of `closeout.core.units`. Every event carries the account it concerns ("" where none), because events
+of one input come out sorted by account (G-19).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+
+class Event(Struct, frozen=True, array_like=True, tag=True):
+    """Base of all events."""
+
+    account_id: str
+
+
+class Rejected(Event, frozen=True):
+    """The input changed nothing but its source's number (G-09). `code` is stable, `detail` is for people."""
+
+    code: str
+    detail: str
+
+
+class Posted(Event, frozen=True):
+    """One balanced ledger posting: `micros` (above zero) moves from `credit` to `debit` (G-02)."""
+
+    debit: str
+    credit: str
+    currency: str
+    micros: int
+    reason: str
+
+
+class LevelChanged(Event, frozen=True):
+    """The margin level moved; numbers are those the engine decided by (micros)."""
+
+    before: str
+    after: str
+    net_liq: int
+    requirement: int
+    line: int
+
+
+class FlagChanged(Event, frozen=True):
+    """restricted, held, locked, liquidate_only (by the desk), in_debit or unpriced was set or cleared."""
+
+    flag: str
+    on: bool
+    reason: str
+
+
+class OrderApproved(Event, frozen=True):
+    """`before`, `change`, `after`: requirement in micros with all working orders at their worst (US-07)."""
+
+    order_id: str
+    before: int
+    change: int
+    after: int
+    available: int
+
+
+class OrderRefused(Event, frozen=True):
+    order_id: str
+    code: str
+    detail: str
+    before: int
+    change: int
+    after: int
+    available: int
+
+
+class CancelOrders(Event, frozen=True):
+    """Cancel these working orders at the venue."""
+
+    order_ids: tuple[str, ...]
+    reason: str
+
+
+class CloseOutOrder(Event, frozen=True):
+    """Send a reduce-only order: signed lots, at market (`limit_ticks` None) or with a limit."""
+
+    order_id: str
+    receipt_id: str
+    contract: str
+    lots: int
+    limit_ticks: int | None = None
+
+
+class CloseOutQueued(Event, frozen=True):
+    """A plan exists but `contract` takes no orders now (closed, halted, or its mark is not good enough)."""
+
+    receipt_id: str
+    contract: str
+    reason: str
+
+
+class CloseOutEnded(Event, frozen=True):
+    """A liquidation event is over; `receipt` is its whole record (see docs/receipts.md)."""
+
+    receipt_id: str
+    receipt: dict[str, Any]
+
+
+class DeficitBooked(Event, frozen=True):
+    """The customer owes `micros` more (US-13); `total` is the receivable afterwards."""
+
+    micros: int
+    total: int
+    receipt_id: str
+
+
+class ReceivableChanged(Event, frozen=True):
+    """Paid, aged, written off, or a new status; `total` is what is still owed."""
+
+    total: int
+    status: str
+    business_days: int
+    reason: str
+
+
+class Notice(Event, frozen=True):
+    """A message is due to the customer or the desk: warning, liquidation, deficit, payment, correction (US-11)."""
+
+    kind: str
+    detail: str
+
+
+class Alarm(Event, frozen=True):
+    """The desk must look: code and plain words."""
+
+    code: str
+    detail: str
+
+
+AnyEvent = (
+    Rejected
+    | Posted
+    | LevelChanged
+    | FlagChanged
+    | OrderApproved
+    | OrderRefused
+    | CancelOrders
+    | CloseOutOrder
+    | CloseOutQueued
+    | CloseOutEnded
+    | DeficitBooked
+    | ReceivableChanged
+    | Notice
+    | Alarm
+)
+
+ENCODER = msgspec.msgpack.Encoder(order="deterministic")
+DECODER = msgspec.msgpack.Decoder(list[AnyEvent])

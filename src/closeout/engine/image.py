@@ -1,0 +1,143 @@
+"""The state as canonical bytes, back again, and its digest (G-03).
+
+Accounts are written in the order of their ids and maps in key order, so that equal states give equal bytes whatever
+the order in which they came about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from closeout.core.margin import News, Tiers
+from closeout.core.units import InputError
+from closeout.engine.book import Book, CloseOut, ContractState, Receivable, WorkingOrder
+from closeout.engine.state import PastFill, State
+
+ENCODER = msgspec.msgpack.Encoder(order="sorted")
+FORMAT = 1
+
+PLAIN = (
+    "is_open", "halted", "expired", "mark", "good_mark", "mark_time", "mark_source", "grade",
+    "profit_residue", "funding_residue", "funding_rounding", "largest",
+)  # fmt: skip
+
+
+def digest(image: bytes) -> str:
+    return hashlib.blake2b(image, digest_size=32).hexdigest()
+
+
+def encode(sources: dict[str, int], offered: int, state: State | None) -> bytes:
+    return ENCODER.encode({
+        "format": FORMAT,
+        "sources": sources,
+        "offered": offered,
+        "state": None if state is None else _state(state),
+    })  # fmt: skip
+
+
+def _state(state: State) -> dict[str, Any]:
+    book = state.book
+    order = sorted(range(book.count), key=book.ids.__getitem__)
+    ids = [book.ids[row] for row in order]
+
+    def by_id(rows: dict[int, Any], encode: Callable[[Any], Any] | None = None) -> dict[str, Any]:
+        return {book.ids[row]: encode(value) if encode else value for row, value in rows.items()}
+
+    return {
+        "document": state.document,
+        "time": state.time,
+        "seq": state.seq,
+        "ledger": state.ledger.balances,
+        "ids": ids,
+        "columns": {name: book.column(name)[order].tobytes() for name in Book.COLUMNS},
+        "owner": by_id(book.owner),
+        "parent": by_id(book.parent, lambda row: book.ids[row]),
+        "leverage": by_id(book.leverage),
+        "working": by_id(book.working, lambda orders: [asdict(order) for order in orders.values()]),
+        "debts": by_id(book.debts, asdict),
+        "close_outs": by_id(book.close_outs, asdict),
+        "fills": {key: {**asdict(past), "account": book.ids[past.account]} for key, past in state.fills.items()},
+        "contracts": {name: _contract(state, contract) for name, contract in state.contracts.items()},
+    }
+
+
+def _contract(state: State, contract: ContractState) -> dict[str, Any]:
+    live = contract.lots[: contract.count] != 0
+    rows = contract.account[: contract.count][live]
+    ids = [state.book.ids[int(row)] for row in rows]
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return {
+        **{name: getattr(contract, name) for name in PLAIN},
+        "tiers": [asdict(tier) for tier in contract.tiers],
+        "window": contract.window.name,
+        "news": None if contract.news is None else asdict(contract.news),
+        "holders": [ids[i] for i in order],
+        "lots": contract.lots[: contract.count][live][order].tobytes(),
+        "cost": contract.cost[: contract.count][live][order].tobytes(),
+    }
+
+
+def decode(image: bytes, initial: Callable[[bytes], State]) -> tuple[dict[str, int], int, State | None]:
+    """Sources, inputs offered and state of an image; `InputError` where it is damaged or of another format."""
+    try:
+        data = msgspec.msgpack.decode(image)
+        if data["format"] != FORMAT:
+            raise InputError(f"snapshot: format {data['format']}, expected {FORMAT}")
+        raw = data["state"]
+        return data["sources"], data["offered"], None if raw is None else _restore(raw, initial)
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as damage:
+        raise InputError(f"snapshot: damaged image ({damage})") from damage
+
+
+def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
+    state = initial(raw["document"])
+    state.time, state.seq = raw["time"], raw["seq"]
+    state.ledger.balances.update(raw["ledger"])
+    state.book = _book(raw)
+    row = state.book.row
+    for account_id, orders in raw["working"].items():
+        state.book.working[row[account_id]] = {order["order_id"]: WorkingOrder(**order) for order in orders}
+        state.order_owner.update((order["order_id"], row[account_id]) for order in orders)
+    for account_id, fields in raw["close_outs"].items():
+        fields["outstanding"] = {order: (name, lots) for order, (name, lots) in fields["outstanding"].items()}
+        active = CloseOut(**fields)
+        state.book.close_outs[row[account_id]] = active
+        state.order_owner.update((order_id, row[account_id]) for order_id in active.outstanding)
+    state.fills = {key: PastFill(row[past.pop("account")], **past) for key, past in raw["fills"].items()}
+    for name, fields in raw["contracts"].items():
+        _restore_contract(state, state.contracts[name], fields)
+    return state
+
+
+def _book(raw: dict[str, Any]) -> Book:
+    book = Book()
+    for account_id in raw["ids"]:
+        book.add(account_id)
+    for name, column in raw["columns"].items():
+        book.column(name)[:] = np.frombuffer(column, np.int64)
+    row = book.row
+    book.owner = {row[key]: value for key, value in raw["owner"].items()}
+    book.parent = {row[key]: row[value] for key, value in raw["parent"].items()}
+    book.leverage = {row[key]: value for key, value in raw["leverage"].items()}
+    book.debts = {row[key]: Receivable(**value) for key, value in raw["debts"].items()}
+    return book
+
+
+def _restore_contract(state: State, contract: ContractState, fields: dict[str, Any]) -> None:
+    for name in PLAIN:
+        setattr(contract, name, fields[name])
+    contract.tiers = msgspec.convert(fields["tiers"], Tiers)
+    contract.window = state.policy.windows[fields["window"]]
+    contract.news = None if fields["news"] is None else News(**fields["news"])
+    lots, cost = np.frombuffer(fields["lots"], np.int64), np.frombuffer(fields["cost"], np.int64)
+    for account_id, held, paid in zip(fields["holders"], lots.tolist(), cost.tolist(), strict=True):
+        position = contract.position(state.book.row[account_id])
+        position.lots, position.cost = held, paid
+        contract.store(state.book.row[account_id], position)
+    contract.largest = fields["largest"]

@@ -1,0 +1,149 @@
+"""One verdict per account: flags, level, the start of a close-out, and the debt of an account that is flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from closeout.core.margin import Level
+from closeout.core.risk import Risk
+from closeout.engine import closeout, receipts, scan
+from closeout.engine import ledger as books
+from closeout.engine.book import SUSPENSE, Flag, Receivable
+from closeout.engine.events import DeficitBooked, LevelChanged, Notice, ReceivableChanged
+from closeout.engine.state import State
+
+
+def judge_all(state: State) -> None:
+    """Judge whoever the scan names, in the order of account ids (G-19)."""
+    judge_rows(state, (int(row) for row in scan.candidates(state)))
+
+
+def judge_rows(state: State, rows: Iterable[int]) -> None:
+    for row in sorted(set(rows), key=state.book.ids.__getitem__):
+        judge(state, row)
+
+
+def judge(state: State, row: int, *, executed: bool = False) -> None:
+    """Bring one account's flags and level up to date and act on them.
+
+    `executed`: one of its close-out orders was just filled or is done, so its plan is made anew (G-07).
+    """
+    book = state.book
+    if book.ids[row] == SUSPENSE:
+        return
+    unpriced = any(holding.mark is None for holding in state.holdings(row))
+    if unpriced and not book.has(row, Flag.UNPRICED):
+        state.alarm(book.ids[row], "unpriced", "a position has no mark yet; it is valued at the bounded worst")
+    state.set_flag(
+        row, Flag.UNPRICED, unpriced, "a position has no mark yet" if unpriced else "every position is marked"
+    )
+    ended = None
+    active = book.close_outs.get(row)
+    if active is not None:
+        if not (executed or not active.outstanding) or not closeout.advance(state, row, active):
+            return
+        ended = active
+    risk = state.risk(row)
+    _set_level(state, row, risk)
+    deficit = owed = 0
+    if state.level(row) is Level.LIQUIDATING:
+        closeout.start(state, row, risk)
+    elif not state.holdings(row):
+        deficit, owed = _settle_flat(state, row, ended.receipt_id if ended else "")
+    owes = int(book.receivable[row]) > 0
+    state.set_flag(row, Flag.IN_DEBIT, owes, "the account owes a deficit" if owes else "nothing is owed any more")
+    if ended is not None:
+        receipts.issue(state, row, ended, deficit, owed)
+
+
+def _set_level(state: State, row: int, risk: Risk) -> None:
+    book, before, level = state.book, state.level(row), risk.level
+    if book.has(row, Flag.LIQUIDATE_NOW):
+        if state.holdings(row):
+            level = Level.LIQUIDATING
+        else:
+            state.set_flag(row, Flag.LIQUIDATE_NOW, False, "flat")
+    elif level is Level.LIQUIDATING and book.has(row, Flag.HELD):
+        level = Level.LIQUIDATE_ONLY
+    if level is before:
+        return
+    if level is not risk.level and level is Level.LIQUIDATE_ONLY:
+        state.alarm(book.ids[row], "held_below_line", "below the auto-liquidation line, but held by the desk")
+    book.level[row] = level
+    crossed = risk.lines[min(max(level, before) - 1, 2)]
+    account_id = book.ids[row]
+    state.emit(
+        LevelChanged(account_id, before.name.lower(), level.name.lower(), risk.net_liq, risk.requirement, crossed)
+    )
+    if before < level < Level.LIQUIDATING:
+        state.emit(Notice(account_id, "warning", level.name.lower()))
+
+
+def pay_receivable(state: State, row: int, reason: str) -> None:
+    """The customer's cash pays what he owes, and the firm takes its own money back out of the pool (US-01, US-13)."""
+    book = state.book
+    paid = min(int(book.receivable[row]), max(0, int(book.cash[row])))
+    if paid == 0:
+        return
+    state.post(row, books.CUSTOMER_CASH, books.RECEIVABLE, paid, reason)
+    state.post(row, books.HOUSE, books.SEGREGATED_BANK, paid, reason)
+    changed_receivable(state, row, reason)
+
+
+def changed_receivable(state: State, row: int, reason: str) -> None:
+    """Tell what is still owed; a receivable of zero is settled and its story ends."""
+    book, total = state.book, int(state.book.receivable[row])
+    debt = book.debts[row]
+    if total == 0:
+        debt.status = "written_off" if reason == "write-off" else "settled"
+        del book.debts[row]
+    state.emit(ReceivableChanged(book.ids[row], total, debt.status, debt.business_days, reason))
+
+
+def _settle_flat(state: State, row: int, receipt_id: str) -> tuple[int, int]:
+    """A flat account: isolated money goes home, cash pays what is owed, and a shortfall becomes a receivable.
+
+    Returns the deficit and what of it is owed, in micros.
+    """
+    book = state.book
+    parent = book.parent.get(row)
+    if parent is not None:
+        return _settle_isolated(state, row, parent, receipt_id)
+    pay_receivable(state, row, "payment from the account's cash")
+    shortfall = -(int(book.cash[row]) + int(book.accrued[row]) - int(book.pending[row]))
+    if shortfall <= 0:
+        return 0, 0
+    state.post(row, books.RECEIVABLE, books.CUSTOMER_CASH, shortfall, "deficit owed by the customer")
+    _cover(state, row, shortfall, receipt_id)
+    return shortfall, shortfall
+
+
+def _cover(state: State, row: int, shortfall: int, receipt_id: str) -> None:
+    """The firm covers the pool from its own money the same day; the customer is told what he owes."""
+    book, account_id = state.book, state.book.ids[row]
+    state.post(row, books.SEGREGATED_BANK, books.HOUSE, shortfall, "deficit covered by the firm")
+    book.debts.setdefault(row, Receivable(receipt_id=receipt_id))
+    total = int(book.receivable[row])
+    state.emit(DeficitBooked(account_id, shortfall, total, receipt_id))
+    state.emit(Notice(account_id, "deficit", state.policy.currency.text(total)))
+
+
+def _settle_isolated(state: State, row: int, parent: int, receipt_id: str) -> tuple[int, int]:
+    """An isolated account that is flat: what is left goes to the parent, what is missing the parent's cash pays first
+    and the rest becomes the parent's receivable."""
+    book, cash = state.book, int(state.book.cash[row])
+    owed = 0
+    if cash > 0:
+        state.post(row, books.CUSTOMER_CASH, books.TRANSFER, cash, "isolated margin returned")
+        state.post(parent, books.TRANSFER, books.CUSTOMER_CASH, cash, "isolated margin returned")
+    elif cash < 0:
+        paid = min(-cash, max(0, int(book.cash[parent])))
+        owed = -cash - paid
+        state.post(row, books.TRANSFER, books.CUSTOMER_CASH, -cash, "isolated deficit")
+        state.post(parent, books.CUSTOMER_CASH, books.TRANSFER, paid, "isolated deficit paid from other cash")
+        if owed:
+            state.post(parent, books.RECEIVABLE, books.TRANSFER, owed, "deficit owed by the customer")
+            _cover(state, parent, owed, receipt_id)
+    if cash:
+        judge(state, parent)
+    return max(0, -cash), owed

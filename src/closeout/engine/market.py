@@ -1,0 +1,244 @@
+"""What the market does to every holder: marks, sessions, news, rates, funding, settlement (US-02, US-08, US-14, US-24).
+
+The acts over all holders are loops over a column; money is posted account by account, because each posting is a fact
+of somebody's statement.
+"""
+
+from __future__ import annotations
+
+from closeout.core.contracts import Kind
+from closeout.core.margin import MarginKind, MarginTier, News, Tiers
+from closeout.core.units import MAX_PRICE_TICKS, MAX_RATE, MAX_VALUE, RATE, InputError, mul_div_ceil
+from closeout.engine import ledger as books
+from closeout.engine.book import ContractState, Grade
+from closeout.engine.commands import (
+    AccrueFunding,
+    BookFunding,
+    BusinessDay,
+    Expire,
+    Halt,
+    Marks,
+    NewsWindow,
+    SessionChange,
+    SetMargin,
+    Settle,
+    Tick,
+)
+from closeout.engine.events import CancelOrders, Notice
+from closeout.engine.judge import changed_receivable, judge_all, judge_rows
+from closeout.engine.state import Reject, State
+from closeout.engine.trading import drop_order
+from closeout.rulebooks.loader import tiers_from_json
+
+
+def marks(state: State, command: Marks, source: str) -> None:
+    """Take in an atomic batch; every account is judged once, after all its marks are in (G-19)."""
+    contracts = [state.contract(mark.contract) for mark in command.marks]
+    if len({mark.contract for mark in command.marks}) != len(contracts):
+        raise Reject("contract_twice", "a contract stands twice in one batch of marks")
+    for contract, mark in zip(contracts, command.marks, strict=True):
+        if mark.price_ticks is not None:
+            _check_mark(contract, mark.price_ticks)
+    first: list[int] = []
+    for contract, mark in zip(contracts, command.marks, strict=True):
+        if contract.mark is None and mark.price_ticks is not None:
+            first += (int(row) for row in contract.holders())
+        _take_mark(state, contract, mark.price_ticks, source)
+    judge_rows(state, first)  # they are no longer unpriced, which the scan does not look at
+    judge_all(state)
+
+
+def _check_mark(contract: ContractState, ticks: int) -> None:
+    facts = contract.contract
+    if abs(ticks) > MAX_PRICE_TICKS or (facts.kind is Kind.INVERSE and ticks <= 0):
+        raise Reject("out_of_bounds", f"mark of {facts.name} is out of bounds: {ticks} ticks")
+    if abs(facts.value(ticks, contract.largest)) > MAX_VALUE:
+        raise Reject("out_of_bounds", f"mark of {facts.name} takes its largest position past the bound: {ticks} ticks")
+
+
+def _take_mark(state: State, contract: ContractState, ticks: int | None, source: str) -> None:
+    """Store and grade a mark (G-06). A jump is confirmed by the next mark that is near it, or refuted by one that is
+    near the last good mark."""
+    name = contract.contract.name
+    if ticks is None:
+        if contract.grade != Grade.MISSING:
+            state.alarm("", "mark_missing", f"{name}: {source} has no price")
+        contract.grade = Grade.MISSING
+        return
+    jumps = all(
+        known is not None and abs(ticks - known) * RATE > state.policy.marks.jump * abs(known)
+        for known in (contract.mark, contract.good_mark)
+    )
+    if jumps:
+        state.alarm("", "mark_jump", f"{name}: {source} moved from {contract.mark} to {ticks} ticks")
+    contract.grade = Grade.JUMP if jumps else Grade.OK
+    if not jumps:
+        contract.good_mark = ticks
+    contract.mark, contract.mark_time, contract.mark_source = ticks, state.time, source
+
+
+def tick(state: State, command: Tick) -> None:
+    """Time passes: plans that wait are looked at again."""
+    judge_all(state)
+
+
+def session_change(state: State, command: SessionChange) -> None:
+    """A session enters a window, opens or closes; every account is judged in the new window at once (US-02, G-13)."""
+    window = state.policy.windows.get(command.window)
+    if window is None:
+        raise Reject("unknown_window", f"no window {command.window!r} in rulebook {state.policy.name}")
+    changed = [contract for contract in state.contracts.values() if contract.session == command.session]
+    if not changed:
+        raise Reject("unknown_session", f"no contract trades in session {command.session!r}")
+    for contract in changed:
+        contract.window, contract.is_open = window, command.is_open
+    judge_all(state)
+
+
+def halt(state: State, command: Halt) -> None:
+    state.live_contract(command.contract).halted = command.halted
+    judge_all(state)
+
+
+def news_window(state: State, command: NewsWindow) -> None:
+    """A news window begins or ends for contracts (US-08)."""
+    contracts = [state.contract(name) for name in command.contracts]
+    news = None
+    if command.multiplier:
+        if command.multiplier < RATE:
+            raise Reject("out_of_bounds", "a news multiplier below 1")
+        for contract in contracts:
+            if any(
+                mul_div_ceil(tier.rate[MarginKind.INTRADAY], command.multiplier, RATE) > MAX_RATE
+                for tier in contract.tiers
+            ):
+                raise Reject(
+                    "out_of_bounds", f"{contract.contract.name}: multiplier x intraday margin passes the bound"
+                )
+        news = News(command.multiplier, command.held)
+    for contract in contracts:
+        contract.news = news
+    judge_all(state)
+
+
+def set_margin(state: State, command: SetMargin) -> None:
+    """The desk may raise any rate at once, alone; lowering needs two (US-08)."""
+    contract = state.live_contract(command.contract)
+    try:
+        tiers = tiers_from_json(contract.contract, command.tiers)
+    except InputError as bad:
+        raise Reject("bad_tiers", str(bad)) from None
+    if not command.by:
+        raise Reject("needs_name", "who changes a margin rate must be named")
+    if not _nowhere_lower(contract.tiers, tiers) and (not command.second or command.second == command.by):
+        raise Reject("needs_second", "lowering a margin rate needs two different people")
+    contract.tiers = tiers
+    judge_all(state)
+
+
+def _nowhere_lower(before: Tiers, after: Tiers) -> bool:
+    """Whether no figure falls. Another tier structure counts as lower: it takes a second person to say it is not."""
+
+    def figures(tier: MarginTier) -> list[int]:
+        return [*tier.rate, *tier.per_lot, *(-amount for amount in tier.amount)]
+
+    return len(before) == len(after) and all(
+        old.notional_from == new.notional_from and all(b <= a for b, a in zip(figures(old), figures(new), strict=True))
+        for old, new in zip(before, after, strict=True)
+    )
+
+
+def accrue_funding(state: State, command: AccrueFunding) -> None:
+    """The end of a funding interval: the position held now accrues, payments rounded against the customer (US-14)."""
+    contract = state.live_contract(command.contract)
+    price = command.price_ticks if command.price_ticks is not None else contract.mark
+    if price is None:
+        raise Reject("unpriced", f"{command.contract} has no mark and no price was given")
+    if abs(command.rate) > RATE:
+        raise Reject("out_of_bounds", "a funding rate above 100 %")
+    _check_mark(contract, price)
+    facts, divisor = contract.contract, RATE * contract.contract.units_per_micro
+    rows = [int(row) for row in contract.holders()]
+    exact_total, booked = 0, 0
+    for row in rows:
+        lots = contract.position(row).lots
+        paid = abs(facts.value(price, lots)) * command.rate * (1 if lots > 0 else -1)
+        amount = -paid // divisor
+        state.book.accrued[row] += amount
+        exact_total -= paid
+        booked += amount
+    exact, contract.funding_residue = divmod(contract.funding_residue + exact_total, divisor)
+    contract.funding_rounding += exact - booked
+    judge_rows(state, rows)
+
+
+def book_funding(state: State, command: BookFunding) -> None:
+    """Accrued funding becomes cash (US-14)."""
+    book = state.book
+    rows = [int(row) for row in book.column("accrued").nonzero()[0]]
+    for row in sorted(rows, key=book.ids.__getitem__):
+        amount = int(book.accrued[row])
+        book.accrued[row] = 0
+        state.post_signed(row, books.CLEARING_HOUSE, amount, "funding")
+    for contract in state.contracts.values():
+        state.post_rounding(contract.funding_rounding, "funding")
+        contract.funding_rounding = 0
+    judge_rows(state, rows)
+
+
+def settle(state: State, command: Settle) -> None:
+    """Open trade equity at the settlement price becomes cash; cost starts anew from there (US-24)."""
+    contract = state.live_contract(command.contract)
+    _check_mark(contract, command.price_ticks)
+    rows = _settle(state, contract, command.price_ticks, "daily settlement", close=False)
+    judge_rows(state, rows)
+
+
+def expire(state: State, command: Expire) -> None:
+    """Final settlement closes every position at the price, and the contract takes nothing more (US-24)."""
+    contract = state.live_contract(command.contract)
+    _check_mark(contract, command.price_ticks)
+    rows = _settle(state, contract, command.price_ticks, "final settlement", close=True)
+    contract.expired = True
+    for row in list(state.book.working):
+        gone = tuple(o.order_id for o in state.book.working[row].values() if o.contract == command.contract)
+        for order_id in gone:
+            drop_order(state, row, order_id)
+        if gone:
+            state.emit(CancelOrders(state.book.ids[row], gone, "expired"))
+    for row, active in state.book.close_outs.items():
+        for order_id in [o for o, (name, _) in active.outstanding.items() if name == command.contract]:
+            del active.outstanding[order_id]
+            del state.order_owner[order_id]
+            state.emit(CancelOrders(state.book.ids[row], (order_id,), "expired"))
+    judge_rows(state, rows)
+
+
+def _settle(state: State, contract: ContractState, price: int, reason: str, *, close: bool) -> list[int]:
+    rows = sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__)
+    for row in rows:
+        position = contract.position(row)
+        value = contract.contract.value(price, position.lots)
+        units = value - position.cost
+        position.cost = value
+        if close:
+            position.lots = position.cost = 0
+            state.emit(Notice(state.book.ids[row], "expiry", contract.contract.name))
+        contract.store(row, position)
+        state.realise(row, contract, units, reason)
+    return rows
+
+
+def business_day(state: State, command: BusinessDay) -> None:
+    """Debts age and, where the rulebook says so, earn interest; the day's variation is paid (US-13)."""
+    book, policy = state.book, state.policy.receivable
+    for row in sorted(book.debts, key=book.ids.__getitem__):
+        book.debts[row].business_days += 1
+        interest = mul_div_ceil(int(book.receivable[row]), policy.daily_interest, RATE)
+        state.post(row, books.RECEIVABLE, books.FEES, interest, "interest on a deficit")
+        changed_receivable(state, row, f"business day {command.date}")
+    variation = state.ledger.balances[books.CLEARING_HOUSE]
+    if variation > 0:
+        state.post(-1, books.SEGREGATED_BANK, books.CLEARING_HOUSE, variation, "variation received")
+    elif variation < 0:
+        state.post(-1, books.CLEARING_HOUSE, books.SEGREGATED_BANK, -variation, "variation paid")

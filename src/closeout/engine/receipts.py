@@ -1,0 +1,173 @@
+"""The record of a liquidation event: numbers, orders, fills, fees, and who bore what, as data and in words (G-11).
+
+A receipt is plain JSON-able data. Money, prices and quantities are exact decimal strings, times RFC 3339.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from closeout import __version__
+from closeout.core.risk import Holding, Risk
+from closeout.core.times import time_text
+from closeout.core.units import Currency, rate_text
+from closeout.engine.book import CloseOut, ContractState
+from closeout.engine.events import CloseOutEnded, Notice
+from closeout.engine.state import State
+
+RULES = ["G-04", "G-07", "US-01", "US-04", "US-09", "US-10", "US-13"]
+
+
+def opened(
+    state: State, row: int, receipt_id: str, risk: Risk, cancelled: tuple[str, ...], *, by_desk: bool
+) -> dict[str, Any]:
+    """The receipt of an event that begins now."""
+    text = state.policy.currency.text
+    floor = state.policy.net_liq_floor
+    line = risk.lines[2]
+    if by_desk:
+        cause = "ordered by the desk"
+    elif risk.net_liq < line:
+        cause = "net liq below the auto-liquidation line"
+    else:
+        cause = f"net liq at or below the floor of {text(floor or 0)}"
+    held = [state.contracts[holding.contract.name] for holding in state.holdings(row)]
+    close_out = state.policy.close_out
+    return {
+        "receipt_id": receipt_id,
+        "account_id": state.book.ids[row],
+        "owner": state.book.owner.get(row, ""),
+        "rulebook": {"name": state.policy.name, "version": state.policy.version, "digest": state.policy.digest},
+        "engine_version": __version__,
+        "rules": RULES,
+        "currency": state.policy.currency.code,
+        "trigger": {
+            "time": time_text(state.time),
+            "input": state.seq,
+            "cause": cause,
+            "net_liq": text(risk.net_liq),
+            "requirement": text(risk.requirement),
+            "line": text(line),
+            "usage": usage(risk.requirement, risk.net_liq),
+            "marks": [_mark(state, contract) for contract in held],
+            "windows": {contract.contract.name: contract.window.name for contract in held},
+        },
+        "policy": {"method": close_out.method.value, "target": rate_text(close_out.target)},
+        "cancelled_orders": list(cancelled),
+        "orders": [],
+        "supersedes": None,
+    }
+
+
+def usage(requirement: int, net_liq: int) -> str | None:
+    """requirement / net liq to four places, rounded up; None ("over") at or below zero net liq (US-03)."""
+    if net_liq <= 0:
+        return None
+    scaled = -(-requirement * 10_000 // net_liq)
+    return f"{scaled // 10_000}.{scaled % 10_000:04d}"
+
+
+def _mark(state: State, contract: ContractState) -> dict[str, Any]:
+    facts = contract.contract
+    return {
+        "contract": facts.name,
+        "price": None if contract.mark is None else facts.price_text(contract.mark),
+        "source": contract.mark_source,
+        "time": time_text(contract.mark_time),
+        "grade": state.grade(contract),
+    }
+
+
+def order_sent(state: State, row: int, active: CloseOut, order_id: str, holding: Holding, lots: int) -> None:
+    """Add an order with the numbers that it was sent on."""
+    risk, text = state.risk(row), state.policy.currency.text
+    facts = holding.contract
+    active.receipt["orders"].append({
+        "order_id": order_id,
+        "contract": facts.name,
+        "side": "sell" if lots < 0 else "buy",
+        "quantity": facts.quantity_text(abs(lots)),
+        "limit_price": None,
+        "sent_at": time_text(state.time),
+        "mark": facts.price_text(holding.mark or 0),
+        "before": {"net_liq": text(risk.net_liq), "requirement": text(risk.requirement)},
+        "fills": [],
+    })  # fmt: skip
+
+
+def filled(
+    state: State, row: int, active: CloseOut, order_id: str, fill_id: str, contract: ContractState, lots: int,
+    price_ticks: int, fee: int, profit: int,
+) -> None:  # fmt: skip
+    """Add an execution with the numbers after it."""
+    order = next(order for order in active.receipt["orders"] if order["order_id"] == order_id)
+    risk, text = state.risk(row), state.policy.currency.text
+    order["fills"].append({
+        "fill_id": fill_id,
+        "time": time_text(state.time),
+        "price": contract.contract.price_text(price_ticks),
+        "quantity": contract.contract.quantity_text(abs(lots)),
+        "fee": text(fee),
+        "profit": text(profit),
+        "after": {"net_liq": text(risk.net_liq), "requirement": text(risk.requirement)},
+    })  # fmt: skip
+
+
+def issue(state: State, row: int, active: CloseOut, deficit: int, owed: int) -> None:
+    """Finish the receipt of an event that is over, and tell the customer (US-11)."""
+    account_id, risk = state.book.ids[row], state.risk(row)
+    text = state.policy.currency.text
+    flat = not state.holdings(row)
+    receipt = active.receipt
+    receipt["liquidation_fee"] = text(active.fee)
+    receipt["end"] = {
+        "time": time_text(state.time),
+        "how": "flat" if flat else "cured",
+        "net_liq": text(risk.net_liq),
+        "requirement": text(risk.requirement),
+    }
+    receipt["deficit"] = text(deficit)
+    receipt["owed"] = text(owed)
+    receipt["borne_by"] = [
+        {"party": party, "amount": text(amount)}
+        for party, amount in (("customer, as a debt", owed), ("customer, from other cash", deficit - owed))
+        if amount
+    ]
+    receipt["words"] = words(receipt, state.policy.currency)
+    state.emit(CloseOutEnded(account_id, active.receipt_id, receipt))
+    if active.filled:
+        state.emit(Notice(account_id, "liquidation", active.receipt_id))
+
+
+def words(receipt: dict[str, Any], currency: Currency) -> str:
+    """The receipt in plain sentences; the e-mail says the same."""
+    trigger, end, code = receipt["trigger"], receipt["end"], currency.code
+    said = [
+        f"At {trigger['time']} account {receipt['account_id']} had a net liq of {trigger['net_liq']} {code} against a "
+        f"requirement of {trigger['requirement']} {code} ({trigger['cause']}; the line was {trigger['line']} {code})."
+    ]
+    said += [
+        f"{mark['contract']} was marked at {mark['price']} ({mark['source']}, {mark['time']}, {mark['grade']})."
+        for mark in trigger["marks"]
+    ]
+    if receipt["cancelled_orders"]:
+        said.append(f"{len(receipt['cancelled_orders'])} working order(s) were cancelled first.")
+    for order in receipt["orders"]:
+        verb = "sold" if order["side"] == "sell" else "bought"
+        if not order["fills"]:
+            said.append(
+                f"An order to {order['side']} {order['quantity']} {order['contract']} was sent; nothing filled."
+            )
+        said += [
+            f"{fill['quantity']} of {order['quantity']} {order['contract']} were {verb} at {fill['price']} at "
+            f"{fill['time']}, fee {fill['fee']} {code}, result {fill['profit']} {code}."
+            for fill in order["fills"]
+        ]
+    said.append(f"The liquidation fee was {receipt['liquidation_fee']} {code}.")
+    said.append(f"At {end['time']} the account was {end['how']} with a net liq of {end['net_liq']} {code}.")
+    if receipt["owed"] != currency.text(0):
+        said.append(
+            f"Liquidation does not cap the loss: the customer owes {receipt['owed']} {code}, due at once. "
+            "The firm has covered it from its own money; no other customer's balance moved."
+        )
+    return " ".join(said)

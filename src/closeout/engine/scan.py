@@ -1,0 +1,65 @@
+"""Verdicts by full vectorised scan: which accounts would change level now (G-12, G-19).
+
+`candidates` is the interface behind which a trigger index can stand: it may return more accounts than change, never
+fewer, and the order in which they are judged does not depend on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from closeout.core.margin import Level, Window, held_requirement
+from closeout.core.risk import level_of, lines_of
+from closeout.core.units import RATE, ceil_div, mul_div_ceil
+from closeout.engine.book import Column, ContractState, Flag
+from closeout.engine.state import State
+
+
+def levels(state: State) -> tuple[Column, Column, Column]:
+    """Net liq, requirement and level number of every account, by the same formulas as `core.risk.assess`."""
+    book = state.book
+    net_liq = book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
+    requirement = np.zeros(book.count, np.int64)
+    holds = np.zeros(book.count, bool)
+    by_window: dict[Window, Any] = {}
+    for contract in state.contracts.values():
+        rows = contract.account[: contract.count]
+        held = contract.lots[: contract.count] != 0
+        if not held.any():
+            continue
+        rows, lots, cost = rows[held], contract.lots[: contract.count][held], contract.cost[: contract.count][held]
+        profit, notional = _value(state, contract, lots, cost)
+        required = held_requirement(contract.terms, lots, notional)
+        # A row appears once per contract, so plain fancy indexing adds each exactly once.
+        net_liq[rows] += profit
+        requirement[rows] += required
+        holds[rows] = True
+        if contract.window not in by_window:
+            by_window[contract.window] = np.zeros(book.count, np.int64)
+        by_window[contract.window][rows] += required
+    level = level_of(net_liq, lines_of(by_window), holds, state.policy.net_liq_floor)
+    return net_liq, requirement, np.asarray(level, np.int64) * holds
+
+
+def _value(state: State, contract: ContractState, lots: Column, cost: Column) -> tuple[Column, Column]:
+    """Profit and notional in micros of a contract's positions (see `Holding` for the unpriced case)."""
+    facts = contract.contract
+    if contract.mark is not None:
+        return facts.profit(contract.mark, lots, cost), facts.notional(contract.mark, lots)
+    lost = mul_div_ceil(abs(cost), state.policy.marks.unpriced_move, RATE)
+    return -lost // facts.units_per_micro, ceil_div(abs(cost) + lost, facts.units_per_micro)
+
+
+def candidates(state: State) -> Column:
+    """Rows of accounts whose stored level is not what it would be now, or that have a plan to look at again."""
+    book = state.book
+    _, _, level = levels(state)
+    flags = book.column("flags")
+    kept_back = ((flags & Flag.HELD) != 0) & ((flags & Flag.LIQUIDATE_NOW) == 0) & (level == Level.LIQUIDATING)
+    level[kept_back] = Level.LIQUIDATE_ONLY
+    changed = level != book.column("level")
+    for row, close_out in book.close_outs.items():
+        changed[row] = not close_out.outstanding
+    return np.flatnonzero(changed)

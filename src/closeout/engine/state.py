@@ -1,0 +1,176 @@
+"""The engine's whole state, and the primitive acts that every handler is made of: emit, post, look, store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from closeout.core.contracts import OutOfBounds, Position
+from closeout.core.margin import Level
+from closeout.core.risk import Holding, Money, Risk, assess
+from closeout.core.units import MAX_VALUE, floor_div
+from closeout.engine import ledger as books
+from closeout.engine.book import SUSPENSE, Book, ContractState, Flag, Grade
+from closeout.engine.events import Alarm, AnyEvent, FlagChanged, Posted
+from closeout.engine.ledger import Ledger
+from closeout.rulebooks.policy import Policy
+
+
+class Reject(Exception):
+    """Raised by a handler before it has changed anything; becomes a `Rejected` event (G-09)."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code, self.detail = code, detail
+
+
+@dataclass(slots=True)
+class PastFill:
+    """What a correction needs to know of a fill (US-25)."""
+
+    account: int
+    contract: str
+    lots: int
+    price_ticks: int
+    fee: int
+
+
+@dataclass(slots=True)
+class State:
+    """`order_owner` maps the ids of working and close-out orders to account rows."""
+
+    policy: Policy
+    document: bytes
+    contracts: dict[str, ContractState]
+    book: Book = field(default_factory=Book)
+    ledger: Ledger = field(default_factory=Ledger)
+    order_owner: dict[str, int] = field(default_factory=dict[str, int])
+    fills: dict[str, PastFill] = field(default_factory=dict[str, PastFill])
+    time: int = 0
+    seq: int = 0
+    events: list[AnyEvent] = field(default_factory=list[AnyEvent])
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def emit(self, event: AnyEvent) -> None:
+        self.events.append(event)
+
+    def alarm(self, account_id: str, code: str, detail: str) -> None:
+        self.emit(Alarm(account_id, code, detail))
+
+    def set_flag(self, row: int, flag: Flag, on: bool, reason: str) -> None:
+        if self.book.set_flag(row, flag, on):
+            self.emit(FlagChanged(self.book.ids[row], flag.label, on, reason))
+
+    # -- money -------------------------------------------------------------------------------------
+
+    def post(self, row: int, debit: str, credit: str, micros: int, reason: str) -> None:
+        """Post and keep the account columns in step. Zero micros post nothing."""
+        if micros == 0:
+            return
+        account_id = self.book.ids[row] if row >= 0 else ""
+        if account_id == SUSPENSE:
+            debit, credit = (books.SUSPENSE if name == books.CUSTOMER_CASH else name for name in (debit, credit))
+        self.ledger.post(debit, credit, micros)
+        for name, signed in ((debit, -micros), (credit, micros)):
+            if name in (books.CUSTOMER_CASH, books.SUSPENSE):
+                self.book.cash[row] += signed
+            elif name == books.RECEIVABLE:
+                self.book.receivable[row] -= signed
+        self.emit(Posted(account_id, debit, credit, self.policy.currency.code, micros, reason))
+
+    def post_signed(self, row: int, asset: str, micros: int, reason: str) -> None:
+        """Credit the customer `micros` against an asset account, or debit him when below zero."""
+        if micros >= 0:
+            self.post(row, asset, books.CUSTOMER_CASH, micros, reason)
+        else:
+            self.post(row, books.CUSTOMER_CASH, asset, -micros, reason)
+
+    def post_rounding(self, micros: int, reason: str) -> None:
+        """What roundings in the firm's favour leave; never below zero (G-01)."""
+        self.post(-1, books.CLEARING_HOUSE, books.ROUNDING, micros, reason)
+
+    def realise(self, row: int, contract: ContractState, units: int, reason: str) -> int:
+        """Turn realised units into cash: the customer's micros rounded down, the clearing house's exact running total,
+        and the difference to `rounding`. Returns the customer's micros."""
+        per_micro = contract.contract.units_per_micro
+        micros = floor_div(units, per_micro)
+        exact, contract.profit_residue = divmod(contract.profit_residue + units, per_micro)
+        self.post_signed(row, books.CLEARING_HOUSE, micros, reason)
+        self.post_rounding(exact - micros, reason)
+        return micros
+
+    def check_cash(self, row: int, change: int) -> None:
+        if abs(int(self.book.cash[row]) + change) > MAX_VALUE:
+            raise Reject("out_of_bounds", f"cash of {self.book.ids[row]} would pass its bound")
+
+    def money(self, row: int) -> Money:
+        book = self.book
+        return Money(int(book.cash[row]), int(book.accrued[row]), int(book.pending[row]), int(book.receivable[row]))
+
+    # -- looking -----------------------------------------------------------------------------------
+
+    def row(self, account_id: str) -> int:
+        row = self.book.row.get(account_id)
+        if row is None:
+            raise Reject("unknown_account", f"no account {account_id!r}")
+        return row
+
+    def contract(self, name: str) -> ContractState:
+        contract = self.contracts.get(name)
+        if contract is None:
+            raise Reject("unknown_contract", f"no contract {name!r} in rulebook {self.policy.name}")
+        return contract
+
+    def live_contract(self, name: str) -> ContractState:
+        contract = self.contract(name)
+        if contract.expired:
+            raise Reject("expired_contract", f"{name} has expired")
+        return contract
+
+    def grade(self, contract: ContractState) -> str:
+        """The mark's grade now: staleness is judged when the mark is used (G-06)."""
+        if contract.grade == Grade.OK and self.time - contract.mark_time > self.policy.marks.stale_after:
+            return Grade.STALE
+        return contract.grade
+
+    def holding(self, row: int, contract: ContractState, position: Position) -> Holding:
+        leverage = self.book.leverage.get(row, {}).get(contract.contract.name, 0)
+        return Holding(
+            contract.contract, contract.terms, position.lots, position.cost, contract.mark, leverage,
+            self.policy.marks.unpriced_move,
+        )  # fmt: skip
+
+    def holdings(self, row: int) -> list[Holding]:
+        """The account's positions in the rulebook's contract order."""
+        found: list[Holding] = []
+        for contract in self.contracts.values():
+            position = contract.position(row)
+            if position.lots:
+                found.append(self.holding(row, contract, position))
+        return found
+
+    def risk(self, row: int) -> Risk:
+        return assess(self.money(row), self.holdings(row), self.policy.net_liq_floor)
+
+    def level(self, row: int) -> Level:
+        return Level(int(self.book.level[row]))
+
+    # -- positions ---------------------------------------------------------------------------------
+
+    def check_trade(self, row: int, contract: ContractState, lots: int, price_ticks: int) -> None:
+        """Reject a trade that is out of bounds, before anything is changed."""
+        try:
+            contract.contract.check_bounds(price_ticks, lots)
+            held = contract.position(row).lots + lots
+            contract.contract.check_bounds(price_ticks, held)
+            if contract.mark is not None:
+                contract.contract.check_bounds(contract.mark, held)
+        except OutOfBounds as bound:
+            raise Reject("out_of_bounds", str(bound)) from None
+
+    def trade(self, row: int, contract: ContractState, lots: int, value: int, reason: str) -> int:
+        """Change the position and book what it realises. Returns the realised micros."""
+        position = contract.position(row)
+        realised = position.trade(contract.contract, lots, value)
+        contract.store(row, position)
+        return self.realise(row, contract, realised, reason) if realised else 0
