@@ -28,7 +28,8 @@ from closeout.rulebooks.schema import ContractTable, RulebookTable, SessionTable
 Raw = dict[str, Any]
 
 _KEYED: dict[str, type[Stated]] = {"windows": WindowTable, "contracts": ContractTable, "sessions": SessionTables}
-_STATEMENT = ("source", "as_of", "assumed")
+_STATEMENT = ("title", "source", "as_of", "assumed")
+_NOTHING: Raw = {"source": [], "as_of": None}
 _HEAD = ("name", "title", "notice", "version", "sources", "overridden")
 
 
@@ -114,7 +115,7 @@ def describe(rulebook: Rulebook) -> dict[str, Any]:
     table = rulebook.table
     head = {key: getattr(table, key) for key in ("name", "title", "notice", "version", "currency", "sources")}
     rows: list[Raw] = []
-    _describe(table, "", [], None, set(table.overridden), rows)
+    _describe(table, "", {**_NOTHING, "assumed": False, "overridden": False}, set(table.overridden), rows)
     return {**head, "digest": rulebook.digest, "parameters": rows}
 
 
@@ -231,7 +232,8 @@ def _check_statements(raw: Raw, label: str) -> None:
         raise InputError(f"{label}: {error}") from None
 
 
-def _check_table(table: Raw, where: str, source: Any, as_of: Any, tags: set[str]) -> None:
+def _check_table(table: Raw, where: str, source: Any, as_of: Any, tags: set[str], *, covered: bool = False) -> None:
+    """One table and those in it, which inherit its source and date (`covered`: the key that holds it is assumed)."""
     source, as_of = table.get("source", source), table.get("as_of", as_of)
     for tag in _tags(source):
         if tag not in tags:
@@ -240,20 +242,20 @@ def _check_table(table: Raw, where: str, source: Any, as_of: Any, tags: set[str]
     for key in assumed if isinstance(assumed, list) else ():  # pyright: ignore[reportUnnecessaryIsInstance]
         if key not in table or key in _STATEMENT:
             raise InputError(f"{where}assumed: expected keys of this table, got {key!r}")
-    inherited = (source, as_of) if where else ("", "")
     parameters: list[str] = []
     for key, value in table.items():
         if key in _STATEMENT or (not where and key in _HEAD):
             continue
         nested = _nested(key, value)
         for name, child in nested:
-            _check_table(child, f"{where}{name}.", *(inherited if where else ("", "")), tags)
+            inherited = (source, as_of) if where else ("", "")
+            _check_table(child, f"{where}{name}.", *inherited, tags, covered=covered or key in assumed)
         if not nested or (where and isinstance(value, list)):
             parameters.append(key)
     sourced = [key for key in parameters if key not in assumed]
     if parameters and not as_of:
         raise InputError(f"{where}as_of: expected the date of these values")
-    if sourced and not _tags(source):
+    if sourced and not _tags(source) and not covered:
         raise InputError(f"{where}source: expected a source for {sourced[0]!r}, or the key among 'assumed'")
 
 
@@ -283,27 +285,26 @@ def _listed(names_: Any) -> str:
 # -- describing --------------------------------------------------------------------------------------
 
 
-def _describe(table: Stated, where: str, source: list[str], as_of: Any, overridden: set[str], rows: list[Raw]) -> None:
-    source, as_of = _tags(table.source) or source, table.as_of or as_of
+def _describe(table: Stated, where: str, inherited: Raw, overridden: set[str], rows: list[Raw]) -> None:
+    """Append a row for each parameter of a table; `inherited` is what the table around it says of its key."""
     for field in msgspec.structs.fields(table):
         if field.name in _STATEMENT or (not where and field.name in _HEAD):
             continue
-        value = getattr(table, field.name)
-        key = f"{where}{field.name}"
-        changed = key in overridden
-        children = _children(value, key)
-        for path, child in children:
-            _describe(child, f"{path}.", source if where else [], as_of if where else None, overridden, rows)
-        if children or (value in (field.default, [], {}) and not changed and field.name not in table.assumed):
-            continue
-        assumed = field.name in table.assumed and not changed
+        key, value = f"{where}{field.name}", getattr(table, field.name)
+        changed = inherited["overridden"] or key in overridden
+        assumed = not changed and (inherited["assumed"] or field.name in table.assumed)
+        as_of = table.as_of or inherited["as_of"]
         stated: Raw = {
-            "source": [] if assumed or changed else source,
+            "source": [] if assumed or changed else _tags(table.source) or inherited["source"],
             "as_of": None if as_of is None or changed else str(as_of),
             "assumed": assumed,
             "overridden": changed,
         }
-        rows.append({"key": key, "value": msgspec.to_builtins(value), **stated})
+        children = _children(value, key)
+        for path, child in children:
+            _describe(child, f"{path}.", stated if where else {**stated, **_NOTHING}, overridden, rows)
+        if not children and (key in overridden or field.name in table.assumed or value not in (field.default, [], {})):
+            rows.append({"key": key, "value": msgspec.to_builtins(value), **stated})
 
 
 def _children(value: Any, key: str) -> list[tuple[str, Stated]]:
