@@ -1,0 +1,105 @@
+"""What a replay leaves: one `Run` per rulebook, read by the files, the report and the demo's summary.
+
+Money is in micros of `Run.currency`, prices and quantities are exact decimal text, times are UTC nanoseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from closeout.core.units import Currency
+
+
+@dataclass(slots=True)
+class AccountOutcome:
+    """One account of the accounts file (its isolated positions included).
+
+    `deficit` is what its close-outs left below zero, `owed` what of it the customer owes at the end of the run.
+    `leverage` is opening notional / net liq before, rounded to one decimal place, for grouping only.
+    """
+
+    account_id: str
+    contracts: tuple[str, ...]
+    side: str
+    leverage: str
+    opened_at: int
+    net_liq_before: int
+    notional_before: int
+    net_liq_after: int = 0
+    level: str = "normal"
+    flags: tuple[str, ...] = ()
+    liquidated_at: int | None = None
+    liquidation_price: str | None = None
+    fill_price: str | None = None
+    fees: int = 0
+    deficit: int = 0
+    owed: int = 0
+
+
+@dataclass(slots=True)
+class OrderRow:
+    """One close-out order: a row of liquidations.csv."""
+
+    receipt_id: str
+    account_id: str
+    contract: str
+    time: int
+    side: str
+    quantity: str
+    limit_price: str | None
+    fill_price: str | None
+    filled_quantity: str
+    fee: int
+
+
+@dataclass(slots=True)
+class PricePath:
+    """A contract's bars as they were played: text prices by bar time."""
+
+    contract: str
+    times: list[int] = field(default_factory=list[int])
+    open: list[str] = field(default_factory=list[str])
+    high: list[str] = field(default_factory=list[str])
+    low: list[str] = field(default_factory=list[str])
+    close: list[str] = field(default_factory=list[str])
+
+
+@dataclass(slots=True)
+class Run:
+    """One rulebook's run. `equity` holds the net liq paths (time, micros) of the accounts that ended worst.
+
+    `money` is the waterfall of money in micros, in the order to draw: (label, signed amount), e.g. margin the debtors
+    had, their trading losses, fees, liquidation fees, what they owe, what the firm advanced.
+    `assumptions` are plain sentences; `other_path` holds the totals of the run with the extremes in the other order.
+    """
+
+    rulebook: str
+    version: str
+    digest: str
+    currency: Currency
+    accounts: list[AccountOutcome] = field(default_factory=list[AccountOutcome])
+    orders: list[OrderRow] = field(default_factory=list[OrderRow])
+    receipts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    prices: list[PricePath] = field(default_factory=list[PricePath])
+    equity: dict[str, list[tuple[int, int]]] = field(default_factory=dict[str, list[tuple[int, int]]])
+    money: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    ledger: dict[str, int] = field(default_factory=dict[str, int])
+    assumptions: list[str] = field(default_factory=list[str])
+    path_assumed: str | None = None
+    other_path: dict[str, Any] | None = None
+    alarms: dict[str, int] = field(default_factory=dict[str, int])
+    inputs: int = 0
+    events: int = 0
+    seconds: float = 0.0
+    final_digest: str = ""
+    published: str = ""
+    ledger_imbalance: int = 0
+
+    @property
+    def liquidated(self) -> list[AccountOutcome]:
+        return [account for account in self.accounts if account.liquidated_at is not None]
+
+    @property
+    def debtors(self) -> list[AccountOutcome]:
+        return sorted((a for a in self.accounts if a.owed > 0), key=lambda a: (-a.owed, a.account_id))
