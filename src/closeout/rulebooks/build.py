@@ -15,7 +15,17 @@ import msgspec
 from closeout.core.contracts import Contract, Kind
 from closeout.core.margin import MarginKind, MarginTier, Tiers, Window
 from closeout.core.sessions import END_OF_DAY, INTRADAY, Holiday, Session, SessionTable
-from closeout.core.units import CURRENCIES, MAX_CONTRACTS, MAX_RATE, RATE, Currency, InputError, decimal, rate
+from closeout.core.units import (
+    CURRENCIES,
+    MAX_CONTRACTS,
+    MAX_RATE,
+    RATE,
+    Currency,
+    InputError,
+    decimal,
+    rate,
+    rate_text,
+)
 from closeout.rulebooks.policy import (
     CloseOutMethod,
     CloseOutPolicy,
@@ -274,8 +284,8 @@ def wall_time(key: str, text: str) -> dt.time:
 def _rate(key: str, text: str, low: int, high: int) -> int:
     value = rate(text, key)
     if not low <= value <= high:
-        bound = f"from {Decimal(low) / RATE} to {Decimal(high) / RATE}" if low > 1 else f"up to {Decimal(high) / RATE}"
-        raise InputError(f"{key}: expected a rate {bound}, got {text}")
+        bound = "above 0 and up to" if low == 1 else f"from {rate_text(low)} to"
+        raise InputError(f"{key}: expected a rate {bound} {rate_text(high)}, got {text}")
     return value
 
 

@@ -30,7 +30,7 @@ Raw = dict[str, Any]
 _KEYED: dict[str, type[Stated]] = {"windows": WindowTable, "contracts": ContractTable, "sessions": SessionTables}
 _STATEMENT = ("title", "source", "as_of", "assumed")
 _NOTHING: Raw = {"source": [], "as_of": None}
-_HEAD = ("name", "title", "notice", "version", "sources", "overridden")
+_HEAD = (*_STATEMENT, "name", "notice", "version", "sources", "overridden")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class Rulebook:
             raw = msgspec.json.decode(document)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(f"rulebook document: {error}") from None
-        return _resolve(raw, "rulebook document")
+        if not isinstance(raw, dict):
+            raise InputError("rulebook document: expected an object")
+        return _resolve(cast(Raw, raw), "rulebook document")
 
     def policy(self) -> Policy:
         """The engine's view, in its own units."""
@@ -87,11 +89,12 @@ def load(name_or_path: str, overrides: Raw | None = None) -> Rulebook:
     """
     path, variant = _locate(name_or_path)
     raw = _read(path)
-    variants = raw.pop("variants", {})
+    given = raw.pop("variants", {})
+    variants: Raw = cast(Raw, given) if isinstance(given, dict) else {}
     label = path.name
     raw["name"] = path.stem
     if variant is not None:
-        if variant not in variants:
+        if not isinstance(variants.get(variant), dict):
             raise InputError(f"{label}: variants: expected one of {_listed(variants)}, got {variant!r}")
         _merge(raw, variants[variant])
         raw["name"] = f"{path.stem}:{variant}"
@@ -242,21 +245,18 @@ def _check_table(table: Raw, where: str, source: Any, as_of: Any, tags: set[str]
     for key in assumed if isinstance(assumed, list) else ():  # pyright: ignore[reportUnnecessaryIsInstance]
         if key not in table or key in _STATEMENT:
             raise InputError(f"{where}assumed: expected keys of this table, got {key!r}")
-    parameters: list[str] = []
-    for key, value in table.items():
-        if key in _STATEMENT or (not where and key in _HEAD):
-            continue
-        nested = _nested(key, value)
-        for name, child in nested:
-            inherited = (source, as_of) if where else ("", "")
-            _check_table(child, f"{where}{name}.", *inherited, tags, covered=covered or key in assumed)
-        if not nested or (where and isinstance(value, list)):
-            parameters.append(key)
+    stated = {key: _nested(key, value) for key, value in table.items() if key not in (_STATEMENT if where else _HEAD)}
+    # A mapping of tables holds no values of its own, a list of tables inside a table does (margin tiers).
+    parameters = [key for key, tables in stated.items() if not tables or (where and isinstance(table[key], list))]
     sourced = [key for key in parameters if key not in assumed]
     if parameters and not as_of:
         raise InputError(f"{where}as_of: expected the date of these values")
     if sourced and not _tags(source) and not covered:
         raise InputError(f"{where}source: expected a source for {sourced[0]!r}, or the key among 'assumed'")
+    inherited = (source, as_of) if where else ("", "")
+    for key, tables in stated.items():
+        for name, child in tables:
+            _check_table(child, f"{where}{name}.", *inherited, tags, covered=covered or key in assumed)
 
 
 def _nested(key: str, value: Any) -> list[tuple[str, Raw]]:
@@ -288,7 +288,7 @@ def _listed(names_: Any) -> str:
 def _describe(table: Stated, where: str, inherited: Raw, overridden: set[str], rows: list[Raw]) -> None:
     """Append a row for each parameter of a table; `inherited` is what the table around it says of its key."""
     for field in msgspec.structs.fields(table):
-        if field.name in _STATEMENT or (not where and field.name in _HEAD):
+        if field.name in (_STATEMENT if where else _HEAD):
             continue
         key, value = f"{where}{field.name}", getattr(table, field.name)
         changed = inherited["overridden"] or key in overridden
