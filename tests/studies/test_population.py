@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from closeout.core.units import InputError
+from closeout.engine.commands import TransferPosition
+from closeout.rulebooks.loader import load
 from closeout.studies import population
-from closeout.studies.accounts import AccountFile, load_accounts, write_accounts
+from closeout.studies.accounts import AccountFile, load_accounts, to_commands, write_accounts
 from closeout.studies.market import Market, load_market
 from closeout.studies.population import generate
 
@@ -101,6 +103,19 @@ def test_cash_is_notional_over_leverage(accounts: list[AccountFile]) -> None:
         assert leverage is not None
         assert notional <= one.cash * leverage < notional + micro * leverage
         assert one.cash == one.cash.quantize(micro)
+
+
+def test_one_book_fits_every_shipped_rulebook(accounts: list[AccountFile]) -> None:
+    """The same coins, whatever a contract holds: lots times lot times size is the quantity in the file."""
+    for name in ("reference", "kraken-us"):
+        policy = load(name).policy()
+        for one in accounts[:200]:
+            transfers = [command for command in to_commands(one, policy) if isinstance(command, TransferPosition)]
+            contracts = [policy.contracts[transfer.contract].contract for transfer in transfers]
+            assert [
+                transfer.lots * contract.lot * contract.contract_size
+                for transfer, contract in zip(transfers, contracts, strict=True)
+            ] == [position.quantity for position in one.positions]
 
 
 def test_a_longer_population_begins_with_the_shorter(market: Market, accounts: list[AccountFile]) -> None:

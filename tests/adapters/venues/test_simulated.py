@@ -207,6 +207,7 @@ def test_a_gap_between_bars_is_passed_at_the_open() -> None:
     assert [fill.price_ticks for fill in fills(place.due(0))] == [989_999]
 
 
+@pytest.mark.rule("G-14")
 def test_prices_stay_a_tick_above_zero_unless_the_contract_knows_less() -> None:
     bar = BarTicks(3, 10_000, 1, 2)
     assert [fill.price_ticks for fill in fill_in_one_bar(bar, order(-(10**9)))] == [1]
@@ -215,6 +216,12 @@ def test_prices_stay_a_tick_above_zero_unless_the_contract_knows_less() -> None:
     (sold,) = fill_in_one_bar(below, order(-1), negative=True)
     # 1 basis point of 4032 x stress (1 + 3932 / 4032 / 5 / 0.0006 = 326) is 131.4 ticks of spread; the rest is impact
     assert sold.price_ticks == -3763 - 132
+
+
+def test_the_book_below_zero_is_that_above() -> None:
+    below = BarTicks(-1_000_000, -1_000_000, -1_000_000, -1_000_000)
+    (sold,) = fill_in_one_bar(below, order(-100), depth=ROUND, negative=True)
+    assert sold.price_ticks == -1_000_000 - 60
 
 
 def test_inverse_lots_are_worth_their_size() -> None:
