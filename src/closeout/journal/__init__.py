@@ -1,1 +1,1 @@
-"""The durable, ordered log of inputs from which every state can be rebuilt and checked."""
+"""The durable log of inputs: SQLite by default. See `journal.Journal` and `verify.verify`."""
