@@ -193,7 +193,7 @@ def test_a_cross_account_in_coins() -> None:
         OpenAccount("A1", owner="O", leverage={"BTCUSDT": 25 * 10**9}),
         Deposit("A1", 1_000_500_000),
         # a tick of a lot is 0.000001: one unit
-        TransferPosition("A1", "BTCUSDT", 1000, 11_683_030_000),
+        TransferPosition("A1", "BTCUSDT", 1000, 11_683_030_000, last=False),
         TransferPosition("A1", "BTCUSDT", 2000, 20_000_001_000),
     ]
 
@@ -218,7 +218,7 @@ def test_a_market_that_stands_in() -> None:
         own = CONTRACTS.contracts[command.contract].contract
         assert command.cost == value * 10**6 * own.units_per_micro
     direct = to_commands(parse(POSITION | {"contract": "PBTC", "quantity": "10"}), CONTRACTS)
-    assert direct[2] == btc
+    assert direct[2] == msgspec.structs.replace(btc, last=True)
 
 
 def test_isolated_positions_are_accounts_of_their_own() -> None:

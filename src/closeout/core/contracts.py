@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
+from math import ceil
 
 from closeout.core.units import (
     MAX_LOTS,
@@ -26,7 +28,6 @@ from closeout.core.units import (
     floor_div,
     mul_div_ceil,
     plain,
-    round_half_even,
 )
 
 
@@ -91,21 +92,31 @@ class Contract:
         if fee < 0 or fee != fee.to_integral_value():
             raise InputError(f"{name}: fee_per_contract: expected whole micros a lot and not below zero, not {fee}")
         return Contract(
-            name, kind, currency, tick, lot, contract_size, numerator, denominator, taker_fee, int(fee), negative_prices
+            name,
+            kind,
+            currency,
+            tick,
+            lot,
+            contract_size,
+            *exact.as_integer_ratio(),
+            taker_fee,
+            int(fee),
+            negative_prices,
         )
 
     # -- text to integers and back ------------------------------------------------------------------
 
     def ticks(self, price: Decimal) -> int:
         """Exact ticks of a price; `InputError` when it is off the tick or out of bounds."""
-        ticks = price / self.tick
-        if ticks != ticks.to_integral_value():
+        ticks = Fraction(price) / Fraction(self.tick)
+        if ticks.denominator != 1:
             raise InputError(f"price {price} of {self.name} is off the tick of {plain(self.tick)}")
-        return self._in_bounds(int(ticks), price)
+        return self._in_bounds(ticks.numerator, price)
 
     def nearest_ticks(self, price: Decimal) -> int:
-        """Nearest tick, for a market whose own tick is finer (named rounding: `round_half_even`)."""
-        return self._in_bounds(round_half_even(price / self.tick), price)
+        """Nearest tick, ties to even: only for a market with a finer tick that stands in for this contract, where no
+        side may gain from the rounding."""
+        return self._in_bounds(round(Fraction(price) / Fraction(self.tick)), price)
 
     def _in_bounds(self, ticks: int, price: Decimal) -> int:
         if abs(ticks) > MAX_PRICE_TICKS or (self.kind is Kind.INVERSE and ticks <= 0):
@@ -114,12 +125,12 @@ class Contract:
 
     def lots(self, quantity: Decimal) -> int:
         """Exact lots of a signed quantity; `InputError` when it is off the lot or out of bounds."""
-        lots = quantity / self.lot
-        if lots != lots.to_integral_value():
+        lots = Fraction(quantity) / Fraction(self.lot)
+        if lots.denominator != 1:
             raise InputError(f"quantity {quantity} of {self.name} is off the lot of {plain(self.lot)}")
         if abs(lots) > MAX_LOTS:
             raise InputError(f"quantity {quantity} of {self.name} is out of bounds")
-        return int(lots)
+        return lots.numerator
 
     def price_text(self, ticks: int) -> str:
         return format(self.tick * ticks, "f")
@@ -148,9 +159,8 @@ class Contract:
 
         Rounded up, against the customer (equity down), where the average is finer than a unit.
         """
-        ticks = price / self.tick
-        exact = ticks * lots * self.unit_value if self.kind is Kind.LINEAR else -lots * self.unit_value / ticks
-        cost = int(exact.to_integral_value("ROUND_CEILING"))
+        ticks = Fraction(price) / Fraction(self.tick)
+        cost = ceil(ticks * lots * self.unit_value if self.kind is Kind.LINEAR else -lots * self.unit_value / ticks)
         if abs(cost) > MAX_VALUE:
             raise InputError(f"{self.name}: {self.quantity_text(lots)} at {price} is beyond the bound on one position")
         return cost

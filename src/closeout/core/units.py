@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any, TypeVar
 
 RATE = 1_000_000_000
@@ -47,13 +48,17 @@ class Currency:
 
     def micros(self, amount: Decimal) -> int:
         """Exact micros of `amount`; `InputError` where it is finer than a micro or out of bounds."""
-        scaled = amount.scaleb(self.places)
-        if scaled != scaled.to_integral_value():
+        scaled = Fraction(amount) * 10**self.places
+        if scaled.denominator != 1:
             raise InputError(f"{amount} {self.code} has more than {self.places} decimal places")
-        micros = int(scaled)
+        micros = scaled.numerator
         if abs(micros) > MAX_VALUE:
             raise InputError(f"{amount} {self.code} is beyond the bound of {self.text(MAX_VALUE)} {self.code}")
         return micros
+
+    def micros_of_text(self, text: str) -> int:
+        """Exact micros of what `text` wrote."""
+        return self.micros(Decimal(text))
 
     def text(self, micros: int) -> str:
         """Exact decimal text, trailing zeros removed down to two places: ``1234.5`` is ``1234.50``."""
@@ -97,12 +102,6 @@ def mul_div_ceil(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntO
     return (value // divisor) * multiplier - (-((value % divisor) * multiplier)) // divisor
 
 
-def round_half_even(value: Decimal) -> int:
-    """Nearest integer, ties to even. Only for a market that stands in for a contract with a coarser tick: no side
-    of the market may gain from the rounding."""
-    return int(value.to_integral_value("ROUND_HALF_EVEN"))
-
-
 def decimal(text: str, field: str) -> Decimal:
     """A finite decimal from text; `InputError` names `field`."""
     try:
@@ -116,10 +115,10 @@ def decimal(text: str, field: str) -> Decimal:
 
 def rate(text: str, field: str) -> int:
     """A rate such as ``"0.005"`` in units of 1e-9; `InputError` names `field`."""
-    scaled = decimal(text, field) * RATE
-    if scaled != scaled.to_integral_value():
+    scaled = Fraction(decimal(text, field)) * RATE
+    if scaled.denominator != 1:
         raise InputError(f"{field}: {text} is finer than 1e-9")
-    return int(scaled)
+    return scaled.numerator
 
 
 def rate_text(value: int) -> str:

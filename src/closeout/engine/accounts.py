@@ -86,7 +86,8 @@ def transfer_position(state: State, command: TransferPosition) -> None:
     realised = position.trade(contract.contract, command.lots, command.cost)
     state.check_cash(row, realised // contract.contract.units_per_micro)
     state.trade(row, contract, command.lots, command.cost, "realised profit")
-    judge(state, row)
+    if command.last:
+        judge(state, row)
 
 
 def set_validation(state: State, command: SetValidation) -> None:

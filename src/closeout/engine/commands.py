@@ -48,12 +48,16 @@ class Withdraw(Command, frozen=True):
 
 
 class TransferPosition(Command, frozen=True):
-    """A position brought in from elsewhere at a cost in units, without a fee."""
+    """A position brought in from elsewhere at a cost in units, without a fee.
+
+    `last` is False while further positions of the same transfer follow: the account is judged when all are in.
+    """
 
     account_id: str
     contract: str
     lots: int
     cost: int
+    last: bool = True
 
 
 class Fill(Command, frozen=True):

@@ -132,6 +132,7 @@ def set_margin(state: State, command: SetMargin) -> None:
         raise Reject("needs_name", "who changes a margin rate must be named")
     if not _nowhere_lower(contract.tiers, tiers) and (not command.second or command.second == command.by):
         raise Reject("needs_second", "lowering a margin rate needs two different people")
+    state.check_margin(contract, tiers, contract.largest)
     contract.tiers = tiers
     judge_all(state)
 
@@ -211,6 +212,7 @@ def expire(state: State, command: Expire) -> None:
             del active.outstanding[order_id]
             del state.order_owner[order_id]
             state.emit(CancelOrders(state.book.ids[row], (order_id,), "expired"))
+            rows.append(row)
     judge_rows(state, rows)
 
 

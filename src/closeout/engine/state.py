@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from closeout.core.contracts import OutOfBounds, Position
-from closeout.core.margin import Level
+from closeout.core.margin import Level, Tiers
 from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.units import MAX_VALUE, floor_div
 from closeout.engine import ledger as books
@@ -167,6 +167,12 @@ class State:
                 contract.contract.check_bounds(contract.mark, held)
         except OutOfBounds as bound:
             raise Reject("out_of_bounds", str(bound)) from None
+        self.check_margin(contract, contract.tiers, abs(held))
+
+    def check_margin(self, contract: ContractState, tiers: Tiers, lots: int) -> None:
+        """Reject margin per lot that would take the requirement of |lots| past the bound on a position's value."""
+        if any(per_lot * lots > MAX_VALUE for tier in tiers for per_lot in tier.per_lot):
+            raise Reject("out_of_bounds", f"margin of {lots} lots of {contract.contract.name} would pass its bound")
 
     def trade(self, row: int, contract: ContractState, lots: int, value: int, reason: str) -> int:
         """Change the position and book what it realises. Returns the realised micros."""

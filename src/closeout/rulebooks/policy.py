@@ -1,4 +1,4 @@
-"""A rulebook in the engine's own units: what `Rulebook.policy()` makes of the file (rates 1e-9, micros, nanoseconds)."""
+"""What `Rulebook.policy()` makes of a rulebook file: the engine's own units (rates 1e-9, micros, nanoseconds)."""
 
 from __future__ import annotations
 

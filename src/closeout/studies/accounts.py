@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.units import MAX_LOTS, InputError, plain, rate
@@ -184,7 +184,7 @@ def to_commands(account: AccountFile, policy: Policy) -> list[Command]:
     contract is unknown or a quantity or price does not fit it.
     """
     where = account.where or f"account {account.account_id}"
-    cross: list[Command] = []
+    cross: list[TransferPosition] = []
     isolated: list[Command] = []
     leverage: dict[str, int] = {}
     held: dict[str, AccountPosition] = {}
@@ -212,7 +212,8 @@ def to_commands(account: AccountFile, policy: Policy) -> list[Command]:
         cross.append(TransferPosition(account.account_id, name, lots, cost))
     cash = _micros(policy, account.cash, f"{where}: cash")
     deposits = [Deposit(account.account_id, cash)] if cash else []
-    return [_open(account, account.account_id, None, leverage), *deposits, *cross, *isolated]
+    transfers = [structs.replace(transfer, last=transfer is cross[-1]) for transfer in cross]
+    return [_open(account, account.account_id, None, leverage), *deposits, *transfers, *isolated]
 
 
 def _open(account: AccountFile, account_id: str, parent: str | None, leverage: dict[str, int]) -> OpenAccount:

@@ -1,0 +1,135 @@
+"""The command `closeout` (INTERFACES: "The command closeout").
+
+Exit codes: 0 done; 2 the input or the call is bad (one line says what, nothing is written); 3 a verification failed;
+1 anything else. With `--json` standard output holds one JSON document; progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from closeout.core.units import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Watch futures accounts as prices move, close them out, and keep the books on what is left.",
+)
+rulebooks_app = typer.Typer(
+    no_args_is_help=False, help="The rulebooks: list them, show one with its sources, check a file."
+)
+app.add_typer(rulebooks_app, name="rulebooks", invoke_without_command=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as bad:
+        print(f"closeout: {bad}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("closeout: interrupted; what was journaled before is durable", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def quote(
+    account: Annotated[
+        Path, typer.Argument(help="The account with its rulebook and marks, as JSON; - reads standard input.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Assess one account: requirements, usage, liquidation and bankruptcy price, and what could be owed."""
+    from closeout.studies.quote import explain, quote_file
+
+    result = quote_file(account)
+    print(json.dumps(result, indent=2) if as_json else explain(result))
+
+
+@rulebooks_app.callback(invoke_without_command=True)
+def rulebooks(context: typer.Context, as_json: Json = False) -> None:
+    if context.invoked_subcommand is None:
+        rulebooks_list(as_json=as_json)
+
+
+@rulebooks_app.command("list")
+def rulebooks_list(as_json: Json = False) -> None:
+    """Name the rulebooks that come with the package, variants included."""
+    from closeout.rulebooks import loader
+
+    found = [{"name": name, "title": loader.describe(loader.load(name))["title"]} for name in loader.names()]
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        width = max(len(book["name"]) for book in found)
+        print("\n".join(f"{book['name']:<{width}}  {book['title']}" for book in found))
+
+
+@rulebooks_app.command("show")
+def rulebooks_show(
+    name: Annotated[str, typer.Argument(help="A shipped name, NAME:VARIANT, or a file.")], as_json: Json = False
+) -> None:
+    """Print a rulebook, each parameter with its source and date; what is assumed says so."""
+    from closeout.rulebooks import loader
+
+    shown = loader.describe(loader.load(name))
+    print(json.dumps(shown, indent=2) if as_json else _rulebook_text(shown))
+
+
+@rulebooks_app.command("check")
+def rulebooks_check(file: Annotated[Path, typer.Argument(help="A rulebook of your own (.toml).")]) -> None:
+    """Check a rulebook file; what is wrong is named by file, table and key."""
+    from closeout.rulebooks import loader
+
+    book = loader.load(str(file))
+    policy = book.policy()
+    print(f"{file}: good: {policy.name} {policy.version}, {len(policy.contracts)} contracts, digest {book.digest}")
+
+
+def _rulebook_text(shown: dict[str, Any]) -> str:
+    said = [
+        f"{shown['name']}: {shown['title']} (version {shown['version']}, {shown['currency']})",
+        shown["notice"] or "",
+    ]
+    width = max(len(row["key"]) for row in shown["parameters"])
+    for row in shown["parameters"]:
+        origin = "ASSUMED" if row["assumed"] else f"{row['source']}, {row['as_of']}"
+        if row["overridden"]:
+            origin = "overridden"
+        said.append(f"{row['key']:<{width}}  {row['value']}  [{origin}]")
+    said += ["Sources:", *(f"  {tag}: {source}" for tag, source in shown["sources"].items())]
+    return "\n".join(line for line in said if line)
+
+
+@app.command()
+def verify(
+    journal: Annotated[Path, typer.Argument(help="A journal, such as journal.sqlite of a replay.")],
+    published: Annotated[str | None, typer.Option(help="The digest that was published when the run ended.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a journal again and prove digests, balances and receipts; exit code 3 names the first difference."""
+    from closeout.engine.engine import Engine
+    from closeout.journal.verify import verify as run_verify
+    from closeout.studies.screen import progress_bar
+
+    with progress_bar("verifying") as progress:
+        result = run_verify(journal, Engine, published=published, progress=progress)
+    if as_json:
+        print(json.dumps(result.as_dict(), indent=2))
+    else:
+        print(result.text())
+    if not result.ok:
+        raise typer.Exit(3)
+
+
+if __name__ == "__main__":
+    main()

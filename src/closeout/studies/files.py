@@ -1,0 +1,162 @@
+"""The files of a replay (INTERFACES: "closeout replay: files out"), and the folder that they go into."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from closeout.core.times import time_text
+from closeout.core.units import InputError
+from closeout.studies.outcome import Run
+from closeout.studies.recorder import Recorder
+
+SUMMARY = "summary.json"
+
+ACCOUNTS = (
+    "rulebook", "account_id", "state", "net_liq_before", "net_liq_after", "liquidated_at", "liquidation_price",
+    "fill_price", "fees", "deficit", "owed", "fund_paid", "adl_amount",
+)  # fmt: skip
+LIQUIDATIONS = (
+    "rulebook", "receipt_id", "account_id", "contract", "time", "side", "quantity", "limit_price", "fill_price",
+    "filled_quantity", "fee",
+)  # fmt: skip
+LEDGER = ("rulebook", "seq", "time", "debit", "credit", "currency", "amount", "account_id", "reason")
+
+
+class Folder:
+    """An output folder that appears whole or not at all: work goes on beside it under ``NAME.partial``.
+
+    An earlier replay's folder (it has a summary.json) is replaced; any other folder that is not empty is refused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path}: --out: expected a folder, this is a file")
+        if path.is_dir() and any(path.iterdir()) and not (path / SUMMARY).is_file():
+            raise InputError(
+                f"{path}: --out: expected a new folder, or one of an earlier replay; this one has other files"
+            )
+
+    def begin(self) -> Path:
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        return self.partial
+
+    def commit(self) -> Path:
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        self.partial.rename(self.path)
+        return self.path
+
+
+def journal_name(rulebook: str, several: bool) -> str:
+    """``journal.sqlite``, or one per rulebook where there are several."""
+    return f"journal.{quote(rulebook, safe='')}.sqlite" if several else "journal.sqlite"
+
+
+def write_ledger(path: Path, parts: Iterable[tuple[str, Recorder]]) -> None:
+    """One row per posting, in order."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(LEDGER)
+        for rulebook, recorder in parts:
+            text = recorder.state.policy.currency.text
+            rows.writerows(
+                (
+                    rulebook, seq, time_text(time), posting.debit, posting.credit, posting.currency,
+                    text(posting.micros), posting.account_id, posting.reason,
+                )
+                for seq, time, posting in recorder.postings
+            )  # fmt: skip
+
+
+def write_runs(folder: Path, runs: Sequence[Run], market: dict[str, Any]) -> dict[str, Any]:
+    """accounts.csv, liquidations.csv, receipts/ and summary.json; returns the summary."""
+    _rows(folder / "accounts.csv", ACCOUNTS, (row for run in runs for row in _accounts(run)))
+    _rows(folder / "liquidations.csv", LIQUIDATIONS, (row for run in runs for row in _orders(run)))
+    receipts = folder / "receipts"
+    receipts.mkdir()
+    for run in runs:
+        for receipt in run.receipts:
+            prefix = f"{run.rulebook}-" if len(runs) > 1 else ""
+            name = quote(f"{prefix}{receipt['receipt_id']}", safe="")
+            text = json.dumps(receipt, indent=2, ensure_ascii=False)
+            (receipts / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    summary = {"market": market, "rulebooks": {run.rulebook: totals(run) for run in runs}}
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return summary
+
+
+def totals(run: Run) -> dict[str, Any]:
+    """One rulebook's part of summary.json; money as exact decimal strings."""
+    text = run.currency.text
+    admitted = [account for account in run.accounts if "not_admitted" not in account.flags]
+    owed = sum(account.owed for account in admitted)
+    deficit = sum(account.deficit for account in admitted)
+    return {
+        "version": run.version,
+        "rulebook_digest": run.digest,
+        "currency": run.currency.code,
+        "accounts": len(admitted),
+        "not_admitted": len(run.accounts) - len(admitted),
+        "liquidated_accounts": len(run.liquidated),
+        "close_out_orders": len(run.orders),
+        "fees": text(sum(account.fees for account in admitted)),
+        "deficits": {
+            "total": text(deficit),
+            "customers_owe": text(owed),
+            "customers_paid_from_other_cash": text(deficit - owed),
+            "fund_paid": text(0),
+            "deleveraged": text(0),
+        },
+        "debtors": len(run.debtors),
+        "fund_before": None,
+        "fund_after": None,
+        "deleveraged_accounts": 0,
+        "deleveraged_amount": text(0),
+        "ledger": {name: text(balance) for name, balance in run.ledger.items()},
+        "ledger_imbalance": "0" if run.ledger_imbalance == 0 else text(run.ledger_imbalance),
+        "alarms": run.alarms,
+        "assumptions": run.assumptions,
+        "path_assumed": run.path_assumed,
+        "other_path": run.other_path,
+        "inputs": run.inputs,
+        "events": run.events,
+        "digest": run.final_digest,
+        "published": run.published,
+    }
+
+
+def _rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _accounts(run: Run) -> Iterable[Sequence[object]]:
+    text = run.currency.text
+    for account in run.accounts:
+        state = "+".join([account.level, *account.flags])
+        at = "" if account.liquidated_at is None else time_text(account.liquidated_at)
+        yield (
+            run.rulebook, account.account_id, state, text(account.net_liq_before), text(account.net_liq_after), at,
+            account.liquidation_price or "", account.fill_price or "", text(account.fees), text(account.deficit),
+            text(account.owed), text(0), text(0),
+        )  # fmt: skip
+
+
+def _orders(run: Run) -> Iterable[Sequence[object]]:
+    for order in run.orders:
+        yield (
+            run.rulebook, order.receipt_id, order.account_id, order.contract, time_text(order.time), order.side,
+            order.quantity, order.limit_price or "", order.fill_price or "", order.filled_quantity,
+            run.currency.text(order.fee),
+        )  # fmt: skip

@@ -1,0 +1,258 @@
+"""Replay: recorded prices and a book of accounts through the engine under one rulebook, with a simulated venue.
+
+At each bar time: session changes that have fallen due, the open as a batch of marks, accounts that open now, then the
+two extremes and the close as batches. Close-out orders go to the venue at the point at which they were caused, and
+its executions come back as fills. All marks of a bar carry the bar's time.
+"""
+
+from __future__ import annotations
+
+import time as wall
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from closeout.adapters.venues.simulated import BarTicks, Depth, FillMode, SimulatedVenue
+from closeout.core.margin import entry_requirement
+from closeout.core.risk import Holding, Money, assess
+from closeout.core.times import time_text
+from closeout.core.units import InputError
+from closeout.engine.commands import (
+    Command,
+    Deposit,
+    Mark,
+    Marks,
+    OpenAccount,
+    OrderDone,
+    SessionChange,
+    TransferPosition,
+)
+from closeout.engine.state import State
+from closeout.rulebooks.loader import Rulebook
+from closeout.rulebooks.policy import Policy
+from closeout.studies.accounts import AccountFile, to_commands
+from closeout.studies.market import Bar, Market
+from closeout.studies.outcome import Run
+from closeout.studies.recorder import Recorder
+from closeout.studies.results import Tracker
+
+Progress = Callable[["Replay", int, int], None]
+"""Called after each bar with the replay, the bar's number from 1, and its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a market is replayed: `fill` and `depth` of the venue, and which extreme comes first in a bar."""
+
+    fill: FillMode = FillMode.BOOK
+    depth: Depth = field(default_factory=Depth)
+    high_first: bool = False
+
+
+class Replay:
+    """One run under one rulebook. Everything that can be wrong with the input is raised here as `InputError`, before
+    the journal is created by `run`."""
+
+    def __init__(
+        self, market: Market, accounts: Sequence[AccountFile], rulebook: Rulebook, name: str, settings: Settings
+    ) -> None:
+        self.market, self.rulebook, self.name, self.settings = market, rulebook, name, settings
+        self.policy = rulebook.policy()
+        self.feeds = _feeds(market, self.policy)
+        self.bars = [(time, self._ticks(time, bars)) for time, bars in market.bars()]
+        self.start, self.end = self.bars[0][0], self.bars[-1][0]
+        self.waiting = sorted(
+            ((account.opened_at or self.start, to_commands(account, self.policy), account) for account in accounts),
+            key=lambda entry: entry[0],
+        )
+        for _, commands, account in self.waiting:
+            _check_fed(commands, set(self.feeds.values()), account)
+        contracts = {name: rules.contract for name, rules in self.policy.contracts.items()}
+        self.venue = SimulatedVenue(contracts, settings.fill, settings.depth, interval=market.interval())
+        self.clock = self.start
+        self.withheld = 0
+        self.tracker = Tracker(self)
+
+    def run(self, journal: Path, progress: Progress | None = None) -> Run:
+        """Play everything; the journal at `journal` must not exist."""
+        begun = wall.perf_counter()
+        self.recorder = Recorder(journal, self.rulebook, self.start)
+        try:
+            self._sessions_at_start()
+            for number, (time, bars) in enumerate(self.bars, 1):
+                self._bar(time, bars)
+                if progress is not None:
+                    progress(self, number, time)
+            self._reopen()
+            self._offer_venue(self.clock, self.venue.end())
+            published = self.recorder.finish()
+        finally:
+            self.recorder.journal.close()
+        return self.tracker.result(published, wall.perf_counter() - begun)
+
+    @property
+    def state(self) -> State:
+        return self.recorder.state
+
+    def _ticks(self, time: int, bars: dict[str, Bar]) -> dict[str, BarTicks]:
+        """Bars by rulebook contract. A contract's own prices must be on its tick; a market that stands in for one with
+        a coarser tick is rounded to the nearest (`Contract.nearest_ticks`)."""
+        found: dict[str, BarTicks] = {}
+        for market_name, bar in bars.items():
+            name = self.feeds[market_name]
+            contract = self.policy.contracts[name].contract
+            convert = contract.ticks if name == market_name else contract.nearest_ticks
+            prices: list[int] = []
+            for field in ("open", "high", "low", "close"):
+                try:
+                    prices.append(convert(getattr(bar, field)))
+                except InputError as bad:
+                    files = ", ".join(source.file for source in self.market.sources)
+                    raise InputError(f"{files}: {market_name} at {time_text(time)}: {field}: {bad}") from None
+            found[name] = BarTicks(*prices, high_first=self.settings.high_first)
+        return found
+
+    # -- time --------------------------------------------------------------------------------------
+
+    def _sessions_at_start(self) -> None:
+        changes: list[Command] = []
+        for name, session in self.policy.sessions.items():
+            if any(rules.session == name for rules in self.policy.contracts.values()):
+                now = session.state(self.start)
+                changes.append(SessionChange(name, now.window, now.is_open))
+                self.tracker.window(name, self.start, now.window, is_open=now.is_open)
+        self.recorder.offer("clock", self.start, changes)
+
+    def _advance(self, time: int) -> None:
+        """Session changes in (clock, time], in order of time."""
+        used = {rules.session for rules in self.policy.contracts.values()}
+        due = [
+            (instant.time_ns, name, instant)
+            for name, session in self.policy.sessions.items()
+            if name in used
+            for instant in session.changes(self.clock, time)
+        ]
+        for at, name, instant in sorted(due, key=lambda entry: entry[:2]):
+            self.recorder.offer("clock", at, [SessionChange(name, instant.window, instant.is_open)])
+            self.tracker.window(name, at, instant.window, is_open=instant.is_open)
+            self.clock = at
+        self.clock = max(self.clock, time)
+
+    # -- bars --------------------------------------------------------------------------------------
+
+    def _bar(self, time: int, bars: dict[str, BarTicks]) -> None:
+        """One bar of every contract that has one and whose market is open: a shut market has no prices."""
+        self._advance(time)
+        traded = {name: bar for name, bar in bars.items() if self.state.contracts[name].is_open}
+        self.withheld += len(bars) - len(traded)
+        self.venue.begin_bar(time, traded)
+        for point in range(4):
+            self._offer_venue(time, self.venue.due(point))
+            marks = tuple(Mark(name, bar.points()[point]) for name, bar in traded.items())
+            if marks:
+                self.recorder.offer(self.name, time, [Marks(marks)])
+            if point == 0:
+                self._open_accounts(time)
+            self._execute(time, point)
+        self.tracker.bar(time, traded)
+
+    def _execute(self, time: int, point: int) -> None:
+        """Hand orders to the venue and its executions to the engine until nothing more happens at this point."""
+        while orders := self.recorder.take_orders():
+            for order in orders:
+                self.tracker.order(order, time)
+                self.venue.send(order, point)
+            self._offer_venue(time, self.venue.due(point))
+
+    def _offer_venue(self, time: int, told: Sequence[Command]) -> None:
+        """Executions as inputs; the end of an order that is full says nothing new."""
+        news = [command for command in told if not (isinstance(command, OrderDone) and command.reason == "filled")]
+        self.recorder.offer("venue", time, news)
+
+    def _reopen(self) -> None:
+        """Where a plan still waits for a shut market: play its next open with the last price known, and say so."""
+        shut = {
+            name: bar
+            for name, bar in self.tracker.last_bars(self.bars).items()
+            if not self.state.contracts[name].is_open and self.state.contracts[name].holders().size
+        }
+        if not shut:
+            return
+        sessions = {self.policy.contracts[name].session for name in shut}
+        at = max(self.policy.sessions[name].next_open(self.clock) for name in sessions if name is not None)
+        close = {name: BarTicks(bar.close, bar.close, bar.close, bar.close) for name, bar in shut.items()}
+        self.tracker.reopened(at, close)
+        self._bar(at, close)
+
+    # -- accounts ----------------------------------------------------------------------------------
+
+    def _open_accounts(self, time: int) -> None:
+        """Open who is due and whose contracts are all marked; who would not pass the opening check is not admitted."""
+        commands: list[Command] = []
+        later: list[tuple[int, list[Command], AccountFile]] = []
+        for entry in self.waiting:
+            opened_at, wanted, account = entry
+            if opened_at > time or not _marked(self.state, wanted):
+                later.append(entry)
+                continue
+            net_liq, notional, admitted = _opening(self.state, wanted)
+            self.tracker.opened(account, wanted, time, net_liq, notional, admitted=admitted)
+            if admitted:
+                commands += wanted
+        self.waiting = later
+        self.recorder.offer("replay", time, commands)
+
+
+def _feeds(market: Market, policy: Policy) -> dict[str, str]:
+    """Market contract -> rulebook contract: its own name, or the one that it stands for."""
+    feeds: dict[str, str] = {}
+    for name in market.contracts:
+        standing = [own for own, rules in policy.contracts.items() if name == own or name in rules.stands_for]
+        if not standing:
+            source = ", ".join(source.file for source in market.sources)
+            raise InputError(f"{source}: contract: {name} is not in rulebook {policy.name} and stands for none of it")
+        feeds[name] = standing[0]
+    if len(set(feeds.values())) < len(feeds):
+        raise InputError(f"market: two of {', '.join(feeds)} are prices of the same contract of {policy.name}")
+    return feeds
+
+
+def _check_fed(commands: Sequence[Command], fed: set[str], account: AccountFile) -> None:
+    for command in commands:
+        if isinstance(command, TransferPosition) and command.contract not in fed:
+            raise InputError(
+                f"{account.where or account.account_id}: contract: {command.contract} has no prices in this market; "
+                f"expected one of {', '.join(sorted(fed))}"
+            )
+
+
+def _marked(state: State, commands: Sequence[Command]) -> bool:
+    """Whether every contract of the account has a mark: its first complete set of marks (EX-09)."""
+    return all(state.contracts[c.contract].mark is not None for c in commands if isinstance(c, TransferPosition))
+
+
+def _opening(state: State, commands: Sequence[Command]) -> tuple[int, int, bool]:
+    """Net liq and notional in micros with which an account would open, and whether its book passes the opening check
+    (EX-09): each margin account in it must fit what a new order would have to fit."""
+    net_liq, notional, admitted = 0, 0, True
+    for opening in (command for command in commands if isinstance(command, OpenAccount)):
+        own = [command for command in commands if getattr(command, "account_id", "") == opening.account_id]
+        cash = sum(command.micros for command in own if isinstance(command, Deposit))
+        holdings: dict[str, Holding] = {}
+        for command in own:
+            if isinstance(command, TransferPosition):
+                contract = state.contracts[command.contract]
+                before = holdings.get(command.contract)
+                lots, cost = (before.lots, before.cost) if before else (0, 0)
+                holdings[command.contract] = Holding(
+                    contract.contract, contract.terms, lots + command.lots, cost + command.cost, contract.mark
+                )
+        risk = assess(Money(cash), list(holdings.values()), None)
+        required = sum(
+            entry_requirement(h.terms, h.lots, h.notional, with_intraday=opening.validate_with_intraday)
+            for h in holdings.values()
+        )
+        net_liq += risk.net_liq
+        notional += sum(holding.notional for holding in holdings.values())
+        admitted = admitted and risk.net_liq >= required
+    return net_liq, notional, admitted

@@ -1,0 +1,302 @@
+"""What a replay saw, gathered while it runs and turned into a `Run` at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from closeout.adapters.venues.simulated import BarTicks
+from closeout.core.margin import Level
+from closeout.core.prices import liquidation_price
+from closeout.core.times import time_text
+from closeout.engine import ledger as books
+from closeout.engine import scan
+from closeout.engine.book import Column, Flag
+from closeout.engine.commands import Command, OpenAccount, TransferPosition
+from closeout.engine.events import CloseOutOrder
+from closeout.studies.accounts import AccountFile
+from closeout.studies.outcome import AccountOutcome, OrderRow, PricePath, Run
+
+if TYPE_CHECKING:
+    from closeout.studies.replay import Replay
+
+WORST = 8
+"""Equity paths that are kept."""
+MOST_PATHS = 20_000
+"""Above so many accounts no equity paths are recorded."""
+
+
+class Tracker:
+    """Collects a replay's facts that the engine does not keep."""
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self.outcomes: dict[str, AccountOutcome] = {}
+        self.members: dict[str, list[str]] = {}
+        self.prices: dict[str, PricePath] = {}
+        self.triggered: dict[str, tuple[int, str | None]] = {}
+        self.sent: dict[str, tuple[CloseOutOrder, int]] = {}
+        self.paths: list[tuple[int, Column]] = []
+        self.windows: list[str] = []
+        self.reopening: str | None = None
+        self._liquidation_prices: dict[str, str | None] = {}
+
+    # -- while it runs -----------------------------------------------------------------------------
+
+    def window(self, session: str, time: int, window: str, *, is_open: bool) -> None:
+        if all(self.replay.policy.contracts[name].session != session for name in self.replay.feeds.values()):
+            return
+        self.windows.append(
+            f"{session}: {window.replace('_', ' ')}, {'open' if is_open else 'shut'} from {time_text(time)}"
+        )
+
+    def opened(
+        self,
+        account: AccountFile,
+        commands: Sequence[Command],
+        time: int,
+        net_liq: int,
+        notional: int,
+        *,
+        admitted: bool,
+    ) -> None:
+        """An account enters the run, or is turned away at its first complete set of marks."""
+        transfers = [command for command in commands if isinstance(command, TransferPosition)]
+        sides = {"long" if command.lots > 0 else "short" for command in transfers}
+        self.outcomes[account.account_id] = AccountOutcome(
+            account.account_id,
+            tuple(dict.fromkeys(command.contract for command in transfers)),
+            sides.pop() if len(sides) == 1 else "both" if sides else "flat",
+            _one_place(notional, net_liq),
+            time,
+            net_liq,
+            notional,
+            net_liq_after=net_liq,
+            flags=() if admitted else ("not_admitted",),
+        )
+        if admitted:
+            self.members[account.account_id] = [c.account_id for c in commands if isinstance(c, OpenAccount)]
+
+    def order(self, order: CloseOutOrder, time: int) -> None:
+        """A close-out order goes out; the account's first one is when it was liquidated."""
+        self.sent[order.order_id] = (order, time)
+        if order.account_id not in self.triggered:
+            self.triggered[order.account_id] = (time, self._liquidation_price(order))
+
+    def _liquidation_price(self, order: CloseOutOrder) -> str | None:
+        """The displayed liquidation price of the position being closed, from the numbers at the trigger. The pending
+        liquidation fee is left out: it was not there when the line was crossed."""
+        state = self.replay.state
+        row = state.book.row[order.account_id]
+        holdings = state.holdings(row)
+        for index, holding in enumerate(holdings):
+            if holding.contract.name == order.contract:
+                money = state.money(row)
+                money = type(money)(money.cash, money.accrued, 0, money.receivable)
+                ticks = liquidation_price(money, holdings, index, state.policy.net_liq_floor)
+                return None if ticks is None else holding.contract.price_text(ticks)
+        return None
+
+    def bar(self, time: int, bars: Mapping[str, BarTicks]) -> None:
+        """A bar is over: keep its prices and, for small books, everybody's net liq."""
+        state = self.replay.state
+        for name, bar in bars.items():
+            path = self.prices.setdefault(name, PricePath(name))
+            path.times.append(time)
+            text = state.contracts[name].contract.price_text
+            for field in ("open", "high", "low", "close"):
+                getattr(path, field).append(text(getattr(bar, field)))
+        if state.book.count <= MOST_PATHS:
+            self.paths.append((time, scan.levels(state)[0].copy()))
+
+    def reopened(self, time: int, bars: Mapping[str, BarTicks]) -> None:
+        self.reopening = (
+            f"The data end while {', '.join(bars)} is shut. Its next open, {time_text(time)}, is played with the last "
+            "price recorded; what the price really was then is not in the data."
+        )
+
+    @staticmethod
+    def last_bars(bars: Sequence[tuple[int, dict[str, BarTicks]]]) -> dict[str, BarTicks]:
+        last: dict[str, BarTicks] = {}
+        for _, found in bars:
+            last |= found
+        return last
+
+    # -- at the end --------------------------------------------------------------------------------
+
+    def result(self, published: str, seconds: float) -> Run:
+        """Everything as a `Run`."""
+        replay, state = self.replay, self.replay.state
+        recorder, policy = replay.recorder, replay.policy
+        self._finish_accounts()
+        run = Run(policy.name, policy.version, policy.digest, policy.currency)
+        run.accounts = list(self.outcomes.values())
+        run.orders = self._orders()
+        run.receipts = recorder.receipts
+        run.prices = list(self.prices.values())
+        run.ledger = dict(state.ledger.balances)
+        run.money = self._money()
+        run.equity = self._equity(run)
+        run.assumptions = self.assumptions()
+        run.alarms = dict(sorted(recorder.alarms.items()))
+        run.inputs, run.events, run.seconds = recorder.seq, recorder.events, seconds
+        run.final_digest, run.published = recorder.engine.digest(), published
+        run.ledger_imbalance = state.ledger.imbalance()
+        return run
+
+    def _finish_accounts(self) -> None:
+        """Figures of each account with its isolated positions: state, fees, deficits, debts."""
+        state = self.replay.state
+        fees: dict[str, int] = {}
+        for _, _, posting in self.replay.recorder.postings:
+            if posting.credit == books.FEES:
+                fees[posting.account_id] = fees.get(posting.account_id, 0) + posting.micros
+        deficits: dict[str, int] = {}
+        text_to_micros = self.replay.policy.currency.micros_of_text
+        for receipt in self.replay.recorder.receipts:
+            account_id = receipt["account_id"]
+            deficits[account_id] = deficits.get(account_id, 0) + text_to_micros(receipt["deficit"])
+        fills = self._fill_prices()
+        for account_id, members in self.members.items():
+            outcome = self.outcomes[account_id]
+            rows = [state.book.row[member] for member in members]
+            outcome.net_liq_after = sum(state.risk(row).net_liq for row in rows)
+            outcome.level = max(state.level(row) for row in rows).name.lower()
+            flags = Flag(0)
+            for row in rows:
+                flags |= Flag(int(state.book.flags[row]) & ~Flag.INITIAL_ONLY)
+            outcome.flags = tuple(flag.label for flag in flags)
+            outcome.fees = sum(fees.get(member, 0) for member in members)
+            outcome.deficit = sum(deficits.get(member, 0) for member in members)
+            outcome.owed = sum(int(state.book.receivable[row]) for row in rows)
+            first = min((self.triggered[m] for m in members if m in self.triggered), default=None, key=lambda t: t[0])
+            if first is not None:
+                outcome.liquidated_at, outcome.liquidation_price = first
+            outcome.fill_price = next((fills[member] for member in members if member in fills), None)
+
+    def _fill_prices(self) -> dict[str, str]:
+        """Average close-out price by account (of the first contract closed), exact or to a tenth of a tick, down."""
+        found: dict[str, str] = {}
+        for receipt in self.replay.recorder.receipts:
+            for order in receipt["orders"]:
+                if order["fills"] and receipt["account_id"] not in found:
+                    found[receipt["account_id"]] = _average(order["fills"])
+        return found
+
+    def _orders(self) -> list[OrderRow]:
+        """A row per close-out order, with what the receipts and open events say of its fills."""
+        state = self.replay.state
+        records: dict[str, tuple[str, dict[str, Any]]] = {}
+        open_events = [active.receipt for active in state.book.close_outs.values()]
+        for receipt in [*self.replay.recorder.receipts, *open_events]:
+            for order in receipt["orders"]:
+                records[order["order_id"]] = (receipt["receipt_id"], order)
+        rows: list[OrderRow] = []
+        for order_id, (sent, time) in self.sent.items():
+            receipt_id, order = records[order_id]
+            quantity = sum((Fraction(fill["quantity"]) for fill in order["fills"]), Fraction(0))
+            lots = quantity / Fraction(state.contracts[sent.contract].contract.lot)
+            rows.append(OrderRow(
+                receipt_id, sent.account_id, sent.contract, time, order["side"], order["quantity"], order["limit_price"],
+                _average(order["fills"]) if order["fills"] else None,
+                state.contracts[sent.contract].contract.quantity_text(int(lots)),
+                sum(self.replay.policy.currency.micros_of_text(fill["fee"]) for fill in order["fills"]),
+            ))  # fmt: skip
+        return rows
+
+    def _money(self) -> list[tuple[str, int]]:
+        """Where the debtors' money went, from what they brought to what they owe."""
+        debtors = [outcome for outcome in self.outcomes.values() if outcome.owed > 0]
+        if not debtors:
+            return []
+        rows = {member for outcome in debtors for member in self.members[outcome.account_id]}
+        brought = sum(outcome.net_liq_before for outcome in debtors)
+        liquidation = trade = 0
+        for _, _, posting in self.replay.recorder.postings:
+            if posting.account_id in rows and posting.credit == books.FEES:
+                if posting.reason == "liquidation fee":
+                    liquidation += posting.micros
+                else:
+                    trade += posting.micros
+        owed = sum(outcome.owed for outcome in debtors)
+        lost = brought + owed - liquidation - trade
+        return [
+            ("equity the debtors had", brought),
+            ("lost in the market", -lost),
+            ("trade fees", -trade),
+            ("liquidation fees", -liquidation),
+            ("owed by the customers", owed),
+        ]
+
+    def _equity(self, run: Run) -> dict[str, list[tuple[int, int]]]:
+        """Net liq paths of the accounts that ended worst: who owes most, then who lost most of what he had."""
+        state = self.replay.state
+        worst = sorted(
+            (outcome for outcome in run.accounts if outcome.account_id in self.members),
+            key=lambda o: (-o.owed, Fraction(o.net_liq_after, max(o.net_liq_before, 1)), o.account_id),
+        )[:WORST]
+        found: dict[str, list[tuple[int, int]]] = {}
+        for outcome in worst:
+            rows = np.array([state.book.row[member] for member in self.members[outcome.account_id]])
+            found[outcome.account_id] = [
+                (time, int(column[rows].sum()))
+                for time, column in self.paths
+                if time >= outcome.opened_at and rows.max() < len(column)
+            ]
+        return found
+
+    def assumptions(self) -> list[str]:
+        """What this outcome stands on, in plain sentences."""
+        replay = self.replay
+        said = [f"Margin: {line}." for line in self.windows] or ["Margin: one window throughout."]
+        stand_in = [f"{market} for {name}" for market, name in replay.feeds.items() if market != name]
+        if stand_in:
+            said.append(
+                f"Prices: {', '.join(stand_in)}, rounded to the nearest tick; the contract's own are not recorded."
+            )
+        parameters = replay.venue.parameters()
+        said.append(
+            "Execution: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in parameters.items()) + "."
+        )
+        said.append("Funding: none is applied; the recorded window has no premium samples.")
+        if replay.withheld:
+            said.append(f"Calendar: {replay.withheld} bars fell while the market was shut and were not played.")
+        if self.reopening:
+            said.append(self.reopening)
+        turned_away = sum("not_admitted" in outcome.flags for outcome in self.outcomes.values())
+        if turned_away:
+            said.append(f"Admission: {turned_away} accounts would not pass the opening check and are left out.")
+        if replay.waiting:
+            said.append(f"Admission: {len(replay.waiting)} accounts never had a complete set of marks and stayed out.")
+        return said
+
+    def counts(self) -> dict[str, int]:
+        """Accounts by level now, for the screen."""
+        book = self.replay.state.book
+        tally = np.bincount(book.column("level")[1:], minlength=4)
+        return {level.name.lower(): int(tally[level]) for level in Level} | {"closed out": len(self.triggered)}
+
+
+def _one_place(notional: int, net_liq: int) -> str:
+    if net_liq <= 0:
+        return "-"
+    tenths = (2 * 10 * notional + net_liq) // (2 * net_liq)
+    return f"{tenths // 10}.{tenths % 10}"
+
+
+def _average(fills: Sequence[Mapping[str, str]]) -> str:
+    """Quantity-weighted price of fills: exact where one price, else to a hundredth of the prices' last place, down."""
+    prices = {fill["price"] for fill in fills}
+    if len(prices) == 1:
+        return prices.pop()
+    quantity = sum((Fraction(fill["quantity"]) for fill in fills), Fraction(0))
+    value = sum((Fraction(fill["quantity"]) * Fraction(fill["price"]) for fill in fills), Fraction(0))
+    average = value / quantity
+    places = max(len(price.partition(".")[2]) for price in prices) + 2
+    scaled = average.numerator * 10**places // average.denominator
+    sign = "-" if scaled < 0 else ""
+    whole, fraction = divmod(abs(scaled), 10**places)
+    return f"{sign}{whole}.{fraction:0{places}d}"

@@ -1,0 +1,92 @@
+"""`closeout replay`: one market and one book of accounts under one or several rulebooks, into one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from closeout.core.times import time_text
+from closeout.core.units import InputError
+from closeout.rulebooks import loader
+from closeout.studies import files
+from closeout.studies.accounts import AccountFile
+from closeout.studies.market import Market
+from closeout.studies.outcome import Run
+from closeout.studies.replay import Progress, Replay, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a replay left: the runs, the summary as written, and the folder."""
+
+    runs: list[Run]
+    summary: dict[str, Any]
+    folder: Path
+
+
+def run_replay(
+    names: Sequence[str],
+    market: Market,
+    accounts: Sequence[AccountFile],
+    rulebooks: Sequence[str],
+    out: Path,
+    *,
+    settings: Settings,
+    overrides: dict[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Finished:
+    """Check everything, then run, then write. Nothing is written for bad input (`InputError`).
+
+    A book with several contracts in one account is run with the extremes of a bar in both orders: the files hold the
+    run with the low first, `summary.json` the totals of both.
+    """
+    _check_names(rulebooks)
+    title = "+".join(names)
+    books = {name: loader.load(name, overrides) for name in rulebooks}
+    replays = {name: Replay(market, accounts, book, title, settings) for name, book in books.items()}
+    folder = files.Folder(out)
+    several_contracts = any(len({p.contract for p in account.positions}) > 1 for account in accounts)
+    partial = folder.begin()
+    runs: list[Run] = []
+    for name, replay in replays.items():
+        run = replay.run(partial / files.journal_name(name, len(replays) > 1), progress)
+        run.rulebook = name
+        if several_contracts:
+            run.path_assumed = "low_first"
+            other = Replay(market, accounts, books[name], title, replace(settings, high_first=True))
+            scratch = partial / "other-path.sqlite"
+            run.other_path = {"path": "high_first"} | _outcome(other.run(scratch, progress))
+            scratch.unlink()
+        runs.append(run)
+    summary = files.write_runs(partial, runs, describe_market(market, title))
+    files.write_ledger(partial / "ledger.csv", ((name, replay.recorder) for name, replay in replays.items()))
+    from closeout.studies.report import write_report  # matplotlib is slow to import
+
+    write_report(partial / "report.html", runs, title=title, market=describe_market(market, title))
+    return Finished(runs, summary, folder.commit())
+
+
+def _check_names(rulebooks: Sequence[str]) -> None:
+    twice = {name for name in rulebooks if list(rulebooks).count(name) > 1}
+    if not rulebooks or twice:
+        raise InputError(f"--rulebook: expected each name once, not {','.join(rulebooks)!r}")
+
+
+def _outcome(run: Run) -> dict[str, Any]:
+    """The totals that the order of the extremes can change."""
+    keys = ("liquidated_accounts", "close_out_orders", "fees", "deficits", "debtors", "digest")
+    summary = files.totals(run)
+    return {key: summary[key] for key in keys}
+
+
+def describe_market(market: Market, name: str) -> dict[str, Any]:
+    times = [bar.time for bars in market.contracts.values() for bar in bars]
+    return {
+        "name": name,
+        "contracts": list(market.contracts),
+        "start": time_text(min(times)),
+        "end": time_text(max(times)),
+        "sources": [{"file": s.file, "sha256": s.sha256, "rows": s.rows} for s in market.sources],
+    }
