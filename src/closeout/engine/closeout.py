@@ -53,7 +53,12 @@ def advance(state: State, row: int, active: CloseOut) -> bool:
     wanted = plan(state, row, holdings, closable, active)
     for holding in closable:
         name = holding.contract.name
-        working = sum(abs(lots) for contract, lots in active.outstanding.values() if contract == name)
+        # An order from before the position changed sides closes nothing now.
+        working = sum(
+            abs(lots)
+            for contract, lots in active.outstanding.values()
+            if contract == name and (lots > 0) != (holding.lots > 0)
+        )
         if wanted.get(name, 0) > working:
             _send(state, row, active, holding, wanted[name] - working)
     return False

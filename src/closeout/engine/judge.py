@@ -19,18 +19,35 @@ def judge_all(state: State) -> None:
 
 
 def judge_rows(state: State, rows: Iterable[int]) -> None:
-    for row in sorted(set(rows), key=state.book.ids.__getitem__):
+    """Isolated accounts first: what they give to or take from their parents is in the parents' verdicts (G-19)."""
+    due = set(rows)
+    for row in _by_id(state, due & state.book.parent.keys()):
+        due.discard(row)
+        parent = _judge(state, row, executed=False)
+        due |= set() if parent is None else {parent}
+    for row in _by_id(state, due):
         judge(state, row)
 
 
-def judge(state: State, row: int, *, executed: bool = False) -> None:
-    """Bring one account's flags and level up to date and act on them.
+def _by_id(state: State, rows: Iterable[int]) -> list[int]:
+    return sorted(rows, key=state.book.ids.__getitem__)
 
-    `executed`: one of its close-out orders was just filled or is done, so its plan is made anew (G-07).
+
+def judge(state: State, row: int, *, executed: bool = False) -> None:
+    """Judge one account, and its parent where money moved between them.
+
+    `executed`: it was just filled, or one of its close-out orders is done, so its plan is made anew (G-07).
     """
+    parent = _judge(state, row, executed=executed)
+    if parent is not None:
+        judge(state, parent)
+
+
+def _judge(state: State, row: int, *, executed: bool) -> int | None:
+    """Bring one account's flags and level up to date and act on them. Returns the parent if it must be judged now."""
     book = state.book
     if book.ids[row] == SUSPENSE:
-        return
+        return None
     unpriced = any(holding.mark is None for holding in state.holdings(row))
     if unpriced and not book.has(row, Flag.UNPRICED):
         state.alarm(book.ids[row], "unpriced", "a position has no mark yet; it is valued at the bounded worst")
@@ -41,19 +58,28 @@ def judge(state: State, row: int, *, executed: bool = False) -> None:
     active = book.close_outs.get(row)
     if active is not None:
         if not (executed or not active.outstanding) or not closeout.advance(state, row, active):
-            return
+            _flag_debit(state, row)
+            return None
         ended = active
     risk = state.risk(row)
     _set_level(state, row, risk)
     deficit = owed = 0
+    parent = None
     if state.level(row) is Level.LIQUIDATING:
         closeout.start(state, row, risk)
     elif not state.holdings(row):
+        parent = book.parent.get(row) if int(book.cash[row]) else None
         deficit, owed = _settle_flat(state, row, ended.receipt_id if ended else "")
-    owes = int(book.receivable[row]) > 0
-    state.set_flag(row, Flag.IN_DEBIT, owes, "the account owes a deficit" if owes else "nothing is owed any more")
+    _flag_debit(state, row)
     if ended is not None:
         receipts.issue(state, row, ended, deficit, owed)
+    return parent
+
+
+def _flag_debit(state: State, row: int) -> None:
+    """In debit: a deficit is owed, or the account is flat and below zero (US-04, US-13)."""
+    owes = int(state.book.receivable[row]) > 0 or (state.money(row).sum < 0 and not state.holdings(row))
+    state.set_flag(row, Flag.IN_DEBIT, owes, "the account owes a deficit" if owes else "nothing is owed any more")
 
 
 def _set_level(state: State, row: int, risk: Risk) -> None:
@@ -80,9 +106,13 @@ def _set_level(state: State, row: int, risk: Risk) -> None:
 
 
 def pay_receivable(state: State, row: int, reason: str) -> None:
-    """The customer's cash pays what he owes, and the firm takes its own money back out of the pool (US-01, US-13)."""
+    """The customer's cash pays what he owes, and the firm takes its own money back out of the pool (US-01, US-13).
+
+    Cash that accrued funding already claims is not free to pay: it would come back as a deficit at once.
+    """
     book = state.book
-    paid = min(int(book.receivable[row]), max(0, int(book.cash[row])))
+    free = int(book.cash[row]) + min(0, int(book.accrued[row]))
+    paid = min(int(book.receivable[row]), max(0, free))
     if paid == 0:
         return
     state.post(row, books.CUSTOMER_CASH, books.RECEIVABLE, paid, reason)
@@ -144,6 +174,4 @@ def _settle_isolated(state: State, row: int, parent: int, receipt_id: str) -> tu
         if owed:
             state.post(parent, books.RECEIVABLE, books.TRANSFER, owed, "deficit owed by the customer")
             _cover(state, parent, owed, receipt_id)
-    if cash:
-        judge(state, parent)
     return max(0, -cash), owed

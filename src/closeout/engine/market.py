@@ -234,7 +234,8 @@ def _settle(state: State, contract: ContractState, price: int, reason: str, *, c
 def business_day(state: State, command: BusinessDay) -> None:
     """Debts age and, where the rulebook says so, earn interest; the day's variation is paid (US-13)."""
     book, policy = state.book, state.policy.receivable
-    for row in sorted(book.debts, key=book.ids.__getitem__):
+    rows = sorted(book.debts, key=book.ids.__getitem__)
+    for row in rows:
         book.debts[row].business_days += 1
         interest = mul_div_ceil(int(book.receivable[row]), policy.daily_interest, RATE)
         state.post(row, books.RECEIVABLE, books.FEES, interest, "interest on a deficit")
@@ -244,3 +245,4 @@ def business_day(state: State, command: BusinessDay) -> None:
         state.post(-1, books.SEGREGATED_BANK, books.CLEARING_HOUSE, variation, "variation received")
     elif variation < 0:
         state.post(-1, books.CLEARING_HOUSE, books.SEGREGATED_BANK, -variation, "variation paid")
+    judge_rows(state, rows)

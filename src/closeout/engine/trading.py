@@ -31,38 +31,45 @@ def fill(state: State, command: Fill) -> None:
     profit = state.trade(row, contract, command.lots, value, "realised profit")
     state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "trade fee")
     state.fills[command.fill_id] = PastFill(row, command.contract, command.lots, command.price_ticks, fee)
-    executed = False
     if known is None:
         state.alarm(command.account_id, "unknown_account", f"fill {command.fill_id} booked to suspense")
     elif state.order_owner.get(command.order_id) != row:
         state.alarm(command.account_id, "unknown_order", f"fill {command.fill_id} of unknown order {command.order_id}")
     else:
-        executed = _execute(state, row, command, contract, fee, profit)
-    judge(state, row, executed=executed)
+        _execute(state, row, command, contract, fee, profit)
+    judge(state, row, executed=True)
 
 
-def _execute(state: State, row: int, command: Fill, contract: ContractState, fee: int, profit: int) -> bool:
-    """Take the fill off its order. Returns whether it was a close-out order."""
+def _execute(state: State, row: int, command: Fill, contract: ContractState, fee: int, profit: int) -> None:
+    """Take the fill off its order."""
     active = state.book.close_outs.get(row)
     if active is None or command.order_id not in active.outstanding:
-        reduce_order(state, row, command.order_id, command.lots)
-        return False
+        order = state.book.working[row][command.order_id]
+        if _fits(state, command, order.contract, order.lots):
+            reduce_order(state, row, command.order_id, command.lots)
+        return
     name, left = active.outstanding[command.order_id]
-    if command.contract != name or (command.lots > 0) != (left > 0):
-        state.alarm(command.account_id, "wrong_fill", f"fill {command.fill_id} does not fit order {command.order_id}")
-        return True
+    if not _fits(state, command, name, left):
+        return
     active.filled = True
     receipts.filled(
         state, row, active, command.order_id, command.fill_id, contract, command.lots, command.price_ticks, fee, profit
     )
     if abs(command.lots) < abs(left):
         active.outstanding[command.order_id] = (name, left - command.lots)
-        return True
+        return
     del active.outstanding[command.order_id]
     del state.order_owner[command.order_id]
     if abs(command.lots) > abs(left):
         state.alarm(command.account_id, "overfilled", f"{command.order_id}: more than was ordered")
-    return True
+
+
+def _fits(state: State, command: Fill, contract: str, left: int) -> bool:
+    """Whether a fill can be one of the order that it names; if not it is booked all the same, and alarmed."""
+    fits = command.contract == contract and (command.lots > 0) == (left > 0)
+    if not fits:
+        state.alarm(command.account_id, "wrong_fill", f"fill {command.fill_id} does not fit order {command.order_id}")
+    return fits
 
 
 def reduce_order(state: State, row: int, order_id: str, lots: int) -> None:
@@ -97,18 +104,22 @@ def order_done(state: State, command: OrderDone) -> None:
 
 
 def cancel_order(state: State, command: CancelOrder) -> None:
-    order_done(state, OrderDone(command.order_id, "cancelled"))
+    """A customer's order is gone. Only the venue's own word (`OrderDone`) ends a close-out order: were it believed
+    gone while it still works, the next plan would close the same lots twice."""
+    row = state.order_owner.get(command.order_id)
+    if row is None or command.order_id not in state.book.working.get(row, {}):
+        raise Reject("unknown_order", f"no order {command.order_id!r} of a customer is working")
+    drop_order(state, row, command.order_id)
 
 
 def check_order(state: State, command: CheckOrder) -> None:
     """Approve or refuse an order before it goes out (US-07). A refusal is an answer, not a rejection of the input."""
-    row = state.row(command.account_id)
-    contract = state.live_contract(command.contract)
-    if command.lots == 0:
-        raise Reject("zero_quantity", "an order for nothing")
-    _check_order_bounds(state, row, contract, command)
-    if command.order_id in state.order_owner:
-        raise Reject("duplicate_order", f"order {command.order_id!r} is working already")
+    try:
+        row, contract = _orderable(state, command)
+    except Reject as reason:
+        refused = OrderRefused(command.account_id, command.order_id, reason.code, reason.detail, 0, 0, 0, 0)
+        state.emit(refused)
+        return
     before = worst_case(state, row, with_intraday=_with_intraday(state, row))
     order = WorkingOrder(command.order_id, command.contract, command.lots, command.limit_ticks)
     after = worst_case(state, row, with_intraday=_with_intraday(state, row), extra=order)
@@ -121,6 +132,17 @@ def check_order(state: State, command: CheckOrder) -> None:
         state.emit(OrderApproved(command.account_id, command.order_id, *numbers))
     else:
         state.emit(OrderRefused(command.account_id, command.order_id, *refusal, *numbers))
+
+
+def _orderable(state: State, command: CheckOrder) -> tuple[int, ContractState]:
+    """The account's row and the contract; `Reject` where the order names nothing that can be ordered."""
+    row, contract = state.row(command.account_id), state.live_contract(command.contract)
+    if command.lots == 0:
+        raise Reject("zero_quantity", "an order for nothing")
+    _check_order_bounds(state, row, contract, command)
+    if command.order_id in state.order_owner:
+        raise Reject("duplicate_order", f"order {command.order_id!r} is working already")
+    return row, contract
 
 
 def _check_order_bounds(state: State, row: int, contract: ContractState, command: CheckOrder) -> None:
