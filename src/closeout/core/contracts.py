@@ -80,14 +80,11 @@ class Contract:
             if number <= 0:
                 raise InputError(f"{name}: {field}: expected a number above zero, not {number}")
         one = Decimal(10) ** currency.places
-        exact = (tick * lot * contract_size if kind is Kind.LINEAR else lot * contract_size / tick) * one
-        numerator, denominator = exact.as_integer_ratio()
-        if kind is Kind.INVERSE:
-            numerator, denominator = numerator // denominator, 1
-        if not 0 < numerator <= MAX_VALUE or denominator > 10**6:
-            raise InputError(
-                f"{name}: tick x lot x contract_size: {plain(exact / one)} {currency.code} is out of bounds"
-            )
+        size = Fraction(lot) * Fraction(contract_size) * Fraction(one)
+        exact = size * Fraction(tick) if kind is Kind.LINEAR else size / Fraction(tick)
+        if exact.numerator > MAX_VALUE or exact.denominator > 10**6:
+            shown = plain(Decimal(exact.numerator) / exact.denominator / one)
+            raise InputError(f"{name}: tick x lot x contract_size: {shown} {currency.code} is out of bounds")
         fee = fee_per_contract * lot * one
         if fee < 0 or fee != fee.to_integral_value():
             raise InputError(f"{name}: fee_per_contract: expected whole micros a lot and not below zero, not {fee}")
