@@ -62,7 +62,7 @@ def test_kraken_us_liquidates_as_published():
     assert (KRAKEN.news_multiplier, KRAKEN.news_held) == (4_000_000_000, False)
     assert KRAKEN.restrict_after_liquidation
     assert (KRAKEN.net_liq_floor, KRAKEN.receivable.closing_only_after) == (0, 5)
-    assert KRAKEN.close_out.target == 1_000_000_000
+    assert KRAKEN.close_out.target == 900_000_000
 
 
 @pytest.mark.rule("US-02", "US-14", "US-15")

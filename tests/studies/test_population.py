@@ -35,7 +35,7 @@ def test_a_seed_gives_its_bytes(tmp_path: Path, market: Market, accounts: list[A
     # The digest was taken once; another machine or Python must come to the same bytes.
     assert (
         hashlib.sha256(path.read_bytes()).hexdigest()
-        == "aa3de9f9eb3b8b9636f39dda8b19a0133e1185409e336d9c40e197a2be24d59d"
+        == "133876a759e321d1a345e40b0592fab63699b52a2e52a90f1738f68819da329f"
     )
     assert generate(1, 1000, market) == accounts[:1000]
     assert generate(2, 1000, market) != accounts[:1000]
@@ -88,6 +88,11 @@ def test_entries_are_prices_of_the_market(accounts: list[AccountFile], market: M
             assert position.entry_price == prices[time]
         if one.opened_at is not None and [position.contract for position in one.positions] == ["BTCUSDT"]:
             times[one.opened_at] += 1
+    assert near(sum(one.closed_at is None for one in accounts) / COUNT, population.HELD_TO_THE_END)
+    for one in accounts:
+        if one.closed_at is not None:
+            assert all(one.closed_at in opens[position.contract] for position in one.positions)
+            assert one.closed_at > (one.opened_at or 0)
     bars = market.contracts["BTCUSDT"]
     assert len(times) == len(bars)
     expected = sum(times.values()) / len(bars)

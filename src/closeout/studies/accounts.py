@@ -49,7 +49,8 @@ class AccountSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AccountFile(Struct, frozen=True, omit_defaults=True):
-    """An account as the file has it. `opened_at` is UTC nanoseconds; None is in from the beginning.
+    """An account as the file has it. `opened_at` and `closed_at` are UTC nanoseconds; None is in from the beginning,
+    and held to the end.
 
     `cash` leaves out isolated margin. `where` says in messages where the account was read; the file has no such field.
     """
@@ -59,6 +60,7 @@ class AccountFile(Struct, frozen=True, omit_defaults=True):
     positions: tuple[AccountPosition, ...]
     settings: AccountSettings = AccountSettings()
     opened_at: int | None = None
+    closed_at: int | None = None
     owner: str = ""
     where: str = ""
 
@@ -71,6 +73,7 @@ class _Line(Struct, forbid_unknown_fields=True):
     positions: tuple[AccountPosition, ...]
     settings: AccountSettings = AccountSettings()
     opened_at: str | int | None = None
+    closed_at: str | int | None = None
     owner: str = ""
 
 
@@ -130,8 +133,12 @@ def parse_account(obj: object, where: str) -> AccountFile:
         raise InputError(f"{where}: cash: expected zero or more (an account cannot begin in debit), not {line.cash}")
     for index, position in enumerate(line.positions):
         _check_position(position, f"{where}: positions[{index}]")
-    opened_at = None if line.opened_at is None else _opened_at(line.opened_at, where)
-    return AccountFile(line.account_id, line.cash, line.positions, line.settings, opened_at, line.owner, where)
+    opened_at, closed_at = _time(line.opened_at, "opened_at", where), _time(line.closed_at, "closed_at", where)
+    if opened_at is not None and closed_at is not None and closed_at <= opened_at:
+        raise InputError(f"{where}: closed_at: expected a time after opened_at")
+    return AccountFile(
+        line.account_id, line.cash, line.positions, line.settings, opened_at, closed_at, line.owner, where
+    )
 
 
 def _refuse_floats(value: object, where: str, field: str) -> None:
@@ -166,11 +173,11 @@ def _check_position(position: AccountPosition, where: str) -> None:
         raise InputError(f"{where}.isolated_margin: expected an amount above zero, not {position.isolated_margin}")
 
 
-def _opened_at(value: str | int, where: str) -> int:
+def _time(value: str | int | None, field: str, where: str) -> int | None:
     try:
-        return parse_time(str(value))[0]
+        return None if value is None else parse_time(str(value))[0]
     except ValueError as error:
-        raise InputError(f"{where}: opened_at: {error}") from None
+        raise InputError(f"{where}: {field}: {error}") from None
 
 
 # -- into an engine -----------------------------------------------------------------------------------------

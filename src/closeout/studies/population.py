@@ -9,7 +9,8 @@ Every distribution is an assumption, named here and nowhere else; no venue has p
                     evenly from the window; `opened_at` is that bar's time
     notional        log-normal with `MEDIAN_NOTIONAL` and `SIGMA`, at most `LARGEST_NOTIONAL`, down to whole lots and at
                     least one
-    holding         until the end
+    holding         until the end (`HELD_TO_THE_END` of the accounts), or to the open of a bar drawn evenly from those
+                    after the entry; `closed_at` is that bar's time
     cash            entry notional / leverage, up to a micro; all positions are cross
 
 Quantities are multiples of the coarsest lot among the shipped rulebooks (`LOTS`), so that one book can be held under
@@ -36,6 +37,7 @@ LEVERAGE = ((2, 5), (3, 8), (5, 17), (10, 28), (20, 20), (25, 8), (50, 9), (100,
 LONGS = 70
 TWO_CONTRACTS = 25
 FROM_THE_START = 40
+HELD_TO_THE_END = 75
 """Percent, as said above."""
 MEDIAN_NOTIONAL = Decimal(15_000)
 SIGMA = Decimal("1.3")
@@ -87,15 +89,16 @@ class _Draw:
 def _account(draw: _Draw, account_id: str, market: Market) -> AccountFile:
     leverage = draw.weighted(LEVERAGE)
     chosen = _contracts(draw, list(market.contracts))
-    opened_at = None
-    if not draw.percent(FROM_THE_START):
-        # Of two contracts the one that begins later has the bars from which both can be entered.
-        latest = max((market.contracts[name] for name in chosen), key=lambda bars: bars[0].time)
-        opened_at = latest[draw.below(len(latest))].time
+    # Of two contracts the one that begins later has the bars from which both can be entered.
+    latest = max((market.contracts[name] for name in chosen), key=lambda bars: bars[0].time)
+    entry = None if draw.percent(FROM_THE_START) else draw.below(len(latest))
+    opened_at = None if entry is None else latest[entry].time
+    after = latest[(entry or 0) + 1 :]
+    closed_at = None if draw.percent(HELD_TO_THE_END) or not after else after[draw.below(len(after))].time
     positions = tuple(_position(draw, name, market.contracts[name], opened_at, leverage) for name in chosen)
     notional = sum((abs(position.quantity) * position.entry_price for position in positions), Decimal(0))
     cash = (notional / leverage).quantize(_MICRO, ROUND_CEILING)
-    return AccountFile(account_id, cash, positions, opened_at=opened_at)
+    return AccountFile(account_id, cash, positions, opened_at=opened_at, closed_at=closed_at)
 
 
 def _contracts(draw: _Draw, names: list[str]) -> list[str]:

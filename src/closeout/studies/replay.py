@@ -18,8 +18,10 @@ from closeout.core.risk import Holding, Money, assess
 from closeout.core.times import time_text
 from closeout.core.units import InputError
 from closeout.engine.commands import (
+    CheckOrder,
     Command,
     Deposit,
+    Fill,
     Mark,
     Marks,
     OpenAccount,
@@ -27,6 +29,7 @@ from closeout.engine.commands import (
     SessionChange,
     TransferPosition,
 )
+from closeout.engine.events import OrderApproved
 from closeout.engine.state import State
 from closeout.rulebooks.loader import Rulebook
 from closeout.rulebooks.policy import Policy
@@ -65,6 +68,7 @@ class Replay:
             ((account.opened_at or self.start, to_commands(account, self.policy), account) for account in accounts),
             key=lambda entry: entry[0],
         )
+        self.leaving = {a.account_id: a.closed_at for a in accounts if a.closed_at is not None}
         for _, commands, account in self.waiting:
             _check_fed(commands, set(self.feeds.values()), account)
         contracts = {name: rules.contract for name, rules in self.policy.contracts.items()}
@@ -153,6 +157,7 @@ class Replay:
                 self.recorder.offer(self.name, time, [Marks(marks)])
             if point == 0:
                 self._open_accounts(time)
+                self._close_accounts(time)
             self._execute(time, point)
         self.tracker.bar(time, traded)
 
@@ -201,6 +206,27 @@ class Replay:
                 commands += wanted
         self.waiting = later
         self.recorder.offer("replay", time, commands)
+
+
+    def _close_accounts(self, time: int) -> None:
+        """Customers whose time is up close their own positions at the open, as orders that only reduce risk. A position
+        that is being closed out, or whose market is shut, is left alone."""
+        for account_id in [key for key, at in self.leaving.items() if at <= time and key in self.tracker.members]:
+            if any(not self.state.contracts[name].is_open for name in self.tracker.outcomes[account_id].contracts):
+                continue
+            del self.leaving[account_id]
+            for member in self.tracker.members[account_id]:
+                row = self.state.book.row[member]
+                if row in self.state.book.close_outs:
+                    continue
+                for holding in self.state.holdings(row):
+                    name = holding.contract.name
+                    order_id = f"exit-{member}-{name}"
+                    answer = self.recorder.offer("customer", time, [CheckOrder(member, order_id, name, -holding.lots)])
+                    if any(isinstance(event, OrderApproved) for event in answer):
+                        price = self.state.contracts[name].mark or 0
+                        fill = Fill(member, name, -holding.lots, price, order_id, f"{order_id}-f1")
+                        self.recorder.offer("venue", time, [fill])
 
 
 def _feeds(market: Market, policy: Policy) -> dict[str, str]:
