@@ -81,6 +81,8 @@ def below(net_liq: IntOrArray, line: IntOrArray) -> Any:
 
 def line(requirement: IntOrArray, level: int) -> IntOrArray:
     """The net liq at which `level` (a rate of usage) is reached: ceil(requirement / level) (US-04)."""
+    if level == RATE:
+        return requirement
     return mul_div_ceil(requirement, RATE, level)
 
 

@@ -21,24 +21,23 @@ def levels(state: State) -> tuple[Column, Column, Column]:
     """Net liq, requirement and level number of every account, by the same formulas as `core.risk.assess`."""
     book = state.book
     net_liq = book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
-    requirement = np.zeros(book.count, np.int64)
     holds = np.zeros(book.count, bool)
     by_window: dict[Window, Any] = {}
     for contract in state.contracts.values():
-        rows = contract.account[: contract.count]
-        held = contract.lots[: contract.count] != 0
+        rows, lots, cost = (column[: contract.count] for column in (contract.account, contract.lots, contract.cost))
+        held = lots != 0
         if not held.any():
             continue
-        rows, lots, cost = rows[held], contract.lots[: contract.count][held], contract.cost[: contract.count][held]
+        if not held.all():  # most contracts have no closed rows to leave out, and copying is dear
+            rows, lots, cost = rows[held], lots[held], cost[held]
         profit, notional = _value(state, contract, lots, cost)
-        required = held_requirement(contract.terms, lots, notional)
         # A row appears once per contract, so plain fancy indexing adds each exactly once.
         net_liq[rows] += profit
-        requirement[rows] += required
         holds[rows] = True
         if contract.window not in by_window:
             by_window[contract.window] = np.zeros(book.count, np.int64)
-        by_window[contract.window][rows] += required
+        by_window[contract.window][rows] += held_requirement(contract.terms, lots, notional)
+    requirement = np.asarray(sum(by_window.values(), np.zeros(book.count, np.int64)))
     level = level_of(net_liq, lines_of(by_window), holds, state.policy.net_liq_floor)
     return net_liq, requirement, np.asarray(level, np.int64) * holds
 
