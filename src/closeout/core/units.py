@@ -94,14 +94,14 @@ def ceil_div(value: IntOrArray, divisor: int) -> IntOrArray:
 
 def mul_div_floor(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntOrArray:
     """floor(value x multiplier / divisor), exact (see the module's note on arrays)."""
-    whole = value // divisor
+    whole: Any = value // divisor
     rest = value - whole * divisor  # NumPy vectorises this, but not %
     return whole * multiplier + (rest * multiplier) // divisor
 
 
 def mul_div_ceil(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntOrArray:
     """ceil(value x multiplier / divisor), exact (see the module's note on arrays)."""
-    whole = value // divisor
+    whole: Any = value // divisor
     rest = value - whole * divisor  # NumPy vectorises this, but not %
     return whole * multiplier - (-(rest * multiplier)) // divisor
 
