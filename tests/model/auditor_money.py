@@ -1,0 +1,291 @@
+"""The auditor's money: every movement is one posting of a debit and a credit, and what customers own or owe follows."""
+
+from collections import Counter
+from fractions import Fraction
+
+from tests.model.auditor_rules import Contract, Rules, down, up
+from tests.model.auditor_state import Account, Figures, Refusal
+
+SUSPENSE = "suspense"
+
+
+def check_names(by: str, second: str) -> None:
+    if not by or not second or by == second:
+        raise Refusal("needs_second")
+
+
+class Money:
+    """Commands and rules that move money. Balances are debits less credits."""
+
+    rules: Rules | None
+    accounts: dict[str, Account]
+    ledger: dict[str, Fraction]
+    out: list[tuple]
+    reached: Counter[str]
+    fills: dict
+
+    def account(self, account_id: str) -> Account:
+        raise NotImplementedError
+
+    def live(self, name: str) -> Contract:
+        raise NotImplementedError
+
+    @property
+    def figures(self) -> Figures:
+        raise NotImplementedError
+
+    def post(self, debit: str, credit: str, amount: Fraction, account: Account | None = None) -> None:
+        """A negative amount is the posting the other way round."""
+        if amount < 0:
+            debit, credit, amount = credit, debit, -amount
+        for name, signed in ((debit, amount), (credit, -amount)):
+            if name == "customer_cash":
+                assert account is not None
+                account.cash -= signed
+                name = SUSPENSE if account.account_id == SUSPENSE else name
+            elif name == "receivable":
+                assert account is not None
+                account.receivable += signed
+            self.ledger[name] += signed
+
+    def check_amount(self, micros: int) -> Fraction:
+        if not 0 < micros <= 2**53:
+            raise Refusal("out_of_bounds")
+        assert self.rules is not None
+        return micros * self.rules.micro
+
+    # -- cash ------------------------------------------------------------------------------------
+
+    def _Deposit(self, account_id: str, micros: int) -> None:
+        account, amount = self.account(account_id), self.check_amount(micros)
+        self.post("segregated_bank", "customer_cash", amount, account)
+        if account.receivable:
+            self.reached["deposit into debt"] += 1
+        self.pay_receivable(account)
+
+    def _Withdraw(self, account_id: str, micros: int) -> None:
+        account, amount = self.account(account_id), self.check_amount(micros)
+        if account.receivable > 0:
+            raise Refusal("in_debit")
+        if self.figures.unpriced(account):
+            raise Refusal("unpriced")
+        if amount > self.figures.withdrawable(account):
+            raise Refusal("exceeds_withdrawable")
+        self.post("customer_cash", "segregated_bank", amount, account)
+
+    def pay_receivable(self, account: Account) -> None:
+        free = account.cash + min(account.accrued, Fraction(0))
+        payment = min(account.receivable, max(free, Fraction(0)))
+        if payment > 0:
+            self.post("customer_cash", "receivable", payment, account)
+            self.post("house", "segregated_bank", payment)
+            self.reached["receivable payment"] += 1
+            self.settled(account)
+
+    def settled(self, account: Account) -> None:
+        if account.receivable == 0:
+            account.days_in_debit = 0
+            self.reached["receivable settled"] += 1
+
+    def take_fee(self, account: Account, fee: Fraction) -> None:
+        self.post("customer_cash", "fees", fee, account)
+
+    # -- profits ---------------------------------------------------------------------------------
+
+    def realise(self, account: Account, contract: Contract, exact: Fraction) -> None:
+        """The customer's profit is rounded down; the clearing house pays the exact running total, rounded down; what
+        lies between is nobody's, and is kept apart."""
+        if exact == 0:
+            return
+        customer = down(exact, contract.micro)
+        contract.traded_residue += exact
+        clearing = down(contract.traded_residue, contract.micro)
+        contract.traded_residue -= clearing
+        self.post("clearing_house", "customer_cash", customer, account)
+        self.post("clearing_house", "rounding", clearing - customer)
+        if clearing != customer:
+            self.reached["rounding"] += 1
+
+    def _AccrueFunding(self, contract: str, rate: int, price_ticks: int | None) -> None:
+        """Longs pay a rate above zero. What each is owed is rounded down; the exact total is kept beside it."""
+        target = self.live(contract)
+        price = target.price if price_ticks is None else price_ticks * target.tick
+        if price is None:
+            raise Refusal("unpriced")
+        if abs(rate) > 10**9:
+            raise Refusal("out_of_bounds")
+        for account in self.accounts.values():
+            position = account.position(contract)
+            if position.quantity == 0:
+                continue
+            size = abs(target.value(price, position.quantity)) * Fraction(rate, 10**9)
+            exact = -size if position.quantity > 0 else size
+            amount = down(exact, target.micro)
+            account.accrued += amount
+            target.funding_exact += exact
+            target.funding_given += amount
+            self.reached["funding accrued"] += 1
+
+    def _BookFunding(self) -> None:
+        assert self.rules is not None
+        for account in self.accounts.values():
+            self.post("clearing_house", "customer_cash", account.accrued, account)
+            if account.accrued:
+                self.reached["funding booked"] += 1
+            account.accrued = Fraction(0)
+        for contract in self.rules.contracts.values():
+            clearing = down(contract.funding_exact, contract.micro)
+            self.post("clearing_house", "rounding", clearing - contract.funding_given)
+            contract.funding_exact -= clearing
+            contract.funding_given = Fraction(0)
+
+    def _Settle(self, contract: str, price_ticks: int) -> None:
+        target = self.live(contract)
+        price = price_ticks * target.tick
+        self._check_settlement(target, price)
+        for account in self.accounts.values():
+            position = account.position(contract)
+            if position.quantity:
+                value = target.value(price, position.quantity)
+                self.realise(account, target, value - position.cost)
+                position.cost = value
+                self.reached["settled position"] += 1
+
+    def _Expire(self, contract: str, price_ticks: int) -> None:
+        target = self.live(contract)
+        self._Settle(contract, price_ticks)
+        target.expired = True
+        for account in self.accounts.values():
+            position = account.position(contract)
+            position.quantity = position.cost = Fraction(0)
+            gone = tuple(o for o, (name, _) in account.working.items() if name == contract)
+            for order_id in gone:
+                del account.working[order_id]
+            if gone:
+                self.out.append(("cancel", account.account_id, gone))
+                self.reached["expiry cancels orders"] += 1
+            self._forget_outstanding(account, contract)
+
+    def _forget_outstanding(self, account: Account, contract: str) -> None:
+        """Nothing fills in a contract that has ended."""
+        if account.event is None:
+            return
+        for order_id in [o for o, (name, _) in account.event.outstanding.items() if name == contract]:
+            del account.event.outstanding[order_id]
+            self.out.append(("cancel", account.account_id, (order_id,)))
+            self.reached["expiry ends close-out orders"] += 1
+
+    def _check_settlement(self, target: Contract, price: Fraction) -> None:
+        for account in self.accounts.values():
+            if not target.in_bounds(price, account.position(target.name).quantity):
+                raise Refusal("out_of_bounds")
+
+    # -- debts -----------------------------------------------------------------------------------
+
+    def flat_rules(self, account: Account) -> None:
+        """Without a position and without a liquidation under way: debts are paid, and what is short is owed."""
+        if account.held() or account.event is not None or account.account_id == SUSPENSE:
+            return
+        if account.parent is not None:
+            self._to_parent(account, self.accounts[account.parent])
+            return
+        self.pay_receivable(account)
+        short = -(account.cash + account.accrued - account.pending_fees)
+        if short > 0:
+            self.post("receivable", "customer_cash", short, account)
+            self.owes_more(account, short)
+
+    def owes_more(self, account: Account, amount: Fraction) -> None:
+        """The firm covers the pool of customers' money from its own, the same day."""
+        self.post("segregated_bank", "house", amount)
+        account.status = account.status or "demanded"
+        assert self.rules is not None
+        self.out.append(("deficit", account.account_id, int(amount / self.rules.micro)))
+        self.reached["deficit"] += 1
+
+    def _to_parent(self, child: Account, parent: Account) -> None:
+        """An isolated account gives its parent what is left, or takes what is missing; the rest the parent owes."""
+        if child.cash > 0:
+            self.reached["surplus to the parent"] += 1
+            moved = child.cash
+        elif child.cash < 0:
+            self.reached["shortfall from the parent"] += 1
+            moved = -min(-child.cash, max(Fraction(0), parent.cash))
+        else:
+            return
+        child.cash -= moved
+        parent.cash += moved
+        if child.cash < 0:
+            short = -child.cash
+            child.cash = Fraction(0)
+            parent.receivable += short
+            self.ledger["receivable"] += short
+            self.ledger["customer_cash"] -= short
+            self.reached["the parent owes"] += 1
+            self.owes_more(parent, short)
+
+    def _BusinessDay(self, date: str) -> None:
+        """Debts age and grow by the interest; the clearing house is paid, or pays, what the day brought."""
+        assert self.rules is not None
+        for account in self.accounts.values():
+            if account.receivable > 0:
+                account.days_in_debit += 1
+                interest = up(account.receivable * self.rules.daily_interest, self.rules.micro)
+                self.post("receivable", "fees", interest, account)
+                self.reached["debt aged"] += 1
+        self.post("segregated_bank", "clearing_house", self.ledger["clearing_house"])
+
+    def _SetReceivableStatus(self, account_id: str, status: str, by: str, reason: str) -> None:
+        account = self.account(account_id)
+        if status not in ("demanded", "plan", "collections"):
+            raise Refusal("unknown_status")
+        if account.receivable == 0:
+            raise Refusal("no_receivable")
+        account.status = status
+
+    def _WriteOff(self, account_id: str, micros: int, by: str, second: str, reason: str) -> None:
+        account = self.account(account_id)
+        check_names(by, second)
+        amount = self.check_amount(micros)
+        if amount > account.receivable:
+            raise Refusal("exceeds_receivable")
+        self.post("house", "receivable", amount, account)
+        self.settled(account)
+        self.reached["write-off"] += 1
+
+    # -- corrections -----------------------------------------------------------------------------
+
+    def _AdjustCash(
+        self, account_id: str, micros: int, by: str, second: str, reason: str, receipt_id: str, restore_count: bool
+    ) -> None:
+        account = self.account(account_id)
+        check_names(by, second)
+        amount = self.check_amount(abs(micros)) * (1 if micros > 0 else -1)
+        self.post("segregated_bank", "house", amount)
+        self.post("house", "customer_cash", amount, account)
+        if restore_count and account.liquidations > 0:
+            account.liquidations -= 1
+            self.reached["count restored"] += 1
+        self.pay_receivable(account)
+        self.reached["cash adjusted"] += 1
+
+    def _CorrectFill(self, fill_id: str, price_ticks: int | None, by: str, second: str, reason: str) -> None:
+        check_names(by, second)
+        if fill_id not in self.fills:
+            raise Refusal("unknown_fill")
+        past = self.fills[fill_id]
+        account, contract = self.accounts[past.account_id], self.live(past.contract)
+        self._trade(account, contract, -past.quantity, -contract.value(past.price, past.quantity))
+        self.post("fees", "customer_cash", past.fee, account)
+        if price_ticks is None:
+            del self.fills[fill_id]
+            self.reached["fill busted"] += 1
+            return
+        past.price = price_ticks * contract.tick
+        past.fee = contract.fee(past.price, past.quantity)
+        self._trade(account, contract, past.quantity, contract.value(past.price, past.quantity))
+        self.take_fee(account, past.fee)
+        self.reached["fill repriced"] += 1
+
+    def _trade(self, account: Account, contract: Contract, quantity: Fraction, value: Fraction) -> None:
+        raise NotImplementedError

@@ -1,0 +1,206 @@
+"""The auditor's reading of a rulebook: contracts, margins and their roundings, on exact fractions of the currency.
+
+Nothing here comes from the package under test. Prices and quantities are fractions of the currency and of a coin
+or contract, never ticks or lots; what must be rounded is rounded in the named direction to a micro, or to the
+contract's quantum where that is finer.
+"""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil, floor
+
+PLACES = {"USD": 6, "USDT": 6, "USDC": 6, "BTC": 8, "ETH": 8, "SOL": 8}
+RATE = Fraction(1, 10**9)
+MAX_PRICE_TICKS = 2**40
+MAX_LOTS = 2**40
+MAX_UNITS = 2**53
+BILLIONTH = Fraction(1, 10**9)
+
+
+def down(amount: Fraction, step: Fraction) -> Fraction:
+    return floor(amount / step) * step
+
+
+def up(amount: Fraction, step: Fraction) -> Fraction:
+    return ceil(amount / step) * step
+
+
+@dataclass
+class Tier:
+    """Margins from a notional on: a rate of it, plus so much a contract, less an amount; by kind of margin."""
+
+    notional_from: Fraction
+    rate: dict[str, Fraction]
+    per_contract: dict[str, Fraction]
+    amount: dict[str, Fraction]
+
+
+def read_tier(table: dict) -> Tier:
+    """A tier without an intraday margin takes its initial, and so on (see the rulebook's description)."""
+    found: dict[str, tuple[Fraction, Fraction, Fraction]] = {}
+    for kind in ("intraday", "initial", "maintenance"):
+        rate, fixed = table.get(f"{kind}_margin_rate"), table.get(f"{kind}_margin")
+        if rate is not None or fixed is not None:
+            amount = table.get("maintenance_amount") if kind == "maintenance" else None
+            found[kind] = (Fraction(rate or "0"), Fraction(fixed or "0"), Fraction(amount or "0"))
+    if "initial" not in found:
+        leverage = table.get("max_leverage")
+        found["initial"] = (
+            (up(1 / Fraction(leverage), BILLIONTH), Fraction(0), Fraction(0))
+            if leverage is not None
+            else found["maintenance"]
+        )
+    found.setdefault("maintenance", found["initial"])
+    found.setdefault("intraday", found["initial"])
+    rate, fixed, amount = ({kind: found[kind][index] for kind in found} for index in range(3))
+    return Tier(Fraction(table.get("notional_from") or "0"), rate, fixed, amount)
+
+
+@dataclass
+class Window:
+    name: str
+    requirement: str
+    alert: Fraction
+    liquidate_only: Fraction
+    auto_liquidate: Fraction
+
+
+@dataclass
+class Contract:
+    """A contract's facts and everything that moves with the market: marks, hours, terms."""
+
+    name: str
+    linear: bool
+    micro: Fraction
+    tick: Fraction
+    lot: Fraction
+    size: Fraction
+    taker_fee: Fraction
+    fee_per_contract: Fraction
+    negative_prices: bool
+    expected_cost: Fraction
+    session: str | None
+    tiers: list[Tier]
+    window: Window
+    is_open: bool = True
+    halted: bool = False
+    expired: bool = False
+    news_multiplier: Fraction | None = None
+    news_held: bool = False
+    price: Fraction | None = None
+    good_price: Fraction | None = None
+    grade: str = "missing"
+    marked_at: int = 0
+    traded_residue: Fraction = Fraction(0)
+    funding_exact: Fraction = Fraction(0)
+    funding_given: Fraction = Fraction(0)
+    quantum: Fraction = field(init=False)
+
+    def __post_init__(self) -> None:
+        """A tick of a lot (inverse: a lot at one tick), in micros: its denominator says how fine values are."""
+        finest = self.lot * self.size * self.tick if self.linear else self.lot * self.size / self.tick
+        self.quantum = self.micro / (finest / self.micro).denominator
+
+    def value(self, price: Fraction, quantity: Fraction) -> Fraction:
+        if self.linear:
+            return price * quantity * self.size
+        return down(-quantity * self.size / price, self.quantum)
+
+    def notional(self, price: Fraction, quantity: Fraction) -> Fraction:
+        return up(abs(self.value(price, quantity)), self.micro)
+
+    def fee(self, price: Fraction, quantity: Fraction) -> Fraction:
+        share = up(self.notional(price, quantity) * self.taker_fee, self.micro)
+        return share + abs(quantity) * self.fee_per_contract
+
+    def units(self, amount: Fraction) -> Fraction:
+        return amount / self.quantum
+
+    def in_bounds(self, price: Fraction, quantity: Fraction) -> bool:
+        if abs(price / self.tick) > MAX_PRICE_TICKS or abs(quantity / self.lot) > MAX_LOTS:
+            return False
+        if not self.linear and price <= 0:
+            return False
+        return abs(self.units(self.value(price, quantity))) <= MAX_UNITS
+
+    def grade_at(self, now: int, stale_after: int) -> str:
+        if self.price is None or self.grade == "missing":
+            return "missing"
+        return "stale" if now - self.marked_at > stale_after else self.grade
+
+    # -- margin ----------------------------------------------------------------------------------
+
+    def margin(self, kind: str, quantity: Fraction, notional: Fraction) -> Fraction:
+        tier = next(tier for tier in reversed(self.tiers) if notional >= tier.notional_from or tier is self.tiers[0])
+        share = up(notional * tier.rate[kind], self.micro)
+        return share + abs(quantity) * tier.per_contract[kind] - tier.amount[kind]
+
+    def held_requirement(self, quantity: Fraction, notional: Fraction) -> Fraction:
+        required = self.margin(self.window.requirement, quantity, notional)
+        if self.news_multiplier is not None and self.news_held:
+            required = max(required, self._in_news(quantity, notional))
+        return required
+
+    def entry_requirement(self, quantity: Fraction, notional: Fraction, with_intraday: bool) -> Fraction:
+        if quantity == 0:
+            return Fraction(0)
+        needed = [self.held_requirement(quantity, notional)]
+        if self.window.requirement == "intraday" and not with_intraday:
+            needed.append(self.margin("initial", quantity, notional))
+        if self.news_multiplier is not None:
+            needed.append(self._in_news(quantity, notional))
+        return max(needed)
+
+    def _in_news(self, quantity: Fraction, notional: Fraction) -> Fraction:
+        assert self.news_multiplier is not None
+        return up(self.margin("intraday", quantity, notional) * self.news_multiplier, self.micro)
+
+
+class Rules:
+    """A whole rulebook document (money and rates as strings), read once."""
+
+    def __init__(self, document: dict) -> None:
+        self.micro = Fraction(1, 10 ** PLACES[document["currency"]])
+        self.currency = document["currency"]
+        self.windows = {
+            name: Window(
+                name,
+                table["requirement"],
+                Fraction(table["alert"]),
+                Fraction(table["liquidate_only"]),
+                Fraction(table["auto_liquidate"]),
+            )
+            for name, table in document["windows"].items()
+        }
+        self.opening_window = self.windows[document["opening_window"]]
+        floor_text = document.get("net_liq_floor")
+        self.floor = None if floor_text is None else Fraction(floor_text)
+        self.sessions = set(document.get("sessions") or {})
+        self.contracts = {name: self._contract(name, table) for name, table in document["contracts"].items()}
+        self.flattens = document["close_out"]["method"] == "flatten_all"
+        self.target = Fraction(document["close_out"].get("target") or "1.00")
+        fees = document.get("liquidation_fee") or {"first": "0", "later": "0"}
+        self.first_fee, self.later_fee = Fraction(fees["first"]), Fraction(fees["later"])
+        self.restricts = bool((document.get("restriction") or {}).get("after_liquidation"))
+        self.jump = Fraction(document["marks"]["jump"])
+        self.stale_after = document["marks"]["stale_after_seconds"] * 10**9
+        self.unpriced_move = Fraction(document["marks"]["unpriced_move"])
+        self.daily_interest = Fraction(document["receivable"]["daily_interest"])
+        self.closing_only_after = document["receivable"]["closing_only_after_business_days"]
+
+    def _contract(self, name: str, table: dict) -> Contract:
+        return Contract(
+            name,
+            (table.get("kind") or "linear") == "linear",
+            self.micro,
+            Fraction(table["tick"]),
+            Fraction(table["lot"]),
+            Fraction(table.get("contract_size") or "1"),
+            Fraction(table.get("taker_fee") or "0"),
+            Fraction(table.get("fee_per_contract") or "0"),
+            bool(table.get("negative_prices")),
+            Fraction(table.get("expected_cost") or "0"),
+            table.get("session"),
+            [read_tier(tier) for tier in table["tiers"]],
+            self.opening_window,
+        )

@@ -1,0 +1,255 @@
+"""What the auditor knows of an account, and an account's figures by the plainest formulas."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from tests.model.auditor_rules import Contract, Rules, down, up
+
+
+class Refusal(Exception):
+    """The input changes nothing; `code` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass
+class Position:
+    """A signed quantity and what it cost (signed, in the currency)."""
+
+    quantity: Fraction = Fraction(0)
+    cost: Fraction = Fraction(0)
+
+    def trade(self, quantity: Fraction, value: Fraction, quantum: Fraction) -> Fraction:
+        """The realised profit. Costs that leave with a part of the position are rounded up to a quantum."""
+        same_side = self.quantity * quantity >= 0
+        if same_side:
+            self.quantity += quantity
+            self.cost += value
+            return Fraction(0)
+        closing = min(abs(quantity), abs(self.quantity)) * (1 if quantity > 0 else -1)
+        closing_value = up(value * closing / quantity, quantum)
+        cost_leaving = up(self.cost * abs(closing / self.quantity), quantum)
+        self.quantity += closing
+        self.cost -= cost_leaving
+        if closing != quantity:
+            self.quantity, self.cost = quantity - closing, value - closing_value
+        return -closing_value - cost_leaving
+
+
+@dataclass
+class Event:
+    """A liquidation under way. `outstanding` maps sent orders to (contract, signed quantity still to fill)."""
+
+    receipt_id: str
+    flatten: bool
+    sent: int = 0
+    fee: Fraction | None = None
+    filled: bool = False
+    outstanding: dict[str, tuple[str, Fraction]] = field(default_factory=dict)
+    queued: set[tuple[str, str]] = field(default_factory=set)
+
+    def closing_in(self, contract: str, sign: int) -> Fraction:
+        """What is out in one direction. Orders from before the position changed sides close nothing."""
+        return sum((abs(q) for name, q in self.outstanding.values() if name == contract and q * sign > 0), Fraction(0))
+
+
+@dataclass
+class Account:
+    account_id: str
+    parent: str | None
+    with_intraday: bool
+    cash: Fraction = Fraction(0)
+    receivable: Fraction = Fraction(0)
+    accrued: Fraction = Fraction(0)
+    pending_fees: Fraction = Fraction(0)
+    positions: dict[str, Position] = field(default_factory=dict)
+    working: dict[str, tuple[str, Fraction]] = field(default_factory=dict)
+    level: str = "normal"
+    set_flags: set[str] = field(default_factory=set)
+    liquidations: int = 0
+    days_in_debit: int = 0
+    status: str = ""
+    event: Event | None = None
+
+    def held(self) -> dict[str, Position]:
+        return {name: position for name, position in self.positions.items() if position.quantity != 0}
+
+    def position(self, contract: str) -> Position:
+        return self.positions.setdefault(contract, Position())
+
+    def working_in(self, contract: str, sign: int) -> Fraction:
+        return sum((q for name, q in self.working.values() if name == contract and q * sign > 0), Fraction(0))
+
+
+class Figures:
+    """Formulas that read the rules and one account."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+
+    def profit(self, contract: Contract, position: Position) -> Fraction:
+        if contract.price is None:
+            return down(-up(abs(position.cost) * self.rules.unpriced_move, contract.quantum), contract.micro)
+        return down(contract.value(contract.price, position.quantity) - position.cost, contract.micro)
+
+    def notional(self, contract: Contract, position: Position) -> Fraction:
+        if contract.price is None:
+            worst = abs(position.cost) + up(abs(position.cost) * self.rules.unpriced_move, contract.quantum)
+            return up(worst, contract.micro)
+        return contract.notional(contract.price, position.quantity)
+
+    def net_liq(self, account: Account) -> Fraction:
+        profits = [self.profit(self.rules.contracts[name], p) for name, p in account.held().items()]
+        return account.cash + sum(profits) + account.accrued - account.pending_fees - account.receivable
+
+    def requirement_of(self, account: Account, name: str, position: Position) -> Fraction:
+        contract = self.rules.contracts[name]
+        return contract.held_requirement(position.quantity, self.notional(contract, position))
+
+    def requirements(self, account: Account) -> dict[str, Fraction]:
+        return {name: self.requirement_of(account, name, p) for name, p in account.held().items()}
+
+    def line(self, requirements: dict[str, Fraction], level: str) -> Fraction:
+        """Contracts in the same window are summed first; each window has levels of its own."""
+        by_window: dict[str, Fraction] = {}
+        for name, requirement in requirements.items():
+            window = self.rules.contracts[name].window.name
+            by_window[window] = by_window.get(window, Fraction(0)) + requirement
+        lines = (up(r / getattr(self.rules.windows[w], level), self.rules.micro) for w, r in by_window.items())
+        return sum(lines, Fraction(0))
+
+    def level_at(self, net_liq: Fraction, requirements: dict[str, Fraction]) -> str:
+        if not requirements:
+            return "normal"
+        if net_liq < self.line(requirements, "auto_liquidate"):
+            return "liquidating"
+        if self.rules.floor is not None and net_liq <= self.rules.floor:
+            return "liquidating"
+        if net_liq < self.line(requirements, "liquidate_only"):
+            return "liquidate_only"
+        return "alert" if net_liq < self.line(requirements, "alert") else "normal"
+
+    def unpriced(self, account: Account) -> bool:
+        return any(self.rules.contracts[name].price is None for name in account.held())
+
+    def in_debit(self, account: Account) -> bool:
+        return account.receivable > 0 or (not account.held() and self.net_liq(account) < 0)
+
+    def flags(self, account: Account) -> set[str]:
+        found = set(account.set_flags)
+        found |= {"unpriced"} if self.unpriced(account) else set()
+        return found | ({"in_debit"} if self.in_debit(account) else set())
+
+    # -- orders ----------------------------------------------------------------------------------
+
+    def worst_entry(self, account: Account, name: str, with_intraday: bool, extra: Fraction = Fraction(0)) -> Fraction:
+        """The dearer of all working buys filled and all working sells filled; `extra` is one more order."""
+        contract = self.rules.contracts[name]
+        position = account.positions.get(name, Position())
+        bought = position.quantity + account.working_in(name, 1) + max(extra, Fraction(0))
+        sold = position.quantity + account.working_in(name, -1) + min(extra, Fraction(0))
+        return max(self._entry(account, contract, position, q, with_intraday) for q in (bought, sold))
+
+    def _entry(
+        self, account: Account, contract: Contract, position: Position, quantity: Fraction, with_intraday: bool
+    ) -> Fraction:
+        if contract.price is not None:
+            notional = contract.notional(contract.price, quantity)
+        else:
+            notional = self.notional(contract, position)
+        return contract.entry_requirement(quantity, notional, with_intraday)
+
+    def entry_total(self, account: Account, with_intraday: bool, extra: dict[str, Fraction] | None = None) -> Fraction:
+        extra = extra or {}
+        names = [*account.held(), *(name for name, _ in account.working.values()), *extra]
+        parts = (self.worst_entry(account, n, with_intraday, extra.get(n, Fraction(0))) for n in dict.fromkeys(names))
+        return sum(parts, Fraction(0))
+
+    def withdrawable(self, account: Account) -> Fraction:
+        return max(Fraction(0), self.net_liq(account) - self.entry_total(account, False))
+
+    # -- close-out -------------------------------------------------------------------------------
+
+    def closable(self, name: str, now: int) -> bool:
+        return self.why_not_closable(name, now) == ""
+
+    def why_not_closable(self, name: str, now: int) -> str:
+        contract = self.rules.contracts[name]
+        if contract.expired or not contract.is_open or contract.halted:
+            return "expired" if contract.expired else "halted" if contract.halted else "closed"
+        grade = contract.grade_at(now, self.rules.stale_after)
+        return "" if grade == "ok" else grade
+
+    def after_closing(self, account: Account, closing: dict[str, int]) -> tuple[Fraction, dict[str, Fraction]]:
+        """Net liq after the fees of closing so many lots, and what the rest requires."""
+        net_liq = self.net_liq(account)
+        requirements: dict[str, Fraction] = {}
+        for name, position in account.held().items():
+            contract = self.rules.contracts[name]
+            closed = closing.get(name, 0) * contract.lot
+            if closed:
+                assert contract.price is not None
+                net_liq -= contract.fee(contract.price, closed)
+            left = abs(position.quantity) - closed
+            if left > 0 and closed:
+                assert contract.price is not None
+                rest = left if position.quantity > 0 else -left
+                notional = contract.notional(contract.price, rest)
+                requirements[name] = contract.held_requirement(rest, notional)
+            elif left > 0:
+                requirements[name] = self.requirement_of(account, name, position)
+        return net_liq, requirements
+
+    def cured(self, account: Account, closing: dict[str, int], fee: Fraction) -> bool:
+        net_liq, requirements = self.after_closing(account, closing)
+        net_liq -= fee
+        if not requirements:
+            return True
+        wanted = up(sum(requirements.values(), Fraction(0)) / self.rules.target, self.rules.micro)
+        return net_liq >= wanted and self.level_at(net_liq, requirements) != "liquidating"
+
+    def plan_reduction(self, account: Account, fee: Fraction, now: int) -> dict[str, int]:
+        """Lots to close by contract: whole legs by relief per cost, the last one in part, then earlier ones trimmed."""
+        legs = [name for name in self._ranked(account) if self.closable(name, now)]
+        lots = {n: int(abs(account.held()[n].quantity) / self.rules.contracts[n].lot) for n in legs}
+        chosen: dict[str, int] = {}
+        for leg in legs:
+            chosen[leg] = lots[leg]
+            if self.cured(account, chosen, fee):
+                break
+        else:
+            return lots
+        for leg in reversed(list(chosen)):
+            chosen[leg] = next(n for n in range(lots[leg] + 1) if self.cured(account, {**chosen, leg: n}, fee))
+        return chosen
+
+    def _ranked(self, account: Account) -> list[str]:
+        """Margin relief per expected cost, larger first; free legs before all, ties as the rulebook lists them."""
+        relief: dict[str, Fraction] = {}
+        held = account.held()
+        for name in (n for n in self.rules.contracts if n in held):
+            contract, position = self.rules.contracts[name], held[name]
+            if contract.price is None:
+                relief[name] = Fraction(0)
+                continue
+            notional = contract.notional(contract.price, position.quantity)
+            cost = up(notional * contract.expected_cost, contract.micro) + contract.fee(
+                contract.price, position.quantity
+            )
+            requirement = self.requirement_of(account, name, position)
+            relief[name] = requirement / cost if cost else Fraction(10**30)
+        return sorted(relief, key=lambda name: -relief[name])
+
+
+def lots_of(contract: Contract, quantity: Fraction) -> int:
+    lots = quantity / contract.lot
+    assert lots.denominator == 1
+    return int(lots)
+
+
+def micros(amount: Fraction, micro: Fraction) -> int:
+    whole = amount / micro
+    assert whole.denominator == 1, f"{amount} is not in whole micros"
+    return int(whole)

@@ -1,0 +1,112 @@
+"""The engine and the auditor fed with the same inputs, compared after each."""
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+from tests.model.auditor import Auditor
+from tests.model.auditor_state import micros
+from tests.model.rulebooks import Setting
+from tests.model.streams import Stream, plain
+
+from closeout.engine import events as e
+from closeout.engine.book import Flag
+from closeout.engine.commands import Input
+from closeout.engine.engine import Engine
+
+FLAGS = (Flag.RESTRICTED, Flag.HELD, Flag.LOCKED, Flag.DESK_LIQUIDATE_ONLY, Flag.IN_DEBIT, Flag.UNPRICED)
+
+
+def engine_view(engine: Engine, account_id: str) -> dict[str, Any]:
+    """An account of the engine in the same words as `Auditor.view`, read from its columns."""
+    state = engine.loaded
+    book, row = state.book, state.book.row[account_id]
+    risk, active, debt = state.risk(row), book.close_outs.get(row), book.debts.get(row)
+    positions = {name: contract.position(row) for name, contract in sorted(state.contracts.items())}
+    return {
+        "cash": int(book.cash[row]),
+        "receivable": int(book.receivable[row]),
+        "accrued": int(book.accrued[row]),
+        "pending_fees": int(book.pending[row]),
+        "net_liq": risk.net_liq,
+        "requirement": risk.requirement,
+        "level": state.level(row).name.lower(),
+        "flags": sorted(flag.label for flag in FLAGS if book.has(row, flag)),
+        "liquidations": int(book.liquidations[row]),
+        "days_in_debit": debt.business_days if debt else 0,
+        "positions": {name: (p.lots, p.cost) for name, p in positions.items() if p.lots},
+        "working": {o: (w.contract, w.lots) for o, w in sorted(book.working.get(row, {}).items())},
+        "outstanding": dict(sorted(active.outstanding.items())) if active else {},
+        "event": active.receipt_id if active else None,
+    }
+
+
+def spoken(events: list[e.AnyEvent]) -> list[tuple]:
+    """The events that the auditor predicts, in its words."""
+    found: list[tuple] = []
+    for event in events:
+        match event:
+            case e.Rejected():
+                found.append(("rejected", event.code))
+            case e.CloseOutOrder():
+                found.append(("order", event.account_id, event.order_id, event.contract, event.lots))
+            case e.CancelOrders():
+                found.append(("cancel", event.account_id, event.order_ids))
+            case e.OrderApproved():
+                numbers = (event.before, event.change, event.after, event.available)
+                found.append(("approved", event.account_id, event.order_id, *numbers))
+            case e.OrderRefused():
+                numbers = (event.before, event.change, event.after, event.available)
+                found.append(("refused", event.account_id, event.order_id, event.code, *numbers))
+            case e.CloseOutEnded():
+                found.append(("ended", event.account_id, event.receipt_id))
+            case e.DeficitBooked():
+                found.append(("deficit", event.account_id, event.micros))
+            case _:
+                pass
+    return sorted(found)
+
+
+class Pair:
+    """Both machines; `take` feeds an input to both and raises `AssertionError` at the first difference."""
+
+    def __init__(self) -> None:
+        self.engine, self.auditor = Engine(), Auditor()
+        self.inputs: list[Input] = []
+
+    def take(self, given: Input) -> list[e.AnyEvent]:
+        self.inputs.append(given)
+        events = self.engine.apply(given)
+        predicted = self.auditor.apply(given.source, given.number, given.time, plain(given.command))
+        told, expected = spoken(events), sorted(predicted)
+        assert told == expected, f"input {len(self.inputs)}: {given}\nengine  {told}\nauditor {expected}"
+        assert self.engine.imbalances() == [], f"input {len(self.inputs)}: {given}"
+        if getattr(given.command, "last", True):  # a transfer is judged when all of it is in
+            self.compare(given)
+        return events
+
+    def compare(self, given: Input) -> None:
+        auditor = self.auditor
+        if auditor.rules is None:
+            return
+        assert sorted(self.engine.loaded.book.ids) == sorted(auditor.accounts)
+        for account_id in auditor.accounts:
+            view, expected = engine_view(self.engine, account_id), auditor.view(account_id)
+            if account_id == "suspense":
+                view["flags"] = expected["flags"] = []
+            differs = {key: (view[key], expected[key]) for key in view if view[key] != expected[key]}
+            assert not differs, f"input {len(self.inputs)}, account {account_id}: {given}: {differs}"
+        balances = {name: balance for name, balance in self.engine.loaded.ledger.balances.items() if balance}
+        expected = {n: micros(b, auditor.rules.micro) for n, b in auditor.ledger.items() if b}
+        assert balances == expected, f"input {len(self.inputs)}: {given}: {balances} {expected}"
+
+
+def run(random: Random, setting: Setting, length: int) -> tuple[Pair, Counter[str]]:
+    """A stream of so many inputs, compared throughout."""
+    pair = Pair()
+    stream = Stream(random, setting, pair.auditor)
+    for _ in range(length):
+        given = stream.next()
+        pair.take(given)
+        stream.took(given)
+    return pair, pair.auditor.reached

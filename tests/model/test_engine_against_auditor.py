@@ -1,0 +1,108 @@
+"""The engine and the auditor agree on every input of many streams, and the streams go where it matters."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from tests.model.rulebooks import SETTINGS, Setting
+from tests.model.side_by_side import run
+from tests.model.streams import streams
+
+from closeout.engine import commands
+
+STREAMS = 250
+LENGTH = 150
+
+AT_LEAST_100 = """
+    liquidation, close-out order, close-out fill whole, close-out fill partial, partial close, queued, deficit,
+    receivable payment, receivable settled, deposit into debt, restricted after liquidation, ended without a fill,
+    close-out order done with a remainder, funding accrued, funding booked, settled position, debt aged,
+    fill repriced, fill busted, cash adjusted, rounding, fill below zero, surplus to the parent,
+    shortfall from the parent, the parent owes, suspense fill, mark jump, mark missing, held below the line, held back,
+    order approved, order margin, order liquidating, order in_debit, order locked, order mark_grade, reducing order,
+    rejected needs_second, rejected exceeds_withdrawable, rejected duplicate_input, rejected gap_in_inputs,
+    rejected time_ran_back, rejected expired_contract, margin raised,
+    normal to alert, normal to liquidating, alert to liquidating, liquidating to normal,
+    liquidation after Marks, liquidation after Fill, liquidation after TransferPosition
+"""
+REACHED = """
+    write-off, working orders cancelled, expiry cancels orders, expiry ends close-out orders, desk liquidates,
+    margin lowered, liquidate_only to liquidating, count restored, overfill, fill that does not fit,
+    order liquidate_only, order debit_overdue, order unpriced, order unknown_account, order unknown_contract,
+    order expired_contract, order zero_quantity, order out_of_bounds, order duplicate_order,
+    rejected no_rulebook, rejected rulebook_loaded, rejected unknown_account, rejected unknown_contract,
+    rejected unknown_order, rejected unknown_fill, rejected unknown_session, rejected unknown_window,
+    rejected unknown_action, rejected unknown_status, rejected no_receivable, rejected exceeds_receivable,
+    rejected duplicate_account, rejected duplicate_fill, rejected zero_quantity, rejected out_of_bounds,
+    rejected contract_twice, rejected in_debit, rejected unpriced, rejected flat,
+    liquidation after SessionChange, liquidation after NewsWindow, liquidation after SetMargin,
+    liquidation after AccrueFunding, liquidation after DeskAction, liquidation after AdjustCash,
+    liquidation after CorrectFill, liquidation after Expire, level change after Deposit, level change after Withdraw
+"""
+
+
+def listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+@pytest.fixture(scope="module")
+def reached() -> Counter[str]:
+    """What the streams reached, every input having been compared."""
+    total: Counter[str] = Counter()
+    for seed in range(STREAMS):
+        total += run(Random(seed), SETTINGS[seed % len(SETTINGS)], LENGTH)[1]
+    for name, count in sorted(total.items()):
+        print(f"{count:7d} {name}")
+    return total
+
+
+@pytest.mark.rule(
+    "G-01", "G-02", "G-04", "G-06", "G-07", "G-08", "G-09", "G-10", "G-13", "G-14", "G-18", "G-19",
+    "US-01", "US-02", "US-04", "US-06", "US-07", "US-08", "US-09", "US-10", "US-12", "US-13", "US-14", "US-15",
+    "US-16", "US-20", "US-21", "US-24", "US-25",
+)  # fmt: skip
+def test_engine_equals_auditor_wherever_it_matters(reached: Counter[str]) -> None:
+    short = {name: reached[name] for name in listed(AT_LEAST_100) if reached[name] < 100}
+    assert short == {}
+    assert [name for name in listed(REACHED) if not reached[name]] == []
+
+
+def test_every_kind_of_command_is_accepted_somewhere(reached: Counter[str]) -> None:
+    kinds = [kind.__name__ for kind in commands.Command.__subclasses__()]
+    assert len(kinds) >= 26
+    assert [kind for kind in kinds if not reached[kind]] == []
+
+
+@pytest.mark.rule("G-03", "G-09")
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(streams())
+def test_engine_equals_auditor(stream: tuple[Random, Setting]) -> None:
+    run(*stream, 40)
+
+
+def test_the_auditor_is_independent() -> None:
+    """Neither the auditor nor what it imports, however far, imports the package under test."""
+    folder = Path(__file__).parent
+    seen: set[str] = set()
+    queue = ["auditor"]
+    while queue:
+        name = queue.pop()
+        seen.add(name)
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0
+                modules = [node.module or ""]
+            else:
+                modules = []
+            for module in modules:
+                assert module.split(".")[0] != "closeout", f"{name} imports {module}"
+                if module.startswith("tests."):
+                    package, _, helper = module.rpartition(".")
+                    assert package == "tests.model"
+                    queue += [helper] if helper not in seen else []
+    assert seen == {"auditor", "auditor_money", "auditor_orders", "auditor_rules", "auditor_state"}
