@@ -111,6 +111,71 @@ def _rulebook_text(shown: dict[str, Any]) -> str:
 
 
 @app.command()
+def replay(
+    market: Annotated[list[str], typer.Argument(help="Market files, or shipped windows such as oct-10 or march-12.")],
+    accounts: Annotated[Path | None, typer.Option(help="Accounts as JSON Lines; without it a seeded population.")] = None,
+    population: Annotated[int, typer.Option(min=1, help="Accounts in the population.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the population.")] = 1,
+    rulebook: Annotated[str, typer.Option(help="NAME[:VARIANT] or a file; several with commas.")] = "reference",
+    overrides: Annotated[Path | None, typer.Option(help="JSON of rulebook parameters to use instead.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("closeout-replay"),
+    fill: Annotated[str, typer.Option(help="How close-outs fill: book, adverse or close.")] = "book",
+    latency: Annotated[str, typer.Option(help="Until an order reaches the book: 500ms, or 2bars.")] = "500ms",
+    depth: Annotated[int, typer.Option(min=1, help="Depth within 1 % of the mid on a calm day, in the currency.")] = 20_000_000,
+    as_json: Json = False,
+) -> None:
+    """Run a recorded market through the engine, under one rulebook or several side by side."""
+    from closeout.studies import screen
+    from closeout.studies.accounts import load_accounts
+    from closeout.studies.market import load_market
+    from closeout.studies.population import generate
+    from closeout.studies.runner import load_overrides, run_replay, venue_settings
+
+    loaded = load_market(market)
+    settings = venue_settings(fill, latency, depth, loaded.interval())
+    book = load_accounts(accounts) if accounts else generate(seed, population, loaded)
+    names = [name.strip() for name in rulebook.split(",")]
+    with screen.watching() as progress:
+        finished = run_replay(
+            market, loaded, book, names, out, settings=settings, overrides=load_overrides(overrides), progress=progress
+        )
+    print(json.dumps(finished.summary, indent=2) if as_json else screen.summary_text(finished.runs, finished.folder))
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Play to the end, print the summary, exit.")] = False,
+    accounts: Annotated[int, typer.Option(min=1, help="Accounts in the population.")] = 1000,
+    speed: Annotated[float, typer.Option(min=0, help="Times the recorded speed; 0 is as fast as it goes.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("closeout-demo"),
+    as_json: Json = False,
+) -> None:
+    """Play two real crashes over a book of accounts, and print who owes what and why."""
+    from closeout.studies import demo as show
+
+    if not once:
+        print("closeout: the pages are not built yet; playing in the terminal, as with --once", file=sys.stderr)
+    summaries = show.run(out, accounts, speed, print_text=not as_json)
+    if as_json:
+        print(json.dumps(summaries, indent=2))
+
+
+@app.command()
+def bench(
+    name: Annotated[str | None, typer.Argument(help="One benchmark; all of them without a name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the benchmarks behind the README's table (they lie in the source checkout)."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / "benchmarks" / "__init__.py").is_file():
+        raise InputError("bench: the benchmarks are part of the source checkout, which is not here")
+    sys.path.insert(0, str(checkout))
+    import benchmarks
+
+    benchmarks.main(name, as_json=as_json)
+
+
+@app.command()
 def verify(
     journal: Annotated[Path, typer.Argument(help="A journal, such as journal.sqlite of a replay.")],
     published: Annotated[str | None, typer.Option(help="The digest that was published when the run ended.")] = None,

@@ -231,17 +231,17 @@ def test_isolated_positions_are_accounts_of_their_own() -> None:
         Deposit("A1", 1_000_000_000),
         TransferPosition("A1", "BTCUSDT", -10000, -116_830_300_000),
         OpenAccount("A1/BTCUSDT", parent="A1"),
+        TransferPosition("A1/BTCUSDT", "BTCUSDT", 1000, 11_683_030_000, last=False),
         Deposit("A1/BTCUSDT", 467_330_000),
-        TransferPosition("A1/BTCUSDT", "BTCUSDT", 1000, 11_683_030_000),
         OpenAccount("A1/ETHUSDT", parent="A1", leverage={"ETHUSDT": 3 * 10**9}),
+        TransferPosition("A1/ETHUSDT", "ETHUSDT", -1, -10_000, last=False),
         Deposit("A1/ETHUSDT", 3334),  # 0.01 / 3, up to a micro
-        TransferPosition("A1/ETHUSDT", "ETHUSDT", -1, -10_000),
     ]
     under_another = to_commands(parse(given), CONTRACTS)
     assert isinstance(under_another[2], OpenAccount)
     assert under_another[2].account_id == "A1/BTCUSDT"
-    assert isinstance(under_another[4], TransferPosition)
-    assert under_another[4].contract == "PBTC"
+    assert isinstance(under_another[3], TransferPosition)
+    assert under_another[3].contract == "PBTC"
 
 
 def test_negative_prices_where_the_contract_knows_them() -> None:

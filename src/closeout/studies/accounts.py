@@ -208,7 +208,8 @@ def to_commands(account: AccountFile, policy: Policy) -> list[Command]:
             child = f"{account.account_id}/{position.contract}"
             margin = _isolated_margin(contract, position, lots, policy, place)
             isolated.append(_open(account, child, account.account_id, rates))
-            isolated += [Deposit(child, margin), TransferPosition(child, name, lots, cost)]
+            # The margin comes after the position: an isolated account without one gives its money back.
+            isolated += [TransferPosition(child, name, lots, cost, last=False), Deposit(child, margin)]
             continue
         before = held.setdefault(name, position)
         if (before.quantity > 0) != (position.quantity > 0):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from closeout.core.times import time_text
+from closeout.adapters.venues.simulated import Depth, FillMode
+from closeout.core.times import MILLISECOND, time_text
 from closeout.core.units import InputError
 from closeout.rulebooks import loader
 from closeout.studies import files
@@ -66,6 +69,34 @@ def run_replay(
 
     write_report(partial / "report.html", runs, title=title, market=describe_market(market, title))
     return Finished(runs, summary, folder.commit())
+
+
+def venue_settings(fill: str, latency: str, depth: int, interval: int) -> Settings:
+    """The simulated venue as the command line names it; `interval` is the length of a bar in nanoseconds."""
+    modes = {mode.value: mode for mode in FillMode}
+    if fill not in modes:
+        raise InputError(f"--fill: expected one of {', '.join(modes)}, not {fill!r}")
+    form = re.fullmatch(r"(\d{1,9})(ms|bars?)", latency)
+    if form is None:
+        raise InputError(f"--latency: expected milliseconds or bars such as 500ms or 2bars, not {latency!r}")
+    number = int(form[1])
+    milliseconds = number if form[2] == "ms" else number * interval // MILLISECOND
+    return Settings(modes[fill], Depth(within_1_percent=depth, latency_ms=milliseconds))
+
+
+def load_overrides(path: Path | None) -> dict[str, Any] | None:
+    """Rulebook parameters to use instead of the shipped ones, as JSON by the names of the rulebook file."""
+    if path is None:
+        return None
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON: {error}") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}: expected an object such as {{\"contracts\": {{...}}}}")
+    return cast(dict[str, Any], loaded)
 
 
 def _check_names(rulebooks: Sequence[str]) -> None:

@@ -39,12 +39,11 @@ from fractions import Fraction
 from math import ceil, floor
 
 from closeout.core.contracts import Contract, Kind
-from closeout.core.times import MINUTE
+from closeout.core.times import MILLISECOND, MINUTE
 from closeout.engine.commands import Fill, OrderDone
 from closeout.engine.events import CloseOutOrder
 
 LAST_POINT = 3
-_MILLISECOND = 10**6
 
 
 class FillMode(Enum):
@@ -151,7 +150,7 @@ class SimulatedVenue:
         """An order sent at a point of this bar. Its id must be new and its lots not zero (`ValueError`)."""
         if order.order_id in self._open or not order.lots:
             raise ValueError(f"order {order.order_id}: sent twice, or without lots")
-        ready = self._at(point) + self.depth.latency_ms * _MILLISECOND
+        ready = self._at(point) + self.depth.latency_ms * MILLISECOND
         self._open[order.order_id] = _Order(order, abs(order.lots), ready)
 
     def due(self, point: int) -> list[Fill | OrderDone]:
