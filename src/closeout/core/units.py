@@ -84,12 +84,14 @@ CURRENCIES = {
 
 def floor_div(value: IntOrArray, divisor: int) -> IntOrArray:
     """Round down. For equity: what is uncertain is not counted as the customer's."""
-    return value // divisor
+    whole: Any = value // divisor
+    return whole
 
 
 def ceil_div(value: IntOrArray, divisor: int) -> IntOrArray:
     """Round up. For requirements and fees: what is uncertain is required."""
-    return -((-value) // divisor)
+    whole: Any = -value // divisor
+    return -whole
 
 
 def mul_div_floor(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntOrArray:
