@@ -1,0 +1,131 @@
+"""What an account could owe after a gap, and what the next margin window will ask of it (rules US-18, US-19, US-27)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from closeout.core.contracts import Position
+from closeout.core.margin import Level
+from closeout.core.risk import Holding, Money, Risk, assess
+from closeout.core.units import RATE, mul_div_ceil, mul_div_floor
+
+MOVES = tuple(percent * RATE // 100 for percent in (-5, -10, -20, 5, 10, 20))
+"""Moves of all contracts together (rates) that an account is always shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A move from a minute's open to its extreme (a rate, rounded away from zero to 1e-5), and where it happened."""
+
+    move: int
+    what: str
+
+
+WORST_GAPS = (
+    Gap(-123_650_000, "SOLUSDT, 2025-10-10 21:18 UTC"),
+    Gap(-93_070_000, "BTCUSDT, 2020-03-13 02:40 UTC"),
+    Gap(-74_640_000, "BTCUSDT, 2020-03-12 10:48 UTC"),
+    Gap(-61_480_000, "BTCUSDT, 2025-10-10 21:19 UTC"),
+    Gap(130_440_000, "BTCUSDT, 2020-03-12 11:02 UTC"),
+    Gap(139_900_000, "SOLUSDT, 2025-10-10 21:22 UTC"),
+)
+"""The worst minutes of the shipped crash windows, trades of Binance's USD-M perpetuals (data/SOURCES.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Money and positions that are judged together: a cross account, or one isolated position with its margin."""
+
+    money: Money
+    holdings: tuple[Holding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LookAhead:
+    """An account under the terms of the next window. `short` is how far net liq is below the auto-liquidation line,
+    and so the smallest deposit that clears it; `fewest_lots` by contract, each alone, fees counted: 0 where nothing is
+    short, None where closing all of it is not enough (or it has no mark)."""
+
+    risk: Risk
+    short: int
+    fewest_lots: dict[str, int | None]
+
+
+def gapped(holding: Holding, move: int) -> Holding:
+    """The holding after its mark has moved by a rate of itself: at least that far, in whole ticks, and not below one
+    tick unless the contract knows negative prices. An unmarked holding stays at its bounded worst."""
+    if holding.mark is None:
+        return holding
+    change = (mul_div_floor if move < 0 else mul_div_ceil)(abs(holding.mark), move, RATE)
+    lowest = holding.mark + change if holding.contract.negative_prices else min(1, holding.mark)
+    return holding.at(max(lowest, holding.mark + change))
+
+
+def could_owe(account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int) -> int:
+    """Micros that the customer would owe if the market gapped by `move` (a rate) and close-outs filled there.
+
+    Whatever is not below its line there stays open and owes nothing. What an isolated position leaves below zero is
+    paid from the account's cash first; what it leaves above zero goes there.
+    """
+    left = 0
+    for part in isolated:
+        after = _closed(part, move, floor, liquidation_fee)
+        left += after or 0
+    cash = account.money.cash
+    paid = min(-left, max(0, cash)) if left < 0 else -left
+    unpaid = max(0, -left - paid)
+    money = replace(account.money, cash=cash - paid, receivable=account.money.receivable + unpaid)
+    if not account.holdings:
+        return max(0, -money.sum)
+    after = _closed(Account(money, account.holdings), move, floor, liquidation_fee)
+    return money.receivable if after is None else max(0, -after)
+
+
+def _closed(account: Account, move: int, floor: int | None, liquidation_fee: int) -> int | None:
+    """Net liq after everything is closed at the gapped marks, fees paid; None where no close-out would start."""
+    moved = [gapped(holding, move) for holding in account.holdings]
+    risk = assess(account.money, moved, floor)
+    if risk.level is not Level.LIQUIDATING:
+        return None
+    fees = sum(h.contract.trade_fee(h.mark, h.lots) for h in moved if h.mark is not None)
+    return risk.net_liq - fees - liquidation_fee
+
+
+def look_ahead(account: Account, floor: int | None) -> LookAhead:
+    """The account as it would be judged now under the terms that its holdings carry: those of the next window."""
+    risk = assess(account.money, account.holdings, floor)
+    line = risk.lines[2] if floor is None else max(risk.lines[2], floor + 1)
+    short = max(0, line - risk.net_liq) if account.holdings else max(0, -risk.net_liq)
+    fewest = {
+        holding.contract.name: _fewest_lots(account, index, floor) if short else 0
+        for index, holding in enumerate(account.holdings)
+    }
+    return LookAhead(risk, short, fewest)
+
+
+def _fewest_lots(account: Account, index: int, floor: int | None) -> int | None:
+    own = account.holdings[index]
+    if own.mark is None:
+        return None
+    # More lots closed can only help: relief outweighs the fee, or no number clears it.
+    closings = range(1, abs(own.lots) + 1)
+    found = bisect_left(closings, True, key=lambda lots: _clears(account, index, lots, floor))
+    return closings[found] if found < len(closings) else None
+
+
+def _clears(account: Account, index: int, lots: int, floor: int | None) -> bool:
+    """Whether closing `lots` of one holding at its mark, fee paid, leaves an account that is not below its line."""
+    own = account.holdings[index]
+    assert own.mark is not None  # noqa: S101
+    contract = own.contract
+    closing = -lots if own.lots > 0 else lots
+    position = Position(own.lots, own.cost)
+    realised = position.trade(contract, closing, contract.value(own.mark, closing))
+    cash = account.money.cash + realised // contract.units_per_micro - contract.trade_fee(own.mark, lots)
+    rest = [*account.holdings[:index], *account.holdings[index + 1 :]]
+    if position.lots:
+        rest.append(replace(own, lots=position.lots, cost=position.cost))
+    risk = assess(replace(account.money, cash=cash), rest, floor)
+    return risk.level is not Level.LIQUIDATING and (bool(rest) or risk.net_liq >= 0)

@@ -1,0 +1,238 @@
+"""Liquidation and bankruptcy prices, and the Estimated Liquidation Value (rules G-05, US-05). Display only.
+
+An account's slack (net liq above its line) along a path of marks is a sum of straight pieces, one per margin tier and
+news regime, blurred by at most a few micros of rounding. Each piece is halved until no half can hide the tick sought:
+what is found is the first such tick, exactly, and not merely some tick where the verdict changes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+from closeout.core.margin import Level, MarginKind, margin
+from closeout.core.risk import Holding, Money, assess, level_of, lines_of, requirements_by_window
+from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil
+
+MOVE_GRID = 10**6
+"""A common proportional move of all contracts is searched in steps of 1e-6 of their marks."""
+
+_PATIENCE = 4_000
+# Looks spent on roundings before the rest of a path is only bisected. Reached where a whole tick moves the slack by
+# far less than a micro: dust, or a margin of just 100 % of the value.
+
+_Pieces = list[tuple[int, int]]
+_Look = tuple[int, tuple[int, int, int]]  # net liq and the three lines, micros
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """Marks by step number, from the present ones (step 0) on. `doubt` bounds what rounding does to the slack."""
+
+    at: Callable[[int], _Look]
+    pieces: _Pieces
+    doubt: int
+
+
+def liquidation_price(money: Money, holdings: Sequence[Holding], index: int, floor: int | None) -> int | None:
+    """The last tick at which the account is not to be liquidated when only the mark of `holdings[index]` moves (G-05).
+
+    Both directions are searched and the nearer line is shown (of two equally near, the one where the position loses):
+    a long's requirement can outgrow its profit where margin is steep, and then the line lies above the mark. For an
+    account that is below its line already it is the nearest tick at which it would not be. None where no tick from
+    one tick (-`MAX_PRICE_TICKS` with `negative_prices`) to `MAX_PRICE_TICKS` changes the verdict, or without a mark.
+    """
+    own = holdings[index]
+    if own.mark is None:
+        return None
+    is_below = assess(money, holdings, floor).level is Level.LIQUIDATING
+    losing = -1 if own.lots > 0 else 1
+    nearest, direction = None, losing
+    for towards in (losing, -losing):
+        path = _one_contract(money, holdings, index, towards, nearest)
+        step = _first(path, floor, below=not is_below)
+        if step is not None and (nearest is None or step < nearest):
+            nearest, direction = step, towards
+    if nearest is None:
+        return None
+    return own.mark + direction * (nearest if is_below else nearest - 1)
+
+
+def bankruptcy_price(money: Money, holdings: Sequence[Holding], index: int) -> int | None:
+    """The tick of `holdings[index]` that brings net liq to zero: the lowest at which a long's account is not below
+    zero, the highest for a short. None where every tick leaves it on the same side. It needs no mark of its own."""
+    own = holdings[index]
+    rest = money.sum + sum(holding.profit for holding in (*holdings[:index], *holdings[index + 1 :]))
+    ticks = range(_lowest(own), MAX_PRICE_TICKS + 1)
+    if own.lots < 0:
+        ticks = ticks[::-1]
+    found = bisect_left(ticks, True, key=lambda tick: rest + own.contract.profit(tick, own.lots, own.cost) >= 0)
+    return ticks[found] if 0 < found < len(ticks) else None
+
+
+def estimated_liquidation_value(
+    money: Money, holdings: Sequence[Holding], floor: int | None, *, to_auto_line: bool = False
+) -> int:
+    """Micros that the account can lose before its requirement is used to 100 % (US-05), or, with `to_auto_line`,
+    before it is liquidated (`floor` counts only there).
+
+    The smaller of net liq less the line, and the least loss at which the account would be below it when one contract's
+    mark moves or all move in proportion (`MOVE_GRID`), up or down. A line that is crossed at a gain is not a loss.
+    """
+    if not to_auto_line:
+        holdings, floor = [_used_to_100_percent(holding) for holding in holdings], None
+    risk = assess(money, holdings, floor)
+    line = risk.lines[2] if floor is None or not holdings else max(risk.lines[2], floor)
+    least = max(0, risk.net_liq - line)
+    if least == 0:
+        return 0
+    moving = [index for index, holding in enumerate(holdings) if holding.mark is not None]
+    paths = [_one_contract(money, holdings, index, towards) for index in moving for towards in (-1, 1)]
+    if len(moving) > 1:
+        paths += [_all_contracts(money, holdings, floor, towards) for towards in (-1, 1)]
+    for path in paths:
+        step = _first(path, floor, below=True)
+        if step is not None:
+            loss = risk.net_liq - path.at(step)[0]
+            least = min(least, loss) if loss >= 0 else least
+    return least
+
+
+def _used_to_100_percent(holding: Holding) -> Holding:
+    window = replace(holding.terms.window, auto_liquidate=RATE)
+    return replace(holding, terms=replace(holding.terms, window=window))
+
+
+# -- searching a path ----------------------------------------------------------------------------------
+
+
+def _first(path: _Path, floor: int | None, *, below: bool) -> int | None:
+    """The first step whose verdict (liquidating or not) is `below`; None if there is none."""
+
+    def verdict(step: int, shift: int) -> bool:
+        net_liq, lines = path.at(step)
+        return bool(level_of(net_liq - shift, lines, True, floor) == Level.LIQUIDATING)
+
+    looks = 0
+    for piece in path.pieces:
+        stack = [piece]
+        while stack:
+            start, end = stack.pop()
+            looks += 1
+            doubt = path.doubt if looks <= _PATIENCE else 0
+            shift = doubt if below else -doubt
+            # A straight piece whose two ends are clear of the line by more than the doubt is so in between.
+            if verdict(start, shift) != below and verdict(end, shift) != below:
+                continue
+            if verdict(start, 0) == below:
+                return start
+            if end - start > 1:
+                middle = (start + end) // 2
+                stack += [(middle, end), (start, middle)]
+            elif verdict(end, 0) == below:
+                return end
+    return None
+
+
+def _one_contract(
+    money: Money, holdings: Sequence[Holding], index: int, towards: int, limit: int | None = None
+) -> _Path:
+    """The mark of one contract moves tick by tick, the others stand still. At most `limit` steps."""
+    own = holdings[index]
+    assert own.mark is not None  # noqa: S101
+    mark, window = own.mark, own.terms.window
+    rest = [*holdings[:index], *holdings[index + 1 :]]
+    fixed = money.sum + sum(holding.profit for holding in rest)
+    sums = requirements_by_window((holding.terms.window, holding.requirement) for holding in rest)
+    others = sums.get(window, 0)
+
+    @cache
+    def at(step: int) -> _Look:
+        moved = own.at(mark + towards * step)
+        return fixed + moved.profit, lines_of({**sums, window: others + moved.requirement})
+
+    last = max(0, mark - _lowest(own) if towards < 0 else MAX_PRICE_TICKS - mark)
+    last = last if limit is None else min(last, limit)
+    zero = -towards * mark
+    whole = [(0, zero), (zero + 1, last)] if 0 <= zero < last else [(0, last)]
+    return _Path(at, _straight(whole, [(own, lambda step: mark + towards * step)]), _doubt([own]))
+
+
+def _all_contracts(money: Money, holdings: Sequence[Holding], floor: int | None, towards: int) -> _Path:
+    """All marks move by the same share of themselves. Each lands on a tick, whose worth the doubt does not cover:
+    the path is only bisected."""
+    marks = [holding.mark for holding in holdings if holding.mark is not None]
+
+    def tick(holding: Holding, step: int) -> int:
+        mark = holding.mark or 0
+        moved = floor_div(mark * (MOVE_GRID + towards * step), MOVE_GRID)
+        return max(moved, min(mark, _lowest(holding)))
+
+    @cache
+    def at(step: int) -> _Look:
+        moved = [holding if holding.mark is None else holding.at(tick(holding, step)) for holding in holdings]
+        risk = assess(money, moved, floor)
+        return risk.net_liq, risk.lines
+
+    furthest = max(1, max(abs(mark) for mark in marks))
+    last = MOVE_GRID - 1 if towards < 0 else max(0, MAX_PRICE_TICKS // furthest - 1) * MOVE_GRID
+    moving = [(holding, partial(tick, holding)) for holding in holdings if holding.mark is not None]
+    return _Path(at, _straight([(0, last)], moving), 0)
+
+
+def _doubt(moving: Sequence[Holding]) -> int:
+    """Twice what all roundings of a holding together can do to the slack: value and profit 2 micros; value 2 at a rate
+    of up to 200 %, its margin 1, a news multiple of that 1, and all this over a level down to 50 %, then 1."""
+    multiples = (0 if h.terms.news is None else mul_div_ceil(h.terms.news.multiplier, 1, RATE) for h in moving)
+    return sum(26 + 4 * multiple for multiple in multiples)
+
+
+# -- straight pieces -----------------------------------------------------------------------------------
+
+
+def _straight(pieces: _Pieces, moving: Iterable[tuple[Holding, Callable[[int], int]]]) -> _Pieces:
+    """Cut `pieces`, within each of which every notional rises or falls, where a holding enters another tier, or where
+    a news window's multiple overtakes its requirement."""
+    kinks: list[Callable[[int], bool]] = []
+    for holding, tick in moving:
+        for tier in holding.terms.tiers[1:]:
+            pieces = _cut(pieces, _reaches(holding, tick, tier.notional_from))
+        if holding.terms.news is not None and holding.terms.news.held:
+            kinks.append(_news_rules(holding, tick))
+    for kink in kinks:
+        pieces = _cut(pieces, kink)
+    return pieces
+
+
+def _reaches(holding: Holding, tick: Callable[[int], int], notional: int) -> Callable[[int], bool]:
+    return lambda step: holding.contract.notional(tick(step), holding.lots) >= notional
+
+
+def _news_rules(holding: Holding, tick: Callable[[int], int]) -> Callable[[int], bool]:
+    """Whether the news window's multiple of intraday margin is the larger requirement at a step."""
+    terms = holding.terms
+
+    def rules(step: int) -> bool:
+        moved = holding.at(tick(step))
+        return moved.requirement > margin(terms.tiers, terms.window.requirement, moved.lots, moved.notional)
+
+    return rules if terms.window.requirement is not MarginKind.INTRADAY else lambda _: True
+
+
+def _cut(pieces: _Pieces, holds: Callable[[int], bool]) -> _Pieces:
+    """Cut each piece at the first step where `holds` is no longer what it is at the piece's start."""
+    cut: _Pieces = []
+    for start, end in pieces:
+        initially = holds(start)
+        if holds(end) == initially:
+            cut.append((start, end))
+            continue
+        turn = start + bisect_left(range(start, end + 1), True, key=lambda step, was=initially: holds(step) != was)
+        cut += [(start, turn - 1), (turn, end)]
+    return cut
+
+
+def _lowest(holding: Holding) -> int:
+    return -MAX_PRICE_TICKS if holding.contract.negative_prices else 1
