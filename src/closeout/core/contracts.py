@@ -16,6 +16,7 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from math import ceil
+from typing import Any
 
 from closeout.core.units import (
     MAX_LOTS,
@@ -139,9 +140,8 @@ class Contract:
 
     def value(self, ticks: int, lots: IntOrArray) -> IntOrArray:
         """Signed value in units at a price; inverse: rounded down (equity down)."""
-        if self.kind is Kind.LINEAR:
-            return ticks * lots * self.unit_value
-        return (-lots * self.unit_value) // ticks
+        worth: Any = ticks * lots * self.unit_value if self.kind is Kind.LINEAR else -lots * self.unit_value // ticks
+        return worth
 
     def notional(self, ticks: int, lots: IntOrArray) -> IntOrArray:
         """|value| in micros, rounded up (requirements and fees stand on it)."""
