@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import machine, percentiles, table
-
 from closeout.engine.commands import ENCODER, Input, LoadRulebook, Mark, Marks
 from closeout.journal.journal import SETTINGS, Journal
 from closeout.journal.records import document_digest

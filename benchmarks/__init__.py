@@ -1,0 +1,45 @@
+"""The benchmarks behind the README's numbers: one script per claim, each with its baseline in the same run.
+
+python -m benchmarks [NAME] [--json]      (the same as `closeout bench [NAME] [--json]`)
+"""
+
+import importlib
+import json
+import sys
+from typing import Any
+
+NAMES = {
+    "scan": "full_scan",
+    "replay": "replay_speed",
+    "journal": "journal_inputs",
+    "start-up": "start_up",
+}
+"""Benchmark -> its module. The scan comes first: it reports the peak of memory of this process."""
+
+
+def run(name: str, scale: float = 1.0) -> dict[str, Any]:
+    """One benchmark's result: `machine`, `workload`, `method` and `rows`. `scale` shrinks the work, for tests.
+
+    `InputError` for a name that there is not.
+    """
+    from closeout.core.units import InputError
+
+    if name not in NAMES:
+        raise InputError(f"bench: expected one of {', '.join(NAMES)}, not {name!r}")
+    module = importlib.import_module(f"benchmarks.{NAMES[name]}")
+    return module.run(scale=scale)
+
+
+def main(name: str | None = None, *, as_json: bool = False, scale: float = 1.0) -> None:
+    """Run one benchmark and print it, or all and print the README's table; progress goes to standard error."""
+    from benchmarks.report import markdown_of, text_of
+
+    if name is not None:
+        result = run(name, scale)
+        print(json.dumps(result, indent=2) if as_json else text_of(result))
+        return
+    results: dict[str, dict[str, Any]] = {}
+    for each in NAMES:
+        print(f"bench: {each}", file=sys.stderr, flush=True)
+        results[each] = run(each, scale)
+    print(json.dumps(results, indent=2) if as_json else markdown_of(results))

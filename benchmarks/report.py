@@ -1,0 +1,124 @@
+"""The shape of a benchmark's result, and how it is printed: as it is, or as lines of the README's table."""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.measure import machine, table
+
+Result = dict[str, Any]
+Line = tuple[str, str, str]
+"""What was done, what it took, and what the baseline took in the same run."""
+
+
+def result_of(*, workload: str, method: str, rows: list[dict[str, Any]]) -> Result:
+    return {"machine": machine(), "workload": workload, "method": method, "rows": rows}
+
+
+def text_of(result: Result) -> str:
+    said = [f"{name}: {text}" for name, text in result.items() if name != "rows"]
+    return "\n".join([*said, "", table(result["rows"])])
+
+
+def main_of(run: Callable[[], Result]) -> Callable[[], None]:
+    """A script's `main`: run in full, print for people, or with ``--json`` as one document."""
+
+    def main() -> None:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        given = parser.parse_args()
+        result = run()
+        print(json.dumps(result, indent=2) if given.json else text_of(result))
+
+    return main
+
+
+def markdown_of(results: Mapping[str, Result]) -> str:
+    """The README's table: one line a claim, then the machine, and per benchmark what was run and how."""
+    lines: list[Line] = [("what", "measured", "beside it, in the same run")]
+    lines.append(("---", "---", "---"))
+    for name, result in results.items():
+        lines += LINES[name](result["rows"])
+    said = [f"| {' | '.join(line)} |" for line in lines]
+    said += ["", f"Machine: {next(iter(results.values()))['machine']}.", ""]
+    said += [f"- `closeout bench {name}`: {r['workload']}. {r['method']}." for name, r in results.items()]
+    return "\n".join(said)
+
+
+def _by(rows: list[dict[str, Any]], *keys: str) -> dict[tuple[Any, ...], dict[str, dict[str, Any]]]:
+    """Rows of one case together, by method."""
+    cases: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        cases.setdefault(tuple(row[key] for key in keys), {})[row["method"]] = row
+    return cases
+
+
+def _spread(row: Mapping[str, Any], unit: str) -> str:
+    """p50, p99 and worst of a row."""
+    return ", ".join(f"{key} {number(row[f'{key} {unit}'])} {unit}" for key in ("p50", "p99", "worst"))
+
+
+def number(value: float) -> str:
+    """About three digits, with thousands."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def scan_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    found: list[Line] = []
+    for (accounts, positions), methods in _by(rows, "accounts", "positions").items():
+        scan, exact_over_float = methods["scan"], 1 / methods["float64"]["it / scan"]
+        found.append(
+            (
+                f"all {accounts:,} accounts ({positions:,} positions) judged by a full scan after a batch of 20 marks",
+                f"{_spread(scan, 'ms')}; {scan['ns an account']} ns an account; "
+                f"{number(scan['peak MiB'])} MiB in the process",
+                f"one by one in Python: {number(methods['one by one']['it / scan'])} times as long; float64 in NumPy: "
+                f"{number(methods['float64']['p50 ms'])} ms, so exactness costs {number(exact_over_float)} times",
+            )
+        )
+    return found
+
+
+def replay_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    found: list[Line] = []
+    for (rulebook, accounts), methods in _by(rows, "rulebook", "accounts").items():
+        disk, without = methods["journal on disk"], methods["no journal"]
+        found.append(
+            (
+                f"oct-10 replayed over {accounts:,} accounts under {rulebook}, {disk['close-outs']:,} close-outs",
+                f"{number(disk['seconds'])} s: {disk['bars/s']:,} bars/s, {disk['inputs/s']:,} inputs/s, "
+                f"{disk['events/s']:,} events/s",
+                f"without a journal {number(without['seconds'])} s, so durability costs "
+                f"{number(disk['it / no journal'])} times",
+            )
+        )
+    return found
+
+
+def journal_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    found: list[Line] = []
+    for (size,), methods in _by(rows, "inputs a frame").items():
+        journal, sqlite, file = methods["journal"], methods["plain SQLite"], methods["file + fsync"]
+        found.append(
+            (
+                f"inputs made durable, {size:,} a commit",
+                f"{journal['inputs/s']:,} inputs/s; {_spread(journal, 'us')} a commit",
+                f"plain SQLite {sqlite['inputs/s']:,}, a bare file with fsync {file['inputs/s']:,} inputs/s",
+            )
+        )
+    return found
+
+
+def start_up_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    nothing, *commands = rows
+    baseline = f"`{nothing['command']}`: p50 {number(nothing['p50 ms'])} ms"
+    return [(f"`{row['command']}` from a cold start", _spread(row, "ms"), baseline) for row in commands]
+
+
+LINES: dict[str, Callable[[list[dict[str, Any]]], list[Line]]] = {
+    "scan": scan_lines,
+    "replay": replay_lines,
+    "journal": journal_lines,
+    "start-up": start_up_lines,
+}
