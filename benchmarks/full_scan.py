@@ -272,9 +272,9 @@ def run(scale: float = 1.0) -> dict[str, Any]:
     return result_of(
         workload="batches of 20 marks, each moving every contract by about 1 in 10,000; 2 to 4 positions an account "
         f"in the 13 contracts of kraken-us and 7 of two tiers; two margin windows at once; seed {SEED}",
-        method=f"{BATCHES} batches a size, the methods in turns after each batch; apply: the whole input, with "
-        f"its scan and the acts on those whose level changes; one by one: {SAMPLE:,} sampled accounts, scaled to all; float64: "
-        "the same columns and formulas without roundings; one thread",
+        method=f"{BATCHES} batches a size, the methods in turns after each batch; apply: the whole input, with its "
+        f"scan and the acts on those whose level changes; one by one: {SAMPLE:,} sampled accounts, scaled to all; "
+        "float64: the same columns and formulas without roundings; one thread",
         rows=rows,
     )
 
