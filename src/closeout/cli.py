@@ -125,21 +125,22 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Run a recorded market through the engine, under one rulebook or several side by side."""
-    from closeout.studies import screen
     from closeout.studies.accounts import load_accounts
     from closeout.studies.market import load_market
     from closeout.studies.population import generate
     from closeout.studies.runner import load_overrides, run_replay, venue_settings
+    from closeout.studies.screen import summary_text
+    from closeout.studies.watch import watching
 
     loaded = load_market(market)
     settings = venue_settings(fill, latency, depth, loaded.interval())
     book = load_accounts(accounts) if accounts else generate(seed, population, loaded)
     names = [name.strip() for name in rulebook.split(",")]
-    with screen.watching() as progress:
+    with watching() as progress:
         finished = run_replay(
             market, loaded, book, names, out, settings=settings, overrides=load_overrides(overrides), progress=progress
         )
-    print(json.dumps(finished.summary, indent=2) if as_json else screen.summary_text(finished.runs, finished.folder))
+    print(json.dumps(finished.summary, indent=2) if as_json else summary_text(finished.runs, finished.folder))
 
 
 @app.command()

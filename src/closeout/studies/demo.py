@@ -62,6 +62,30 @@ class Variant:
     owed: dict[str, int | None]
 
 
+def run(out: Path, accounts: int, speed: float, *, print_text: bool) -> dict[str, Any]:
+    """Play every scene, print what came of it and which assumption makes each debt; returns the summaries by market."""
+    from closeout.studies.screen import summary_text
+    from closeout.studies.watch import watching
+
+    summaries: dict[str, Any] = {}
+    for scene in SCENES:
+        with watching(speed) as progress:
+            finished = play(scene, out, accounts, progress)
+        summaries[scene.market] = finished.summary
+        if print_text:
+            print(f"\n{scene.said}\n")
+            print(summary_text(finished.runs, finished.folder))
+        for one in finished.runs:
+            if one.debtors:
+                found = variants(scene, one, accounts)
+                summaries[scene.market]["rulebooks"][one.rulebook]["owed_if"] = {
+                    variant.name: one.currency.text(sum(owed or 0 for owed in variant.owed.values())) for variant in found
+                }
+                if print_text:
+                    print(f"\n{explain(one, found)}")
+    return summaries
+
+
 def play(scene: Scene, out: Path, accounts: int, progress: Progress | None) -> Finished:
     """Run a scene under its rulebooks into ``out/MARKET``."""
     market = load_market([scene.market])

@@ -53,13 +53,20 @@ class Settings:
 
 
 class Replay:
-    """One run under one rulebook. Everything that can be wrong with the input is raised here as `InputError`, before
+    """One run under one rulebook; `name` is the market's, `label` the rulebook's as the user wrote it. Everything that can be wrong with the input is raised here as `InputError`, before
     the journal is created by `run`."""
 
     def __init__(
-        self, market: Market, accounts: Sequence[AccountFile], rulebook: Rulebook, name: str, settings: Settings
+        self,
+        market: Market,
+        accounts: Sequence[AccountFile],
+        rulebook: Rulebook,
+        name: str,
+        settings: Settings,
+        label: str = "",
     ) -> None:
         self.market, self.rulebook, self.name, self.settings = market, rulebook, name, settings
+        self.label = label or rulebook.table.name
         self.policy = rulebook.policy()
         self.feeds = _feeds(market, self.policy)
         self.bars = [(time, self._ticks(time, bars)) for time, bars in market.bars()]

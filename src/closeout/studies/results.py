@@ -132,7 +132,7 @@ class Tracker:
         replay, state = self.replay, self.replay.state
         recorder, policy = replay.recorder, replay.policy
         self._finish_accounts()
-        run = Run(policy.name, policy.version, policy.digest, policy.currency)
+        run = Run(replay.label, policy.version, policy.digest, policy.currency)
         run.accounts = list(self.outcomes.values())
         run.orders = self._orders()
         run.receipts = recorder.receipts

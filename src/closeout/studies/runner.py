@@ -48,17 +48,16 @@ def run_replay(
     _check_names(rulebooks)
     title = "+".join(names)
     books = {name: loader.load(name, overrides) for name in rulebooks}
-    replays = {name: Replay(market, accounts, book, title, settings) for name, book in books.items()}
+    replays = {name: Replay(market, accounts, book, title, settings, name) for name, book in books.items()}
     folder = files.Folder(out)
     several_contracts = any(len({p.contract for p in account.positions}) > 1 for account in accounts)
     partial = folder.begin()
     runs: list[Run] = []
     for name, replay in replays.items():
         run = replay.run(partial / files.journal_name(name, len(replays) > 1), progress)
-        run.rulebook = name
         if several_contracts:
             run.path_assumed = "low_first"
-            other = Replay(market, accounts, books[name], title, replace(settings, high_first=True))
+            other = Replay(market, accounts, books[name], title, replace(settings, high_first=True), name)
             scratch = partial / "other-path.sqlite"
             run.other_path = {"path": "high_first"} | _outcome(other.run(scratch, progress))
             scratch.unlink()
