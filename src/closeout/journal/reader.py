@@ -193,11 +193,20 @@ def damage(path: Path, error: sqlite3.DatabaseError) -> InputError | Verificatio
         return InputError(f"{path}: not a journal (not an SQLite file)")
     if isinstance(error, sqlite3.OperationalError):
         return InputError(f"{path}: cannot be opened: {error}")
-    return VerificationError(f"{path}: damaged: {error} (file of {path.stat().st_size} bytes)")
+    return _cut_short(path) or VerificationError(f"{path}: damaged: {error} (file of {path.stat().st_size} bytes)")
+
+
+def _cut_short(path: Path) -> InputError | None:
+    """Bad input: the file ends before the pages that its header counts (SQLite could not even read its schema)."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    page_size = int.from_bytes(header[16:18], "big") or 1
+    size, whole = path.stat().st_size, int.from_bytes(header[28:32], "big") * (65536 if page_size == 1 else page_size)
+    return InputError(f"{path}: cut short: {size} bytes of {whole}") if size < whole else None
 
 
 def check_is_journal(path: Path, connection: sqlite3.Connection) -> None:
-    """`InputError` for another program's database or another format, `VerificationError` for a file cut short."""
+    """`InputError` for another program's database, another format, or a file cut short."""
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -213,7 +222,7 @@ def check_is_journal(path: Path, connection: sqlite3.Connection) -> None:
     if tuple(sql for (sql,) in tables) != SCHEMA:
         raise InputError(f"{path}: its tables are not those of journal format {FORMAT}")
     if not _log_bytes(path) and (size := path.stat().st_size) < pages * page_size:
-        raise VerificationError(f"{path}: cut short: {size} bytes of {pages * page_size}")
+        raise InputError(f"{path}: cut short: {size} bytes of {pages * page_size}")
 
 
 def _log_bytes(path: Path) -> int:

@@ -57,8 +57,8 @@ class Folder:
 
 
 def journal_name(rulebook: str, several: bool) -> str:
-    """``journal.sqlite``, or one per rulebook where there are several."""
-    return f"journal.{quote(rulebook, safe='')}.sqlite" if several else "journal.sqlite"
+    """``journal.sqlite``, or one per rulebook where there are several: ``journal.kraken-us.as_if_24x7.sqlite``."""
+    return f"journal.{quote(rulebook.replace(':', '.'), safe='')}.sqlite" if several else "journal.sqlite"
 
 
 def write_ledger(path: Path, parts: Iterable[tuple[str, Recorder]]) -> None:
