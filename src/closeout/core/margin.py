@@ -109,9 +109,7 @@ def held_requirement(terms: Terms, lots: IntOrArray, notional: IntOrArray) -> In
     required = margin(terms.tiers, terms.window.requirement, lots, notional)
     if terms.news is None or not terms.news.held:
         return required
-    return larger(
-        required, mul_div_ceil(margin(terms.tiers, MarginKind.INTRADAY, lots, notional), terms.news.multiplier, RATE)
-    )
+    return larger(required, _news_margin(terms.tiers, terms.news, lots, notional))
 
 
 def entry_requirement(terms: Terms, lots: int, notional: int, *, with_intraday: bool) -> int:
@@ -121,9 +119,15 @@ def entry_requirement(terms: Terms, lots: int, notional: int, *, with_intraday: 
     if not with_intraday and terms.window.requirement is MarginKind.INTRADAY:
         required = max(required, margin(terms.tiers, MarginKind.INITIAL, lots, notional))
     if terms.news is not None:
-        intraday = margin(terms.tiers, MarginKind.INTRADAY, lots, notional)
-        required = max(required, mul_div_ceil(intraday, terms.news.multiplier, RATE))
+        required = max(required, _news_margin(terms.tiers, terms.news, lots, notional))
     return required
+
+
+def _news_margin(tiers: Tiers, news: News, lots: IntOrArray, notional: IntOrArray) -> IntOrArray:
+    """k x intraday margin, rounded up. Whole and part of k are multiplied apart: RATE x k can pass 63 bits."""
+    intraday: Any = margin(tiers, MarginKind.INTRADAY, lots, notional)
+    whole, part = divmod(news.multiplier, RATE)
+    return intraday * whole + mul_div_ceil(intraday, part, RATE)
 
 
 def larger(a: IntOrArray, b: IntOrArray) -> IntOrArray:

@@ -7,8 +7,8 @@ of somebody's statement.
 from __future__ import annotations
 
 from closeout.core.contracts import Kind
-from closeout.core.margin import MarginKind, MarginTier, News, Tiers
-from closeout.core.units import MAX_PRICE_TICKS, MAX_RATE, MAX_VALUE, RATE, InputError, mul_div_ceil
+from closeout.core.margin import MarginTier, News, Tiers
+from closeout.core.units import MAX_PRICE_TICKS, MAX_VALUE, RATE, InputError, mul_div_ceil
 from closeout.engine import ledger as books
 from closeout.engine.book import ContractState, Grade
 from closeout.engine.commands import (
@@ -107,15 +107,9 @@ def news_window(state: State, command: NewsWindow) -> None:
     if command.multiplier:
         if command.multiplier < RATE:
             raise Reject("out_of_bounds", "a news multiplier below 1")
-        for contract in contracts:
-            if any(
-                mul_div_ceil(tier.rate[MarginKind.INTRADAY], command.multiplier, RATE) > MAX_RATE
-                for tier in contract.tiers
-            ):
-                raise Reject(
-                    "out_of_bounds", f"{contract.contract.name}: multiplier x intraday margin passes the bound"
-                )
         news = News(command.multiplier, command.held)
+    for contract in contracts:
+        state.check_margin(contract, contract.tiers, news, contract.largest)
     for contract in contracts:
         contract.news = news
     judge_all(state)
@@ -132,7 +126,7 @@ def set_margin(state: State, command: SetMargin) -> None:
         raise Reject("needs_name", "who changes a margin rate must be named")
     if not _nowhere_lower(contract.tiers, tiers) and (not command.second or command.second == command.by):
         raise Reject("needs_second", "lowering a margin rate needs two different people")
-    state.check_margin(contract, tiers, contract.largest)
+    state.check_margin(contract, tiers, contract.news, contract.largest)
     contract.tiers = tiers
     judge_all(state)
 
@@ -160,15 +154,16 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
     _check_mark(contract, price)
     facts, divisor = contract.contract, RATE * contract.contract.units_per_micro
     rows = [int(row) for row in contract.holders()]
-    exact_total, booked = 0, 0
+    due: list[int] = []
     for row in rows:
         lots = contract.position(row).lots
-        paid = abs(facts.value(price, lots)) * command.rate * (1 if lots > 0 else -1)
-        amount = -paid // divisor
-        state.book.accrued[row] += amount
-        exact_total -= paid
-        booked += amount
-    exact, contract.funding_residue = divmod(contract.funding_residue + exact_total, divisor)
+        due.append(abs(facts.value(price, lots)) * command.rate * (-1 if lots > 0 else 1))
+        if abs(int(state.book.accrued[row]) + due[-1] // divisor) > MAX_VALUE:
+            raise Reject("out_of_bounds", f"accrued funding of {state.book.ids[row]} would pass its bound")
+    for row, units in zip(rows, due, strict=True):
+        state.book.accrued[row] += units // divisor
+    booked = sum(units // divisor for units in due)
+    exact, contract.funding_residue = divmod(contract.funding_residue + sum(due), divisor)
     contract.funding_rounding += exact - booked
     judge_rows(state, rows)
 
@@ -177,6 +172,8 @@ def book_funding(state: State, command: BookFunding) -> None:
     """Accrued funding becomes cash (US-14)."""
     book = state.book
     rows = [int(row) for row in book.column("accrued").nonzero()[0]]
+    for row in rows:
+        state.check_cash(row, int(book.accrued[row]))
     for row in sorted(rows, key=book.ids.__getitem__):
         amount = int(book.accrued[row])
         book.accrued[row] = 0
@@ -218,6 +215,9 @@ def expire(state: State, command: Expire) -> None:
 
 def _settle(state: State, contract: ContractState, price: int, reason: str, *, close: bool) -> list[int]:
     rows = sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__)
+    for row in rows:
+        position = contract.position(row)
+        state.check_cash(row, contract.contract.profit(price, position.lots, position.cost))
     for row in rows:
         position = contract.position(row)
         value = contract.contract.value(price, position.lots)

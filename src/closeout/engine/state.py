@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from closeout.core.contracts import OutOfBounds, Position
-from closeout.core.margin import Level, Tiers
+from closeout.core.margin import Level, MarginKind, News, Tiers
 from closeout.core.risk import Holding, Money, Risk, assess
-from closeout.core.units import MAX_VALUE, floor_div
+from closeout.core.units import MAX_RATE, MAX_VALUE, RATE, floor_div
 from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, Book, ContractState, Flag, Grade
 from closeout.engine.events import Alarm, AnyEvent, FlagChanged, Posted
@@ -167,11 +167,18 @@ class State:
                 contract.contract.check_bounds(contract.mark, held)
         except OutOfBounds as bound:
             raise Reject("out_of_bounds", str(bound)) from None
-        self.check_margin(contract, contract.tiers, abs(held))
+        self.check_margin(contract, contract.tiers, contract.news, abs(held))
 
-    def check_margin(self, contract: ContractState, tiers: Tiers, lots: int) -> None:
-        """Reject margin per lot that would take the requirement of |lots| past the bound on a position's value."""
-        if any(per_lot * lots > MAX_VALUE for tier in tiers for per_lot in tier.per_lot):
+    def check_margin(self, contract: ContractState, tiers: Tiers, news: News | None, lots: int) -> None:
+        """Reject margin that would take the requirement of |lots| past its bound: per lot that on a position's value,
+        by rate `MAX_RATE`, k x intraday margin in a news window included."""
+        multiplier = RATE if news is None else news.multiplier
+        if any(
+            max(tier.per_lot) * lots > MAX_VALUE
+            or tier.per_lot[MarginKind.INTRADAY] * lots * multiplier > MAX_VALUE * RATE
+            or tier.rate[MarginKind.INTRADAY] * multiplier > MAX_RATE * RATE
+            for tier in tiers
+        ):
             raise Reject("out_of_bounds", f"margin of {lots} lots of {contract.contract.name} would pass its bound")
 
     def trade(self, row: int, contract: ContractState, lots: int, value: int, reason: str) -> int:
