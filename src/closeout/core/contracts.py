@@ -168,7 +168,8 @@ class Contract:
 
     def check_bounds(self, ticks: int, lots: int) -> None:
         """`OutOfBounds` when a position of `lots` at `ticks` passes the bounds of rule G-01."""
-        if abs(lots) > MAX_LOTS or abs(ticks) > MAX_PRICE_TICKS or abs(self.value(ticks, lots)) > MAX_VALUE:
+        price_out = abs(ticks) > MAX_PRICE_TICKS or (self.kind is Kind.INVERSE and ticks <= 0)
+        if price_out or abs(lots) > MAX_LOTS or abs(self.value(ticks, lots)) > MAX_VALUE:
             raise OutOfBounds(f"{self.quantity_text(lots)} {self.name} at {self.price_text(ticks)}")
 
 
