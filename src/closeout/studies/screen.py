@@ -1,0 +1,285 @@
+"""What a terminal shows: a live picture of a replay on standard error, and the summary at its end.
+
+Standard output belongs to the summary and to ``--json``. On a terminal the picture is drawn in place; where standard
+error goes to a file or a pipe, plain lines say the same now and then.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from closeout.studies.outcome import AccountOutcome, Run
+from closeout.studies.wording import (
+    Totals,
+    amount,
+    clean,
+    clock,
+    count,
+    grouped,
+    headline,
+    made_by_fees,
+    money,
+    verify_command,
+)
+
+PLAIN_EVERY = 3.0
+"""Seconds between two plain lines."""
+_LIVE_EVERY = 0.1
+_MOST_ROWS = 12
+_WIDTH = 100
+
+_STYLES = {"normal": "", "alert": "yellow", "liquidate_only": "dark_orange", "liquidating": "bold red",
+           "closed out": "dim"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RiskRow:
+    """One of the riskiest accounts. `level` is a level's name in lower case; the rest is exact decimal text, `usage`
+    a ratio or "over", `would_owe` what the account would owe if it were closed out at the mark."""
+
+    account_id: str
+    level: str
+    net_liq: str
+    requirement: str
+    usage: str
+    contract: str
+    side: str
+    quantity: str
+    would_owe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """The state as last told."""
+
+    bar_index: int
+    time_ns: int
+    prices: Mapping[str, str]
+    counts: Mapping[str, int]
+    money: Mapping[str, str]
+    riskiest: Sequence[RiskRow]
+
+
+class Screen:
+    """A replay as it runs. Call `start`, then `update` after each bar, and `finish` in a ``finally``."""
+
+    def __init__(self, console: Console | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self.console = console or Console(stderr=True)
+        self._now = now
+        self._live: Live | None = None
+        self._title, self._total = "", 0
+        self._last: _Picture | None = None
+        self._shown: _Picture | None = None
+        self._due = 0.0
+
+    def start(self, total_bars: int, title: str) -> None:
+        """Begin a run of `total_bars`; a run that is still on is finished first."""
+        self.finish()
+        self._title, self._total = clean(title), total_bars
+        self._last = self._shown = None
+        self._due = self._now()
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(None), MofNCompleteColumn(),
+                       TextColumn("bars"), TimeRemainingColumn())  # fmt: skip
+            self._progress = Progress(*columns, console=self.console)
+            self._task: TaskID = self._progress.add_task(self._title, total=total_bars)
+            self._live = Live(self._progress, console=self.console, auto_refresh=False, redirect_stdout=False)
+            self._live.start()
+        else:
+            self._line(f"{self._title}: {count(total_bars, 'bar')}")
+
+    def update(
+        self,
+        bar_index: int,
+        time_ns: int,
+        prices: Mapping[str, str],
+        counts: Mapping[str, int],
+        money: Mapping[str, str],
+        riskiest: Sequence[RiskRow],
+    ) -> None:
+        """`bar_index` bars are played, the last at `time_ns`. `counts` are accounts by level and what else is counted,
+        `money` amounts by name; both are shown in their order."""
+        self._last = _Picture(bar_index, time_ns, prices, counts, money, riskiest)
+        if self._now() >= self._due:
+            self._show()
+
+    def finish(self) -> None:
+        """Show what was told last, and leave the terminal as it was. Does nothing the second time."""
+        if self._last is not None and self._last is not self._shown:
+            self._show()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        self._last = self._shown = None
+
+    def _show(self) -> None:
+        picture = self._last
+        if picture is None:
+            return
+        self._shown = picture
+        if self._live is None:
+            self._due = self._now() + PLAIN_EVERY
+            self._line(_plain(picture, self._title, self._total))
+            return
+        self._due = self._now() + _LIVE_EVERY
+        self._progress.update(self._task, completed=picture.bar_index)
+        self._live.update(Group(self._progress, _facts(picture), _table(picture.riskiest)), refresh=True)
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _plain(picture: _Picture, title: str, total: int) -> str:
+    facts = [
+        clock(picture.time_ns),
+        *(f"{clean(name)} {grouped(price)}" for name, price in picture.prices.items()),
+        *(f"{name.replace('_', ' ')} {number:,}" for name, number in picture.counts.items()),
+        *(f"{name.replace('_', ' ')} {grouped(text)}" for name, text in picture.money.items()),
+    ]
+    return f"{title}: bar {picture.bar_index:,} of {total:,}; {'; '.join(facts)}"
+
+
+def _facts(picture: _Picture) -> Table:
+    """Time and prices, accounts by level, money: a line each."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(Text("market", "dim"), Text("   ".join([
+        clock(picture.time_ns), *(f"{clean(name)} {grouped(price)}" for name, price in picture.prices.items()),
+    ])))  # fmt: skip
+    accounts = Text()
+    for name, number in picture.counts.items():
+        accounts.append(f"{name.replace('_', ' ')} {number:,}   ", _STYLES.get(name, "") if number else "dim")
+    grid.add_row(Text("accounts", "dim"), accounts)
+    amounts = "   ".join(f"{name.replace('_', ' ')} {grouped(text)}" for name, text in picture.money.items())
+    grid.add_row(Text("money", "dim"), Text(amounts))
+    return grid
+
+
+def _table(riskiest: Sequence[RiskRow]) -> Table:
+    """The riskiest accounts; always as tall, so that the screen does not jump."""
+    table = Table(box=None, padding=(0, 1), header_style="dim", expand=False)
+    for name in ("account", "level"):
+        table.add_column(name, no_wrap=True)
+    for name in ("net liq", "required", "usage"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("position", no_wrap=True)
+    table.add_column("would owe", justify="right", no_wrap=True)
+    for row in riskiest[:_MOST_ROWS]:
+        owes = row.would_owe if row.would_owe.strip("0.") else ""
+        table.add_row(
+            Text(clean(row.account_id)), Text(row.level.replace("_", " "), _STYLES.get(row.level, "")),
+            Text(grouped(row.net_liq), "red" if row.net_liq.startswith("-") else ""), Text(grouped(row.requirement)),
+            Text(row.usage), Text(clean(f"{row.side} {row.quantity} {row.contract}")),
+            Text(grouped(owes), "bold red"),
+        )  # fmt: skip
+    for _ in range(_MOST_ROWS - len(riskiest)):
+        table.add_row("")
+    return table
+
+
+@contextmanager
+def progress_bar(title: str) -> Generator[Callable[[int, int], None]]:
+    """A bar on standard error for work that tells how much is done, and of how much; nothing off a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+# -- the summary --------------------------------------------------------------------------------------------
+
+
+def summary_text(runs: Sequence[Run], out_dir: Path | str) -> str:
+    """What a replay came to, for standard output: a table, who owes, what it rests on, and where it all lies."""
+    parts = [_overview(runs), *(_told(run, runs, out_dir) for run in runs), _where(Path(out_dir))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _overview(runs: Sequence[Run]) -> str:
+    head = ["rulebook", "accounts", "closed out", "orders", "fees", "debtors", "owed", "worst debt", ""]
+    rows: list[list[str]] = []
+    for run in runs:
+        totals = Totals.of(run)
+        worst = money(run.currency, totals.debtors[0].owed) if totals.debtors else "none"
+        rows.append([
+            clean(run.rulebook), f"{totals.accounts:,}", f"{totals.closed_out:,}", f"{totals.orders:,}",
+            money(run.currency, totals.fees), f"{len(totals.debtors):,}", money(run.currency, totals.owed), worst,
+            run.currency.code,
+        ])  # fmt: skip
+    return _columns(head, rows, left=1)
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
+    """A plain table: the first `left` columns flush left, the others flush right."""
+    table = [list(head), *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    lines: list[str] = []
+    for row in table:
+        cells = (cell.ljust(widths[i]) if i < left else cell.rjust(widths[i]) for i, cell in enumerate(row))
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _told(run: Run, runs: Sequence[Run], folder: Path | str) -> str:
+    """One rulebook: the headline, the ten largest debts, what they rest on, and how to verify."""
+    totals = Totals.of(run)
+    said = [clean(run.rulebook), _wrap(headline(run))]
+    if totals.not_admitted:
+        said.append(_wrap(f"{count(totals.not_admitted, 'account')} would not pass the opening check and stayed out."))
+    if totals.debtors:
+        said += ["", *_debts(run, totals.debtors), "", "What these debts rest on:"]
+    else:
+        said += ["", "What this rests on:"]
+    said += [_wrap(clean(text), "- ") for text in run.assumptions]
+    if run.ledger_imbalance:
+        said.append(f"THE BOOKS DO NOT BALANCE: they are off by {amount(run.currency, run.ledger_imbalance)}.")
+    said.append(f"Verify: {clean(verify_command(run, runs, folder))}")
+    return "\n".join(said)
+
+
+def _debts(run: Run, debtors: Sequence[AccountOutcome]) -> list[str]:
+    """The ten largest debts, a line each, and what is to be said of them all."""
+    head = ["account", "side", "contracts", "leverage", "had", "closed out", "line", "filled", "fees", "owes"]
+    rows = [
+        [
+            clean(a.account_id), clean(a.side), clean(",".join(a.contracts)), f"{clean(a.leverage)}x",
+            money(run.currency, a.net_liq_before),
+            "not yet" if a.liquidated_at is None else clock(a.liquidated_at).partition(",")[0],
+            grouped(a.liquidation_price or "none"), grouped(a.fill_price or "none"),
+            money(run.currency, a.fees), money(run.currency, a.owed), "fees" if made_by_fees(a) else "price",
+        ]
+        for a in debtors[:10]
+    ]  # fmt: skip
+    said = _columns([*head, "made by"], rows, left=3).splitlines()
+    if len(debtors) > 10:
+        rest = sum(account.owed for account in debtors[10:])
+        said.append(f"and {count(len(debtors) - 10, 'smaller debt')}, {amount(run.currency, rest)} together")
+    by_fees = sum(made_by_fees(account) for account in debtors)
+    if by_fees:
+        said.append(f"{by_fees:,} of {count(len(debtors), 'debt')} would not be there without fees.")
+    return said
+
+
+def _wrap(text: str, bullet: str = "") -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent=bullet, subsequent_indent=" " * len(bullet),
+                         break_on_hyphens=False)  # fmt: skip
+
+
+def _where(folder: Path) -> str:
+    return "\n".join([
+        f"Report:  {folder / 'report.html'}",
+        f"Files:   {folder} (summary.json, accounts.csv, liquidations.csv, ledger.csv, receipts/, and the "
+        "journals to verify)",
+        "Not affiliated with any venue modelled; assumed values are not theirs.",
+    ])  # fmt: skip

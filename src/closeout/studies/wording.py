@@ -1,0 +1,153 @@
+"""A run in words and totals, shared by the report and the terminal: exact amounts, headlines, one sentence a debt."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from closeout.core.times import SECOND
+from closeout.core.units import Currency
+from closeout.studies.files import journal_name
+from closeout.studies.outcome import AccountOutcome, Run
+
+_CHICAGO = ZoneInfo("America/Chicago")
+
+
+def clean(text: str) -> str:
+    """Text from outside made safe to show: control and direction characters become a replacement sign."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
+
+
+def grouped(number: str) -> str:
+    """Decimal text with thousands separators and a real minus sign: ``-1234.5`` is ``−1,234.5``."""
+    whole, point, fraction = number.removeprefix("-").partition(".")
+    if not whole.isdigit():
+        return number
+    return f"{'−' if number.startswith('-') else ''}{int(whole):,}{point}{fraction}"
+
+
+def money(currency: Currency, micros: int) -> str:
+    """The exact amount, without its currency's code."""
+    return grouped(currency.text(micros))
+
+
+def amount(currency: Currency, micros: int) -> str:
+    """The exact amount with its currency's code."""
+    return f"{money(currency, micros)} {currency.code}"
+
+
+def clock(time_ns: int) -> str:
+    """Time of day on the desk and in the market: ``21:13 UTC, 16:13 CT``."""
+    moment = datetime.fromtimestamp(time_ns // SECOND, UTC)
+    return f"{moment:%H:%M} UTC, {moment.astimezone(_CHICAGO):%H:%M} CT"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """``1 account``, ``2,000 accounts``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def owner(account_id: str) -> str:
+    """The account of the accounts file; an isolated position's own account is named ``account/contract``."""
+    return account_id.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A run added up; accounts that were not admitted are counted apart and in nothing else. Money is in micros."""
+
+    accounts: int
+    not_admitted: int
+    closed_out: int
+    orders: int
+    fees: int
+    in_deficit: int
+    deficit: int
+    debtors: list[AccountOutcome]
+    owed: int
+    nearest: AccountOutcome | None
+    """The account with the lowest net liq at the end; None without accounts."""
+
+    @staticmethod
+    def of(run: Run) -> Totals:
+        admitted = [account for account in run.accounts if "not_admitted" not in account.flags]
+        return Totals(
+            accounts=len(admitted),
+            not_admitted=len(run.accounts) - len(admitted),
+            closed_out=len(run.liquidated),
+            orders=len(run.orders),
+            fees=sum(account.fees for account in admitted),
+            in_deficit=sum(account.deficit > 0 for account in admitted),
+            deficit=sum(account.deficit for account in admitted),
+            debtors=run.debtors,
+            owed=sum(account.owed for account in run.debtors),
+            nearest=min(admitted, key=_end) if admitted else None,
+        )
+
+
+def _end(account: AccountOutcome) -> tuple[int, str]:
+    return account.net_liq_after, account.account_id
+
+
+def headline(run: Run) -> str:
+    """The outcome in one or two sentences."""
+    totals = Totals.of(run)
+    if not totals.accounts:
+        return f"No account was admitted under {clean(run.rulebook)}; there is nothing to report."
+    closed = f"{totals.closed_out:,} of {count(totals.accounts, 'account')}"
+    closed += " was closed out" if totals.closed_out == 1 else " were closed out"
+    if totals.debtors:
+        worst = totals.debtors[0]
+        name, owed = clean(worst.account_id), amount(run.currency, totals.owed)
+        if len(totals.debtors) == 1:
+            return f"{closed}. One customer owes money: {name}, {owed}."
+        return (
+            f"{closed}. {len(totals.debtors):,} customers owe {owed} in total; "
+            f"the worst, {name}, owes {amount(run.currency, worst.owed)}."
+        )
+    said = f"{closed}. Nobody owes anything."
+    if totals.nearest is not None:
+        left = amount(run.currency, totals.nearest.net_liq_after)
+        said += f" Nearest to it came {clean(totals.nearest.account_id)}, left with {left}."
+    return said
+
+
+def receipts_of(run: Run, account: AccountOutcome) -> list[dict[str, Any]]:
+    """The account's receipts, its isolated positions' included; those with a deficit if any has one."""
+    own = [receipt for receipt in run.receipts if owner(str(receipt["account_id"])) == account.account_id]
+    nothing = run.currency.text(0)
+    return [receipt for receipt in own if receipt.get("deficit", nothing) != nothing] or own
+
+
+def made_by_fees(account: AccountOutcome) -> bool:
+    """Whether the account owes no more than its fees took: at its prices alone it would not have ended in debt."""
+    return 0 < account.owed <= account.fees
+
+
+def debt_sentence(run: Run, account: AccountOutcome) -> str:
+    """How the debt came about, in one sentence; the receipt's own words say more."""
+    held = f"{account.side} {', '.join(account.contracts)} at {account.leverage}x".strip()
+    own = amount(run.currency, account.net_liq_before)
+    text = f"{clean(account.account_id)} owes {amount(run.currency, account.owed)}: {clean(held)} on {own} of its own"
+    if account.liquidated_at is not None:
+        text += f", closed out at {clock(account.liquidated_at)}"
+    if account.fill_price is not None:
+        text += f" at {grouped(account.fill_price)}"
+    if account.liquidation_price is not None:
+        text += f", where {grouped(account.liquidation_price)} was the liquidation price"
+    text += f"; fees took {amount(run.currency, account.fees)}"
+    if made_by_fees(account):
+        text += f", without which {amount(run.currency, account.fees - account.owed)} would have been left"
+    return f"{text}."
+
+
+def verify_command(run: Run, runs: Sequence[Run], folder: Path | str = "") -> str:
+    """What proves the run again from its inputs; without `folder` to be called in the folder of its files."""
+    published = f" --published {run.published}" if run.published else ""
+    journal = Path(folder) / journal_name(run.rulebook, len(runs) > 1)
+    return f"closeout verify {shlex.quote(str(journal))}{published}"
