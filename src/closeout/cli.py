@@ -49,10 +49,11 @@ def quote(
     as_json: Json = False,
 ) -> None:
     """Assess one account: requirements, usage, liquidation and bankruptcy price, and what could be owed."""
-    from closeout.studies.quote import explain, quote_file
+    from closeout.studies import quote as assessment
+    from closeout.studies.documents import read_object
 
-    result = quote_file(account)
-    print(json.dumps(result, indent=2) if as_json else explain(result))
+    result = assessment.quote(read_object(account), str(account))
+    print(json.dumps(result, indent=2) if as_json else assessment.explain(result))
 
 
 @rulebooks_app.callback(invoke_without_command=True)
@@ -128,7 +129,8 @@ def replay(
     from closeout.studies.accounts import load_accounts
     from closeout.studies.market import load_market
     from closeout.studies.population import generate
-    from closeout.studies.runner import load_overrides, run_replay, venue_settings
+    from closeout.studies.documents import read_object
+    from closeout.studies.runner import run_replay, venue_settings
     from closeout.studies.screen import summary_text
     from closeout.studies.watch import watching
 
@@ -138,7 +140,8 @@ def replay(
     names = [name.strip() for name in rulebook.split(",")]
     with watching() as progress:
         finished = run_replay(
-            market, loaded, book, names, out, settings=settings, overrides=load_overrides(overrides), progress=progress
+            market, loaded, book, names, out, settings=settings, progress=progress,
+            overrides=read_object(overrides) if overrides else None,
         )
     print(json.dumps(finished.summary, indent=2) if as_json else summary_text(finished.runs, finished.folder))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from closeout.adapters.venues.simulated import Depth, FillMode
 from closeout.core.times import MILLISECOND, time_text
@@ -81,21 +80,6 @@ def venue_settings(fill: str, latency: str, depth: int, interval: int) -> Settin
     number = int(form[1])
     milliseconds = number if form[2] == "ms" else number * interval // MILLISECOND
     return Settings(modes[fill], Depth(within_1_percent=depth, latency_ms=milliseconds))
-
-
-def load_overrides(path: Path | None) -> dict[str, Any] | None:
-    """Rulebook parameters to use instead of the shipped ones, as JSON by the names of the rulebook file."""
-    if path is None:
-        return None
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: expected JSON: {error}") from None
-    if not isinstance(loaded, dict):
-        raise InputError(f"{path}: expected an object such as {{\"contracts\": {{...}}}}")
-    return cast(dict[str, Any], loaded)
 
 
 def _check_names(rulebooks: Sequence[str]) -> None:
