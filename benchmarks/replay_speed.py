@@ -28,7 +28,7 @@ WINDOW = "oct-10"
 SIZES = (1_000, 10_000)
 RULEBOOKS = ("reference", "kraken-us:as_if_24x7")
 SEED = 1
-ROUNDS = 5
+ROUNDS = 3
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 (only scratch folders that are removed again)
 
 
