@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from closeout.core.units import InputError
+
+if TYPE_CHECKING:
+    from closeout.journal.verify import Verification
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -114,7 +118,9 @@ def _rulebook_text(shown: dict[str, Any]) -> str:
 @app.command()
 def replay(
     market: Annotated[list[str], typer.Argument(help="Market files, or shipped windows such as oct-10 or march-12.")],
-    accounts: Annotated[Path | None, typer.Option(help="Accounts as JSON Lines; without it a seeded population.")] = None,
+    accounts: Annotated[
+        Path | None, typer.Option(help="Accounts as JSON Lines; without it a seeded population.")
+    ] = None,
     population: Annotated[int, typer.Option(min=1, help="Accounts in the population.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the population.")] = 1,
     rulebook: Annotated[str, typer.Option(help="NAME[:VARIANT] or a file; several with commas.")] = "reference",
@@ -122,14 +128,16 @@ def replay(
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("closeout-replay"),
     fill: Annotated[str, typer.Option(help="How close-outs fill: book, adverse or close.")] = "book",
     latency: Annotated[str, typer.Option(help="Until an order reaches the book: 500ms, or 2bars.")] = "500ms",
-    depth: Annotated[int, typer.Option(min=1, help="Depth within 1 % of the mid on a calm day, in the currency.")] = 20_000_000,
+    depth: Annotated[
+        int, typer.Option(min=1, help="Depth within 1 % of the mid on a calm day, in the currency.")
+    ] = 20_000_000,
     as_json: Json = False,
 ) -> None:
     """Run a recorded market through the engine, under one rulebook or several side by side."""
     from closeout.studies.accounts import load_accounts
+    from closeout.studies.documents import read_object
     from closeout.studies.market import load_market
     from closeout.studies.population import generate
-    from closeout.studies.documents import read_object
     from closeout.studies.runner import run_replay, venue_settings
     from closeout.studies.screen import summary_text
     from closeout.studies.watch import watching
@@ -140,7 +148,13 @@ def replay(
     names = [name.strip() for name in rulebook.split(",")]
     with watching() as progress:
         finished = run_replay(
-            market, loaded, book, names, out, settings=settings, progress=progress,
+            market,
+            loaded,
+            book,
+            names,
+            out,
+            settings=settings,
+            progress=progress,
             overrides=read_object(overrides) if overrides else None,
         )
     print(json.dumps(finished.summary, indent=2) if as_json else summary_text(finished.runs, finished.folder))
@@ -193,11 +207,24 @@ def verify(
     with progress_bar("verifying") as progress:
         result = run_verify(journal, Engine, published=published, progress=progress)
     if as_json:
-        print(json.dumps(result.as_dict(), indent=2))
+        print(json.dumps(asdict(result), indent=2))
     else:
-        print(result.text())
+        print(_verification_text(journal, result))
     if not result.ok:
         raise typer.Exit(3)
+
+
+def _verification_text(journal: Path, result: Verification) -> str:
+    if not result.ok:
+        return "\n".join(result.problems)
+    return "\n".join([
+        f"{journal}: proven. Run again from its first input, nothing differs.",
+        f"{result.inputs:,} inputs in {result.frames:,} frames, {result.events:,} events, "
+        f"{result.postings:,} postings, {result.receipts:,} receipts; the books balance after every frame.",
+        f"state digest      {result.state_digest}",
+        f"events digest     {result.events_digest}",
+        f"published digest  {result.published}",
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":

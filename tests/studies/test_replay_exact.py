@@ -151,7 +151,8 @@ def test_the_published_rows(
 ) -> None:
     """A million dollars of notional, opened at the window's opening bar."""
     entry = next(row["open"] for row in rows(window) if int(row["open_time"]) == opened)
-    quantity = str(Fraction(10**6 * 10**4) / Fraction(entry) // 1)[:-4] + "." + str(Fraction(10**10) / Fraction(entry) // 1)[-4:]
+    lots = str(Fraction(10**6 * 10**4) / Fraction(entry) // 1)
+    quantity = f"{lots[:-4]}.{lots[-4:]}"
     notional = Fraction(quantity) * Fraction(entry)
     cash = f"{float(notional / leverage):.6f}"
     account: dict[str, object] = {

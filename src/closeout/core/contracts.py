@@ -4,7 +4,8 @@ A position is worth ``value(price) - cost`` where `cost` is the sum of its fills
 averages are off-tick, fills and marks are not).
 
     linear    value = ticks x lots x unit_value                exact
-    inverse   value = floor(-lots x unit_value / ticks)        paid in the coin, falling as the price rises
+    inverse   value = floor(-lots x unit_value / ticks)        paid in the coin, falling as the price rises;
+              a fill's is rounded up (`trade_value`)
 
 so that profit has one formula for both kinds and both sides.
 """
@@ -142,6 +143,13 @@ class Contract:
         """Signed value in units at a price; inverse: rounded down (equity down)."""
         worth: Any = ticks * lots * self.unit_value if self.kind is Kind.LINEAR else -lots * self.unit_value // ticks
         return worth
+
+    def trade_value(self, ticks: int, lots: int) -> int:
+        """Units that a trade of signed `lots` is bought for; inverse: rounded up, against the customer.
+
+        Rounded down like a valuation, both sides of one trade could gain from it.
+        """
+        return -self.value(ticks, -lots)
 
     def notional(self, ticks: int, lots: IntOrArray) -> IntOrArray:
         """|value| in micros, rounded up (requirements and fees stand on it)."""

@@ -122,7 +122,7 @@ def _clears(account: Account, index: int, lots: int, floor: int | None) -> bool:
     contract = own.contract
     closing = -lots if own.lots > 0 else lots
     position = Position(own.lots, own.cost)
-    realised = position.trade(contract, closing, contract.value(own.mark, closing))
+    realised = position.trade(contract, closing, contract.trade_value(own.mark, closing))
     cash = account.money.cash + realised // contract.units_per_micro - contract.trade_fee(own.mark, lots)
     rest = [*account.holdings[:index], *account.holdings[index + 1 :]]
     if position.lots:

@@ -185,13 +185,13 @@ def correct_fill(state: State, command: CorrectFill) -> None:
         state.check_trade(row, contract, past.lots, price)
         fee = contract.contract.trade_fee(price, past.lots)
     state.check_cash(row, MAX_VALUE // 2 if int(state.book.cash[row]) > 0 else -MAX_VALUE // 2)
-    value = contract.contract.value(past.price_ticks, past.lots)
+    value = contract.contract.trade_value(past.price_ticks, past.lots)
     state.trade(row, contract, -past.lots, -value, "correction")
     state.post(row, books.FEES, books.CUSTOMER_CASH, past.fee, "correction")
     if price is None:
         del state.fills[command.fill_id]
     else:
-        state.trade(row, contract, past.lots, contract.contract.value(price, past.lots), "correction")
+        state.trade(row, contract, past.lots, contract.contract.trade_value(price, past.lots), "correction")
         state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "correction")
         past.price_ticks, past.fee = price, fee
     account_id = state.book.ids[row]

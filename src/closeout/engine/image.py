@@ -57,7 +57,7 @@ def _state(state: State) -> dict[str, Any]:
         "ids": ids,
         "columns": {name: book.column(name)[order].tobytes() for name in Book.COLUMNS},
         "owner": by_id(book.owner),
-        "parent": by_id(book.parent, lambda row: book.ids[row]),
+        "parent": by_id(book.parent, book.ids.__getitem__),
         "leverage": by_id(book.leverage),
         "working": by_id(book.working, lambda orders: [asdict(order) for order in orders.values()]),
         "debts": by_id(book.debts, asdict),

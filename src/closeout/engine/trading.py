@@ -23,7 +23,7 @@ def fill(state: State, command: Fill) -> None:
     known = state.book.row.get(command.account_id)
     row = known if known is not None else state.book.row[SUSPENSE]
     state.check_trade(row, contract, command.lots, command.price_ticks)
-    value = contract.contract.value(command.price_ticks, command.lots)
+    value = contract.contract.trade_value(command.price_ticks, command.lots)
     fee = contract.contract.trade_fee(command.price_ticks, command.lots)
     realised = contract.position(row).trade(contract.contract, command.lots, value)
     state.check_cash(row, realised // contract.contract.units_per_micro - fee)

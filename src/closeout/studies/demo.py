@@ -48,8 +48,8 @@ SCENES = (
     Scene(
         "oct-10",
         ("kraken-us:as_if_24x7", "kraken-us", "reference"),
-        "10 October 2025 was a Friday. The margin switch fell at 20:45 UTC, before the crash; under the published hours "
-        "the market shut at 21:00 UTC, before the low at 21:20, and opened again on Sunday evening. Both are run.",
+        "10 October 2025 was a Friday. The margin switch fell at 20:45 UTC, before the crash; under the published "
+        "hours the market shut at 21:00 UTC, before the low at 21:20, and opened again on Sunday evening. Both are run.",
     ),
 )
 
@@ -79,7 +79,8 @@ def run(out: Path, accounts: int, speed: float, *, print_text: bool) -> dict[str
             if one.debtors:
                 found = variants(scene, one, accounts)
                 summaries[scene.market]["rulebooks"][one.rulebook]["owed_if"] = {
-                    variant.name: one.currency.text(sum(owed or 0 for owed in variant.owed.values())) for variant in found
+                    variant.name: one.currency.text(sum(owed or 0 for owed in variant.owed.values()))
+                    for variant in found
                 }
                 if print_text:
                     print(f"\n{explain(one, found)}")

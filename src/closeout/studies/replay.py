@@ -53,8 +53,10 @@ class Settings:
 
 
 class Replay:
-    """One run under one rulebook; `name` is the market's, `label` the rulebook's as the user wrote it. Everything that can be wrong with the input is raised here as `InputError`, before
-    the journal is created by `run`."""
+    """One run under one rulebook; `name` is the market's, `label` the rulebook's as the user wrote it.
+
+    Everything that can be wrong with the input is raised here as `InputError`, before `run` creates the journal.
+    """
 
     def __init__(
         self,
@@ -114,12 +116,12 @@ class Replay:
             contract = self.policy.contracts[name].contract
             convert = contract.ticks if name == market_name else contract.nearest_ticks
             prices: list[int] = []
-            for field in ("open", "high", "low", "close"):
+            for point in ("open", "high", "low", "close"):
                 try:
-                    prices.append(convert(getattr(bar, field)))
+                    prices.append(convert(getattr(bar, point)))
                 except InputError as bad:
                     files = ", ".join(source.file for source in self.market.sources)
-                    raise InputError(f"{files}: {market_name} at {time_text(time)}: {field}: {bad}") from None
+                    raise InputError(f"{files}: {market_name} at {time_text(time)}: {point}: {bad}") from None
             found[name] = BarTicks(*prices, high_first=self.settings.high_first)
         return found
 
@@ -213,7 +215,6 @@ class Replay:
                 commands += wanted
         self.waiting = later
         self.recorder.offer("replay", time, commands)
-
 
     def _close_accounts(self, time: int) -> None:
         """Customers whose time is up close their own positions at the open, as orders that only reduce risk. A position

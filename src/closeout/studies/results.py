@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from closeout.adapters.venues.simulated import BarTicks
+from closeout.adapters.venues.simulated import BarTicks, FillMode
 from closeout.core.margin import Level
 from closeout.core.prices import liquidation_price
 from closeout.core.times import time_text
@@ -200,8 +200,8 @@ class Tracker:
             quantity = sum((Fraction(fill["quantity"]) for fill in order["fills"]), Fraction(0))
             lots = quantity / Fraction(state.contracts[sent.contract].contract.lot)
             rows.append(OrderRow(
-                receipt_id, sent.account_id, sent.contract, time, order["side"], order["quantity"], order["limit_price"],
-                _average(order["fills"]) if order["fills"] else None,
+                receipt_id, sent.account_id, sent.contract, time, order["side"], order["quantity"],
+                order["limit_price"], _average(order["fills"]) if order["fills"] else None,
                 state.contracts[sent.contract].contract.quantity_text(int(lots)),
                 sum(self.replay.policy.currency.micros_of_text(fill["fee"]) for fill in order["fills"]),
             ))  # fmt: skip
@@ -257,10 +257,7 @@ class Tracker:
             said.append(
                 f"Prices: {', '.join(stand_in)}, rounded to the nearest tick; the contract's own are not recorded."
             )
-        parameters = replay.venue.parameters()
-        said.append(
-            "Execution: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in parameters.items()) + "."
-        )
+        said.append(f"Execution: {self._execution()}")
         said.append("Funding: none is applied; the recorded window has no premium samples.")
         if replay.withheld:
             said.append(f"Calendar: {replay.withheld} bars fell while the market was shut and were not played.")
@@ -273,11 +270,30 @@ class Tracker:
             said.append(f"Admission: {len(replay.waiting)} accounts never had a complete set of marks and stayed out.")
         return said
 
+    def _execution(self) -> str:
+        """How close-outs fill, with the model's figures."""
+        venue = self.replay.venue
+        if venue.mode is FillMode.ADVERSE:
+            return "each close-out fills whole at the worst price of its bar."
+        if venue.mode is FillMode.CLOSE:
+            return "each close-out fills whole at its bar's close."
+        depth = venue.depth
+        return (
+            f"a modelled book (assumed): {depth.within_1_percent:,} {self.replay.policy.currency.code} within 1 % of "
+            f"the mid and a half spread of {_percent(depth.half_spread)} when calm; by 1 + {depth.range_multiplier} x "
+            f"the bar's range / {_percent(depth.typical_range)} the depth shrinks and the spread grows; a bar gives at "
+            f"most {_percent(depth.participation)} of its depth; orders arrive {depth.latency_ms} ms late."
+        )
+
     def counts(self) -> dict[str, int]:
         """Accounts by level now, for the screen."""
         book = self.replay.state.book
         tally = np.bincount(book.column("level")[1:], minlength=4)
         return {level.name.lower(): int(tally[level]) for level in Level} | {"closed out": len(self.triggered)}
+
+
+def _percent(rate: Fraction) -> str:
+    return f"{float(rate * 100):g} %"
 
 
 def _one_place(notional: int, net_liq: int) -> str:

@@ -20,7 +20,7 @@ RISKIEST = 12
 
 @contextmanager
 def watching(speed: float = 0) -> Generator[Progress]:
-    """A progress callback for `Replay.run` that shows each run. `speed`: times the recorded speed, 0 without a pause."""
+    """A progress callback for `Replay.run`: shows each run. `speed`: times the recorded speed, 0 without a pause."""
     screen = Screen()
     begun = 0.0
 
@@ -58,7 +58,7 @@ def riskiest(replay: Replay) -> list[RiskRow]:
     worst = rows[np.argsort(-usage, kind="stable")[:RISKIEST]]
     text = state.policy.currency.text
     found: list[RiskRow] = []
-    for row in worst.tolist():
+    for row in (int(index) for index in worst):
         held = max(state.holdings(row), key=lambda holding: holding.requirement)
         net, required = int(net_liq[row]), int(requirement[row])
         found.append(RiskRow(
