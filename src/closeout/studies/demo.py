@@ -49,7 +49,7 @@ SCENES = (
         "oct-10",
         ("kraken-us:as_if_24x7", "kraken-us", "reference"),
         "10 October 2025 was a Friday. The margin switch fell at 20:45 UTC, before the crash; under the published "
-        "hours the market shut at 21:00 UTC, before the low at 21:20, and opened again on Sunday evening. Both are run.",
+        "hours the market shut at 21:00 UTC, before the low at 21:20, and opened again on Sunday. Both are run.",
     ),
 )
 
