@@ -219,7 +219,7 @@ class Auditor(Orders):
         account = self.accounts[booked_to]
         self.check_trade(account, target, quantity, price)
         fee = target.fee(price, quantity)
-        self._trade(account, target, quantity, target.value(price, quantity))
+        self._trade(account, target, quantity, target.cost(price, quantity))
         self.take_fee(account, fee)
         self.fills[fill_id] = Fill(booked_to, contract, quantity, price, fee)
         self._fill_order(account, contract, order_id, quantity)

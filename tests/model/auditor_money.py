@@ -275,7 +275,7 @@ class Money:
             raise Refusal("unknown_fill")
         past = self.fills[fill_id]
         account, contract = self.accounts[past.account_id], self.live(past.contract)
-        self._trade(account, contract, -past.quantity, -contract.value(past.price, past.quantity))
+        self._trade(account, contract, -past.quantity, -contract.cost(past.price, past.quantity))
         self.post("fees", "customer_cash", past.fee, account)
         if price_ticks is None:
             del self.fills[fill_id]
@@ -283,7 +283,7 @@ class Money:
             return
         past.price = price_ticks * contract.tick
         past.fee = contract.fee(past.price, past.quantity)
-        self._trade(account, contract, past.quantity, contract.value(past.price, past.quantity))
+        self._trade(account, contract, past.quantity, contract.cost(past.price, past.quantity))
         self.take_fee(account, past.fee)
         self.reached["fill repriced"] += 1
 

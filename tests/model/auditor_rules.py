@@ -106,6 +106,12 @@ class Contract:
             return price * quantity * self.size
         return down(-quantity * self.size / price, self.quantum)
 
+    def cost(self, price: Fraction, quantity: Fraction) -> Fraction:
+        """What a trade is bought for: where it must be rounded, up, so that no two traders gain from it together."""
+        if self.linear:
+            return price * quantity * self.size
+        return up(-quantity * self.size / price, self.quantum)
+
     def notional(self, price: Fraction, quantity: Fraction) -> Fraction:
         return up(abs(self.value(price, quantity)), self.micro)
 
