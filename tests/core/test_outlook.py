@@ -187,7 +187,7 @@ def clears(money: Money, held: tuple[Holding, ...], index: int, lots: int, floor
     assert own.mark is not None
     closing = -lots if own.lots > 0 else lots
     cost = -(-own.cost * lots // abs(own.lots))
-    realised = (-own.contract.value(own.mark, closing) - cost) // own.contract.units_per_micro
+    realised = (-own.contract.trade_value(own.mark, closing) - cost) // own.contract.units_per_micro
     left = replace(own, lots=own.lots + closing, cost=own.cost - cost)
     rest = [*held[:index], *([left] if left.lots else []), *held[index + 1 :]]
     after = assess(Money(money.cash + realised - own.contract.trade_fee(own.mark, lots)), rest, floor)
