@@ -98,6 +98,31 @@ def test_value(beyond: int, sign: int) -> None:
 
 @pytest.mark.rule("G-01")
 @pytest.mark.parametrize("beyond", NEAR)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_cost(beyond: int, sign: int) -> None:
+    """Bought dear in small parts, a position could cost more than it may ever be worth."""
+    desk = bench(0)
+    desk.done(c.Marks((c.Mark("ONE", 1),)))
+    half = MAX_VALUE // 2
+    desk.done(c.TransferPosition("A", "ONE", sign, sign * (half - 2**20)))
+    desk.done(c.Fill("A", "ONE", sign * 2**13, 2**39, "x", "x"))  # 2**52
+    assert answer(desk, c.Fill("A", "ONE", sign, 2**20 + beyond, "x", "y")) == expected(beyond)
+    desk = bench(0)
+    desk.done(c.TransferPosition("A", "ONE", sign, sign * half))
+    assert answer(desk, c.TransferPosition("A", "ONE", sign, sign * (half + beyond))) == expected(beyond)
+
+
+@pytest.mark.rule("G-01", "US-25")
+@pytest.mark.parametrize("beyond", NEAR)
+def test_cash_after_a_correction(beyond: int) -> None:
+    desk = bench(MAX_VALUE - 2**20)
+    desk.done(c.Fill("A", "ONE", 1, 0, "x", "bought"))
+    desk.done(c.Fill("A", "ONE", -1, 0, "x", "sold"))
+    assert answer(desk, c.CorrectFill("sold", 2**20 + beyond, "ann", "bob", "x")) == expected(beyond)
+
+
+@pytest.mark.rule("G-01")
+@pytest.mark.parametrize("beyond", NEAR)
 def test_cash(beyond: int) -> None:
     assert answer(bench(0), c.Deposit("A", MAX_VALUE + beyond)) == expected(beyond)
     assert answer(bench(MAX_VALUE - 5), c.Deposit("A", 5 + beyond)) == expected(beyond)

@@ -80,11 +80,7 @@ def transfer_position(state: State, command: TransferPosition) -> None:
     if abs(command.cost) > MAX_VALUE:
         raise Reject("out_of_bounds", "cost beyond the bound on one position")
     state.check_trade(row, contract, command.lots, contract.mark if contract.mark is not None else 1)
-    position = contract.position(row)
-    if abs(position.cost + command.cost) > MAX_VALUE:
-        raise Reject("out_of_bounds", "cost beyond the bound on one position")
-    realised = position.trade(contract.contract, command.lots, command.cost)
-    state.check_cash(row, realised // contract.contract.units_per_micro)
+    state.check_outcome(row, contract, [(command.lots, command.cost)], 0)
     state.trade(row, contract, command.lots, command.cost, "realised profit")
     if command.last:
         judge(state, row)
@@ -178,20 +174,21 @@ def correct_fill(state: State, command: CorrectFill) -> None:
     if past is None:
         raise Reject("unknown_fill", f"no fill {command.fill_id!r}")
     row, contract = past.account, state.live_contract(past.contract)
+    facts, price = contract.contract, command.price_ticks
     state.check_trade(row, contract, -past.lots, past.price_ticks)
-    price = command.price_ticks
+    trades = [(-past.lots, -facts.trade_value(past.price_ticks, past.lots))]
     fee = 0
     if price is not None:
         state.check_trade(row, contract, past.lots, price)
-        fee = contract.contract.trade_fee(price, past.lots)
-    state.check_cash(row, MAX_VALUE // 2 if int(state.book.cash[row]) > 0 else -MAX_VALUE // 2)
-    value = contract.contract.trade_value(past.price_ticks, past.lots)
-    state.trade(row, contract, -past.lots, -value, "correction")
+        trades.append((past.lots, facts.trade_value(price, past.lots)))
+        fee = facts.trade_fee(price, past.lots)
+    state.check_outcome(row, contract, trades, fee - past.fee)
+    state.trade(row, contract, *trades[0], "correction")
     state.post(row, books.FEES, books.CUSTOMER_CASH, past.fee, "correction")
     if price is None:
         del state.fills[command.fill_id]
     else:
-        state.trade(row, contract, past.lots, contract.contract.trade_value(price, past.lots), "correction")
+        state.trade(row, contract, *trades[1], "correction")
         state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "correction")
         past.price_ticks, past.fee = price, fee
     account_id = state.book.ids[row]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from closeout.core.contracts import OutOfBounds, Position
@@ -168,6 +169,16 @@ class State:
         except OutOfBounds as bound:
             raise Reject("out_of_bounds", str(bound)) from None
         self.check_margin(contract, contract.tiers, contract.news, abs(held))
+
+    def check_outcome(self, row: int, contract: ContractState, trades: Sequence[tuple[int, int]], fees: int) -> None:
+        """Reject trades (signed lots, units) that would leave cost or cash out of bounds; nothing is changed yet."""
+        position = contract.position(row)
+        change = -fees
+        for lots, value in trades:
+            change += position.trade(contract.contract, lots, value) // contract.contract.units_per_micro
+        if abs(position.cost) > MAX_VALUE:
+            raise Reject("out_of_bounds", f"cost of {contract.contract.name} would pass the bound on one position")
+        self.check_cash(row, change)
 
     def check_margin(self, contract: ContractState, tiers: Tiers, news: News | None, lots: int) -> None:
         """Reject margin that would take the requirement of |lots| past its bound: per lot that on a position's value,

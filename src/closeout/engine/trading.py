@@ -25,8 +25,7 @@ def fill(state: State, command: Fill) -> None:
     state.check_trade(row, contract, command.lots, command.price_ticks)
     value = contract.contract.trade_value(command.price_ticks, command.lots)
     fee = contract.contract.trade_fee(command.price_ticks, command.lots)
-    realised = contract.position(row).trade(contract.contract, command.lots, value)
-    state.check_cash(row, realised // contract.contract.units_per_micro - fee)
+    state.check_outcome(row, contract, [(command.lots, value)], fee)
 
     profit = state.trade(row, contract, command.lots, value, "realised profit")
     state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "trade fee")
