@@ -119,8 +119,8 @@ class Auditor(Orders):
             self.account(parent)
         for name in leverage:
             self.contract(name)
-        # A leverage is for display; it enters no verdict.
         self.accounts[account_id] = Account(account_id, parent, validate_with_intraday)
+        self.accounts[account_id].leverage = {name: Fraction(rate, 10**9) for name, rate in leverage.items()}
 
     # -- the market ------------------------------------------------------------------------------
 

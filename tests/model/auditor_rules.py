@@ -147,12 +147,15 @@ class Contract:
             required = max(required, self._in_news(quantity, notional))
         return required
 
-    def entry_requirement(self, quantity: Fraction, notional: Fraction, with_intraday: bool) -> Fraction:
+    def entry_requirement(
+        self, quantity: Fraction, notional: Fraction, with_intraday: bool, leverage: Fraction | None
+    ) -> Fraction:
         if quantity == 0:
             return Fraction(0)
         needed = [self.held_requirement(quantity, notional)]
-        if self.window.requirement == "intraday" and not with_intraday:
-            needed.append(self.margin("initial", quantity, notional))
+        if self.window.requirement != "intraday" or not with_intraday:
+            by_tier = self.margin("initial", quantity, notional)
+            needed.append(by_tier if leverage is None else up(notional / leverage, self.micro))
         if self.news_multiplier is not None:
             needed.append(self._in_news(quantity, notional))
         return max(needed)

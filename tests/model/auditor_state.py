@@ -72,6 +72,7 @@ class Account:
     days_in_debit: int = 0
     status: str = ""
     event: Event | None = None
+    leverage: dict[str, Fraction] = field(default_factory=dict)
 
     def held(self) -> dict[str, Position]:
         return {name: position for name, position in self.positions.items() if position.quantity != 0}
@@ -159,7 +160,7 @@ class Figures:
             notional = contract.notional(contract.price, quantity)
         else:
             notional = self.notional(contract, position)
-        return contract.entry_requirement(quantity, notional, with_intraday)
+        return contract.entry_requirement(quantity, notional, with_intraday, account.leverage.get(contract.name))
 
     def entry_total(self, account: Account, with_intraday: bool, extra: dict[str, Fraction] | None = None) -> Fraction:
         extra = extra or {}

@@ -112,12 +112,20 @@ def held_requirement(terms: Terms, lots: IntOrArray, notional: IntOrArray) -> In
     return larger(required, _news_margin(terms.tiers, terms.news, lots, notional))
 
 
-def entry_requirement(terms: Terms, lots: int, notional: int, *, with_intraday: bool) -> int:
+def initial_margin(terms: Terms, lots: int, notional: int, leverage: int) -> int:
+    """Initial margin: the tiers' own, or notional / leverage (a rate, 0 = not set) where the position names one."""
+    if leverage:
+        return mul_div_ceil(notional, RATE, leverage)
+    return margin(terms.tiers, MarginKind.INITIAL, lots, notional)
+
+
+def entry_requirement(terms: Terms, lots: int, notional: int, *, with_intraday: bool, leverage: int = 0) -> int:
     """What an order that adds risk must fit for this contract (US-06 to US-08): the requirement in force, initial
-    margin where the customer's toggle is off or the account is restricted, and k x intraday in any news window."""
+    margin as well unless intraday margin is in force and the account may use it (the customer's toggle is on, the
+    account is not restricted), and k x intraday in any news window."""
     required = held_requirement(terms, lots, notional)
-    if not with_intraday and terms.window.requirement is MarginKind.INTRADAY:
-        required = max(required, margin(terms.tiers, MarginKind.INITIAL, lots, notional))
+    if not (with_intraday and terms.window.requirement is MarginKind.INTRADAY):
+        required = max(required, initial_margin(terms, lots, notional, leverage))
     if terms.news is not None:
         required = max(required, _news_margin(terms.tiers, terms.news, lots, notional))
     return required

@@ -10,7 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from closeout.core.contracts import Contract
-from closeout.core.margin import Level, MarginKind, Terms, Window, below, held_requirement, larger, line, margin
+from closeout.core.margin import (
+    Level,
+    MarginKind,
+    Terms,
+    Window,
+    below,
+    held_requirement,
+    initial_margin,
+    larger,
+    line,
+    margin,
+)
 from closeout.core.units import RATE, IntOrArray, ceil_div, mul_div_ceil
 
 
@@ -61,8 +72,8 @@ class Holding:
         return held_requirement(self.terms, self.lots, self.notional)
 
     def margin(self, kind: MarginKind) -> int:
-        if kind is MarginKind.INITIAL and self.leverage:
-            return mul_div_ceil(self.notional, RATE, self.leverage)
+        if kind is MarginKind.INITIAL:
+            return initial_margin(self.terms, self.lots, self.notional, self.leverage)
         return margin(self.terms.tiers, kind, self.lots, self.notional)
 
     def at(self, mark: int) -> Holding:

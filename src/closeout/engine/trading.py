@@ -208,6 +208,7 @@ def worst_case(state: State, row: int, *, with_intraday: bool, extra: WorkingOrd
     in it: an opening order there is refused anyway.
     """
     orders = list(state.book.working.get(row, {}).values()) + ([extra] if extra else [])
+    leverages = state.book.leverage.get(row, {})
     total = 0
     for name, contract in state.contracts.items():
         held = contract.position(row)
@@ -216,12 +217,18 @@ def worst_case(state: State, row: int, *, with_intraday: bool, extra: WorkingOrd
         if contract.mark is None:
             if held.lots:
                 holding = state.holding(row, contract, held)
-                total += entry_requirement(contract.terms, held.lots, holding.notional, with_intraday=with_intraday)
+                total += entry_requirement(
+                    contract.terms, held.lots, holding.notional, with_intraday=with_intraday,
+                    leverage=holding.leverage,
+                )  # fmt: skip
             continue
         worst = 0
         for lots in (held.lots + buys, held.lots + sells):
             notional = contract.contract.notional(contract.mark, lots)
-            required = entry_requirement(contract.terms, lots, notional, with_intraday=with_intraday) if lots else 0
-            worst = max(worst, required)
+            if lots:
+                required = entry_requirement(
+                    contract.terms, lots, notional, with_intraday=with_intraday, leverage=leverages.get(name, 0)
+                )
+                worst = max(worst, required)
         total += worst
     return total

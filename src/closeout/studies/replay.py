@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from closeout.adapters.venues.simulated import BarTicks, Depth, FillMode, SimulatedVenue
-from closeout.core.margin import entry_requirement
 from closeout.core.risk import Holding, Money, assess
 from closeout.core.times import time_text
 from closeout.core.units import InputError
@@ -29,7 +28,7 @@ from closeout.engine.commands import (
     SessionChange,
     TransferPosition,
 )
-from closeout.engine.events import OrderApproved
+from closeout.engine.events import AnyEvent, OrderApproved, Rejected
 from closeout.engine.state import State
 from closeout.rulebooks.loader import Rulebook
 from closeout.rulebooks.policy import Policy
@@ -55,7 +54,8 @@ class Settings:
 class Replay:
     """One run under one rulebook; `name` is the market's, `label` the rulebook's as the user wrote it.
 
-    Everything that can be wrong with the input is raised here as `InputError`, before `run` creates the journal.
+    What is wrong with the input is raised here as `InputError`, before `run` creates the journal; but for what passes
+    the engine's bounds only at the market's prices, which `run` raises.
     """
 
     def __init__(
@@ -117,13 +117,20 @@ class Replay:
             convert = contract.ticks if name == market_name else contract.nearest_ticks
             prices: list[int] = []
             for point in ("open", "high", "low", "close"):
+                price = getattr(bar, point)
                 try:
-                    prices.append(convert(getattr(bar, point)))
+                    ticks = convert(price)
+                    if ticks <= 0 and not contract.negative_prices:
+                        raise InputError(f"expected a price of {name} above zero, not {price}")
                 except InputError as bad:
-                    files = ", ".join(source.file for source in self.market.sources)
-                    raise InputError(f"{files}: {market_name} at {time_text(time)}: {point}: {bad}") from None
+                    raise self._bad(f"{market_name} at {time_text(time)}: {point}: {bad}") from None
+                prices.append(ticks)
             found[name] = BarTicks(*prices, high_first=self.settings.high_first)
         return found
+
+    def _bad(self, what: str) -> InputError:
+        """What is wrong with the market, with its files in front."""
+        return InputError(f"{', '.join(source.file for source in self.market.sources)}: {what}")
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -163,7 +170,8 @@ class Replay:
             self._offer_venue(time, self.venue.due(point))
             marks = tuple(Mark(name, bar.points()[point]) for name, bar in traded.items())
             if marks:
-                self.recorder.offer(self.name, time, [Marks(marks)])
+                for refused in _refused(self.recorder.offer(self.name, time, [Marks(marks)])):
+                    raise self._bad(f"{time_text(time)}: {refused.detail}")
             if point == 0:
                 self._open_accounts(time)
                 self._close_accounts(time)
@@ -214,7 +222,8 @@ class Replay:
             if admitted:
                 commands += wanted
         self.waiting = later
-        self.recorder.offer("replay", time, commands)
+        for refused in _refused(self.recorder.offer("replay", time, commands)):
+            raise InputError(f"account {refused.account_id}: {refused.detail}, under {self.label} at {time_text(time)}")
 
     def _close_accounts(self, time: int) -> None:
         """Customers whose time is up close their own positions at the open, as orders that only reduce risk. A position
@@ -260,6 +269,10 @@ def _check_fed(commands: Sequence[Command], fed: set[str], account: AccountFile)
             )
 
 
+def _refused(events: Sequence[AnyEvent]) -> list[Rejected]:
+    return [event for event in events if isinstance(event, Rejected)]
+
+
 def _marked(state: State, commands: Sequence[Command]) -> bool:
     """Whether every contract of the account has a mark: its first complete set of marks (EX-09)."""
     return all(state.contracts[c.contract].mark is not None for c in commands if isinstance(c, TransferPosition))
@@ -267,7 +280,7 @@ def _marked(state: State, commands: Sequence[Command]) -> bool:
 
 def _opening(state: State, commands: Sequence[Command]) -> tuple[int, int, bool]:
     """Net liq and notional in micros with which an account would open, and whether its book passes the opening check
-    (EX-09): each margin account in it must fit what a new order would have to fit."""
+    (EX-09): none of its margin accounts stands below the requirement in force for positions held."""
     net_liq, notional, admitted = 0, 0, True
     for opening in (command for command in commands if isinstance(command, OpenAccount)):
         own = [command for command in commands if getattr(command, "account_id", "") == opening.account_id]
@@ -282,11 +295,7 @@ def _opening(state: State, commands: Sequence[Command]) -> tuple[int, int, bool]
                     contract.contract, contract.terms, lots + command.lots, cost + command.cost, contract.mark
                 )
         risk = assess(Money(cash), list(holdings.values()), None)
-        required = sum(
-            entry_requirement(h.terms, h.lots, h.notional, with_intraday=opening.validate_with_intraday)
-            for h in holdings.values()
-        )
         net_liq += risk.net_liq
         notional += sum(holding.notional for holding in holdings.values())
-        admitted = admitted and risk.net_liq >= required
+        admitted = admitted and risk.net_liq >= risk.requirement
     return net_liq, notional, admitted
