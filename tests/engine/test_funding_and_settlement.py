@@ -84,6 +84,16 @@ def test_longs_pay_what_shorts_receive_and_the_rest_is_rounding() -> None:
     assert 0 <= -rounding <= 5 * 3
 
 
+@pytest.mark.rule("US-14", "G-01", "G-02")
+def test_the_clearing_house_is_paid_the_exact_total_whatever_the_parts_were_rounded_to() -> None:
+    desk = desk_with(A="1")
+    for _ in range(3):
+        desk.done(c.AccrueFunding(PERP, BASIS_POINT))
+    desk.done(c.BookFunding())
+    assert desk.balance("rounding") == "-0.000002"  # 3 x 0.064772 paid, 0.194313585 due
+    assert desk.balance("clearing_house") == "-0.194314"
+
+
 @pytest.mark.rule("US-14")
 def test_the_rate_is_signed_and_the_price_may_be_named() -> None:
     desk = desk_with(long="1", short="-1")
@@ -113,10 +123,13 @@ def test_accrued_funding_that_the_cash_does_not_cover_is_owed_once() -> None:
     desk.done(c.AdjustCash("A", -desk.micros("500"), "ann", "bob", "set up"))
     desk.trade("A", PERP, "-1", "46771.195")  # 180 lost, 0.15 paid
     assert (desk.owed("A"), desk.net_liq("A")) == ("4.005975", "-4.005975")
+    desk.deposit("A", "1")  # pays one dollar of the debt, not with cash that the funding claims already
+    assert desk.owed("A") == "3.005975"
     desk.done(c.BookFunding())
-    assert (desk.cash("A"), desk.owed("A"), desk.net_liq("A")) == ("0.00", "4.005975", "-4.005975")
+    assert (desk.cash("A"), desk.owed("A"), desk.net_liq("A")) == ("0.00", "3.005975", "-3.005975")
+    assert len(desk.events(ev.DeficitBooked)) == 1
     assert desk.has("A", Flag.IN_DEBIT)
-    desk.deposit("A", "4.005975")
+    desk.deposit("A", "3.005975")
     assert (desk.cash("A"), desk.owed("A")) == ("0.00", "0.00")
 
 

@@ -104,3 +104,16 @@ def test_funding_that_an_isolated_position_left_behind_is_paid_from_home() -> No
     assert (desk.cash("P/CAR"), desk.accrued("P/CAR"), desk.cash("P")) == ("0.00", "-20.00", "300.00")
     desk.done(c.BookFunding())
     assert (desk.cash("P/CAR"), desk.cash("P"), desk.owed("P")) == ("0.00", "280.00", "0.00")
+
+
+@pytest.mark.rule("G-13", "G-19", "US-24")
+def test_expiry_of_the_isolated_contract_judges_the_parent_in_the_same_input() -> None:
+    desk = isolated("200")
+    desk.hold("P", "BUS", "2", "1000")
+    events = desk.done(c.Expire("CAR", desk.ticks("CAR", "850")))  # 100 of the parent's 200 go
+    assert desk.close_out("P") is None
+    assert [(change.account_id, change.after) for change in of(events, ev.LevelChanged)] == [("P", "alert")]
+    desk = isolated("200")
+    desk.hold("P", "BUS", "2", "1000")
+    events = desk.done(c.Expire("CAR", desk.ticks("CAR", "841")))
+    assert [order.account_id for order in of(events, ev.CloseOutOrder)] == ["P"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from tests.engine.bench import SECOND, Desk, flat_margin, nanoseconds, of
 
 from closeout.core.margin import Level, MarginKind
+from closeout.core.outlook import Account, LookAhead, look_ahead
 from closeout.core.times import time_text
 from closeout.engine import commands as c
 from closeout.engine import events as ev
@@ -124,23 +127,43 @@ def test_a_market_that_trades_around_the_clock_keeps_its_daily_margin_close() ->
     assert desk.position("A", "CAR") == "3"
 
 
-@pytest.mark.rule("US-02", "US-04", "G-04")
-@pytest.mark.parametrize(("deposit", "liquidates"), [("199.999999", True), ("200", False), ("200.000001", False)])
-def test_the_smallest_deposit_that_clears_the_switch(deposit: str, liquidates: bool) -> None:
-    desk = four_cars(CAR, "2026-03-06T18:00:00Z")
-    desk.deposit("A", deposit)
-    run(desk, "2026-03-06T18:00:00Z", "2026-03-06T21:45:00Z")
-    assert (desk.close_out("A") is not None) == liquidates
+def ahead(desk: Desk) -> LookAhead:
+    """What the look-ahead says of the account before the switch."""
+    row = desk.state.row("A")
+    window = desk.state.policy.windows["end_of_day"]
+    holdings = [replace(h, terms=replace(h.terms, window=window)) for h in desk.state.holdings(row)]
+    return look_ahead(Account(desk.state.money(row), tuple(holdings)), desk.state.policy.net_liq_floor)
 
 
-@pytest.mark.rule("US-02", "US-09")
-@pytest.mark.parametrize(("closed", "liquidates"), [("-1", False), ("0", True)])
-def test_the_fewest_contracts_closed_ahead_that_clear_the_switch(closed: str, liquidates: bool) -> None:
-    desk = four_cars(CAR, "2026-03-06T18:00:00Z")
-    if closed != "0":
-        desk.trade("A", "CAR", closed, "1000")
+def switched(desk: Desk) -> bool:
+    """Whether the Friday's switch liquidates the account."""
     run(desk, "2026-03-06T18:00:00Z", "2026-03-06T21:45:00Z")
-    assert (desk.close_out("A") is not None) == liquidates
+    return desk.close_out("A") is not None
+
+
+@pytest.mark.rule("US-02", "US-04", "US-27", "G-04")
+@pytest.mark.parametrize("cash", ["1000", "847.123456", "1199.999999", "300"])
+def test_the_deposit_that_the_look_ahead_names_clears_the_switch_and_a_micro_less_does_not(cash: str) -> None:
+    short = ahead(four_cars(CAR, "2026-03-06T18:00:00Z", cash)).short
+    assert short == 1_200_000_000 - int(Decimal(cash) * 10**6)
+    for given, liquidates in ((short - 1, True), (short, False), (short + 1, False)):
+        desk = four_cars(CAR, "2026-03-06T18:00:00Z", cash)
+        if given:
+            desk.done(c.Deposit("A", given))
+        assert switched(desk) == liquidates
+
+
+@pytest.mark.rule("US-02", "US-09", "US-27")
+@pytest.mark.parametrize(
+    ("cash", "fewest"), [("1000", 1), ("899.999999", 2), ("600", 2), ("599.999999", 3), ("299", 4)]
+)
+def test_the_lots_that_the_look_ahead_names_clear_the_switch_and_one_fewer_does_not(cash: str, fewest: int) -> None:
+    assert ahead(four_cars(CAR, "2026-03-06T18:00:00Z", cash)).fewest_lots == {"CAR": fewest}
+    for lots, liquidates in ((fewest - 1, True), (fewest, False)):
+        desk = four_cars(CAR, "2026-03-06T18:00:00Z", cash)
+        if lots:
+            desk.trade("A", "CAR", str(-lots), "1000")
+        assert switched(desk) == liquidates
 
 
 @pytest.mark.rule("US-02")
