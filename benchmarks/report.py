@@ -87,7 +87,8 @@ def replay_lines(rows: list[dict[str, Any]]) -> list[Line]:
         found.append(
             (
                 f"oct-10 replayed over {accounts:,} accounts under {rulebook}, {disk['close-outs']:,} close-outs",
-                f"{number(disk['seconds'])} s: {disk['bars/s']:,} bars/s, {disk['inputs/s']:,} inputs/s, "
+                f"{number(disk['seconds'])} s (worst {number(disk['worst s'])} s): {disk['bars/s']:,} bars/s, "
+                f"{disk['inputs/s']:,} inputs/s, "
                 f"{disk['events/s']:,} events/s",
                 f"without a journal {number(without['seconds'])} s, so durability costs "
                 f"{number(disk['it / no journal'])} times",
