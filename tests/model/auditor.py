@@ -344,11 +344,14 @@ class Auditor(Orders):
     def _start(self, account: Account, flatten: bool) -> None:
         self.reached["liquidation"] += 1
         self.reached[f"liquidation after {self.kind}"] += 1
+        account.event = Event(f"{self.seq}-{account.account_id}", flatten)
+        self._cancel_working(account)
+
+    def _cancel_working(self, account: Account) -> None:
         if account.working:
             self.out.append(("cancel", account.account_id, tuple(account.working)))
             self.reached["working orders cancelled"] += 1
         account.working.clear()
-        account.event = Event(f"{self.seq}-{account.account_id}", flatten)
 
     def _pursue(self, account: Account) -> None:
         """End the event if that can be, else plan and send what the plan wants beyond what is out already."""
@@ -368,6 +371,7 @@ class Auditor(Orders):
             missing = lots * contract.lot - event.closing_in(name, sign)
             if missing <= 0:
                 continue
+            self._cancel_working(account)
             event.sent += 1
             order_id = f"{event.receipt_id}-{event.sent}"
             event.outstanding[order_id] = (name, sign * missing)

@@ -69,9 +69,15 @@ class Money:
             raise Refusal("in_debit")
         if self.figures.unpriced(account):
             raise Refusal("unpriced")
-        if amount > self.figures.withdrawable(account):
+        if amount > self.withdrawable(account):
             raise Refusal("exceeds_withdrawable")
         self.post("customer_cash", "segregated_bank", amount, account)
+
+    def withdrawable(self, account: Account) -> Fraction:
+        """What is free, less what the customer's flat isolated accounts will still cost when funding is booked."""
+        children = [a for a in self.accounts.values() if a.parent == account.account_id and not a.held()]
+        pending = sum((max(Fraction(0), -self.figures.net_liq(child)) for child in children), Fraction(0))
+        return max(Fraction(0), self.figures.free(account) - pending)
 
     def pay_receivable(self, account: Account) -> None:
         free = account.cash + min(account.accrued, Fraction(0))

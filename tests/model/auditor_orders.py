@@ -38,6 +38,8 @@ class Orders(Money):
         held = account.positions.get(name, None)
         position = held.quantity if held else Fraction(0)
         same_side = account.working_in(name, 1 if lots > 0 else -1)
+        if account.event:
+            same_side += account.event.closing_in(name, 1 if lots > 0 else -1) * (1 if lots > 0 else -1)
         reduces = position * quantity < 0 and abs(quantity) + abs(same_side) <= abs(position)
         code = self._barred(account)
         if not code and not reduces:

@@ -168,8 +168,9 @@ class Figures:
         parts = (self.worst_entry(account, n, with_intraday, extra.get(n, Fraction(0))) for n in dict.fromkeys(names))
         return sum(parts, Fraction(0))
 
-    def withdrawable(self, account: Account) -> Fraction:
-        return max(Fraction(0), self.net_liq(account) - self.entry_total(account, False))
+    def free(self, account: Account) -> Fraction:
+        """Net liq above initial margin, all working orders at their worst; below zero where it is short."""
+        return self.net_liq(account) - self.entry_total(account, False)
 
     # -- close-out -------------------------------------------------------------------------------
 

@@ -379,7 +379,7 @@ class Stream:
         account = self.an_account()
         if account is None:
             return None
-        free = self.micros(self.auditor.figures.withdrawable(account))
+        free = self.micros(self.auditor.withdrawable(account))
         amount = self.random.choice((free, free + 1, free // 3 + 1))
         return c.Withdraw(account.account_id, max(1, amount))
 

@@ -54,8 +54,14 @@ def deposit(state: State, command: Deposit) -> None:
 
 
 def withdrawable(state: State, row: int) -> int:
-    """max(0, net liq - initial margin with all working orders at their worst) (US-16)."""
-    return max(0, state.risk(row).net_liq - worst_case(state, row, with_intraday=False))
+    """max(0, net liq - initial margin with all working orders at their worst - pending items) (US-16).
+
+    Pending is what flat isolated accounts of the customer will still cost: funding accrued and not booked yet.
+    """
+    children = (child for child, parent in state.book.parent.items() if parent == row and not state.holdings(child))
+    pending = sum(max(0, -state.money(child).sum) for child in children)
+    free = state.risk(row).net_liq - worst_case(state, row, with_intraday=False)
+    return max(0, free - pending)
 
 
 def withdraw(state: State, command: Withdraw) -> None:

@@ -23,17 +23,13 @@ Plan = dict[str, int]
 
 def start(state: State, row: int, risk: Risk) -> None:
     """Begin a liquidation event: working orders are cancelled first, then the account is looked at again."""
-    book, account_id = state.book, state.book.ids[row]
+    book = state.book
     by_desk = book.has(row, Flag.LIQUIDATE_NOW)
     flatten = by_desk or state.policy.close_out.method is CloseOutMethod.FLATTEN_ALL
-    receipt_id = f"{state.seq}-{account_id}"
-    cancelled = tuple(book.working.pop(row, {}))
-    for order_id in cancelled:
-        state.order_owner.pop(order_id)
-    if cancelled:
-        state.emit(CancelOrders(account_id, cancelled, "close-out"))
-    active = CloseOut(receipt_id, flatten, receipts.opened(state, row, receipt_id, risk, cancelled, by_desk=by_desk))
+    receipt_id = f"{state.seq}-{book.ids[row]}"
+    active = CloseOut(receipt_id, flatten, receipts.opened(state, row, receipt_id, risk, by_desk=by_desk))
     book.close_outs[row] = active
+    _cancel_working(state, row, active)
     # Working orders do not count in the requirement of positions held, so the second look cannot differ from the
     # first: `advance` takes it all the same, and would end the event here if it did.
     advance(state, row, active)
@@ -53,15 +49,28 @@ def advance(state: State, row: int, active: CloseOut) -> bool:
     wanted = plan(state, row, holdings, closable, active)
     for holding in closable:
         name = holding.contract.name
-        # An order from before the position changed sides closes nothing now.
-        working = sum(
-            abs(lots)
-            for contract, lots in active.outstanding.values()
-            if contract == name and (lots > 0) != (holding.lots > 0)
-        )
-        if wanted.get(name, 0) > working:
-            _send(state, row, active, holding, wanted[name] - working)
+        missing = wanted.get(name, 0) - closing(active, name, holding.lots)
+        if missing > 0:
+            _cancel_working(state, row, active)  # an order approved since the start could take it through zero
+            _send(state, row, active, holding, missing)
     return False
+
+
+def closing(active: CloseOut, name: str, held: int) -> int:
+    """|lots| outstanding that close a position of `held` lots; an order from before it changed sides closes nothing."""
+    return sum(
+        abs(lots) for contract, lots in active.outstanding.values() if contract == name and (lots > 0) != (held > 0)
+    )
+
+
+def _cancel_working(state: State, row: int, active: CloseOut) -> None:
+    """Cancel the customer's working orders before a close-out order goes out (G-07)."""
+    cancelled = tuple(state.book.working.pop(row, {}))
+    for order_id in cancelled:
+        del state.order_owner[order_id]
+    if cancelled:
+        active.receipt["cancelled_orders"] += cancelled
+        state.emit(CancelOrders(state.book.ids[row], cancelled, "close-out"))
 
 
 def plan(state: State, row: int, holdings: list[Holding], closable: list[Holding], active: CloseOut) -> Plan:

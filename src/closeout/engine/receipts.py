@@ -19,7 +19,7 @@ RULES = ["G-04", "G-07", "US-01", "US-04", "US-09", "US-10", "US-13"]
 
 
 def opened(
-    state: State, row: int, receipt_id: str, risk: Risk, cancelled: tuple[str, ...], *, by_desk: bool
+    state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool
 ) -> dict[str, Any]:
     """The receipt of an event that begins now."""
     text = state.policy.currency.text
@@ -53,7 +53,7 @@ def opened(
             "windows": {contract.contract.name: contract.window.name for contract in held},
         },
         "policy": {"method": close_out.method.value, "target": rate_text(close_out.target)},
-        "cancelled_orders": list(cancelled),
+        "cancelled_orders": [],
         "orders": [],
         "supersedes": None,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from closeout.core.contracts import OutOfBounds
 from closeout.core.margin import Level, entry_requirement
 from closeout.engine import ledger as books
-from closeout.engine import receipts
+from closeout.engine import closeout, receipts
 from closeout.engine.book import SUSPENSE, ContractState, Flag, Grade, WorkingOrder
 from closeout.engine.commands import CancelOrder, CheckOrder, Fill, OrderDone
 from closeout.engine.events import OrderApproved, OrderRefused
@@ -189,7 +189,8 @@ def _refusal(
 
 
 def _reduces(state: State, row: int, contract: ContractState, lots: int) -> bool:
-    """Whether an order can only bring the position nearer to zero, all working orders on its side filled."""
+    """Whether an order can only bring the position nearer to zero, all orders on its side filled: the customer's own
+    and those of a close-out."""
     held = contract.position(row).lots
     if held == 0 or (held > 0) == (lots > 0):
         return False
@@ -198,6 +199,9 @@ def _reduces(state: State, row: int, contract: ContractState, lots: int) -> bool
         for order in state.book.working.get(row, {}).values()
         if order.contract == contract.contract.name and (order.lots > 0) == (lots > 0)
     )
+    active = state.book.close_outs.get(row)
+    if active is not None:
+        same_side += closeout.closing(active, contract.contract.name, held)
     return abs(lots) + same_side <= abs(held)
 
 
