@@ -227,9 +227,12 @@ def test_a_wrongful_close_out_is_made_good_and_its_receipt_stands() -> None:
     posted = [(p.debit, p.credit) for p in desk.events(ev.Posted) if p.reason == "correction"]
     assert posted == [("segregated_bank", "house"), ("house", "customer_cash")]  # the firm's own money
     notice = desk.events(ev.Notice)[-1]
-    assert (notice.account_id, notice.kind) == ("A", "correction")
-    assert f"supersedes {ended.receipt_id}" in notice.detail
-    assert "ann, bob" in notice.detail
+    (correction,) = desk.events(ev.CorrectionIssued)
+    assert (notice.account_id, notice.kind, notice.detail) == ("A", "correction", correction.receipt_id)
+    assert correction.receipt["supersedes"] == ended.receipt_id
+    assert correction.receipt["approved_by"] == ["ann", "bob"]
+    assert correction.receipt["cash_change"] == "448.00"
+    assert "corrected account A" in correction.receipt["words"]
     assert desk.events(ev.CloseOutEnded) == [ended]
     assert repr(ended.receipt) == stands
     desk.marks(CAR="790")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from closeout.core.units import MAX_VALUE
 from closeout.engine import ledger as books
+from closeout.engine import receipts
 from closeout.engine.book import Flag
 from closeout.engine.commands import (
     AdjustCash,
@@ -17,7 +18,6 @@ from closeout.engine.commands import (
     Withdraw,
     WriteOff,
 )
-from closeout.engine.events import Notice
 from closeout.engine.judge import changed_receivable, judge, pay_receivable
 from closeout.engine.state import Reject, State
 from closeout.engine.trading import worst_case
@@ -156,16 +156,14 @@ def adjust_cash(state: State, command: AdjustCash) -> None:
     _check_second(command.by, command.second)
     _check_amount(abs(command.micros))
     state.check_cash(row, command.micros)
+    before = int(state.book.cash[row])
     if command.micros > 0:
         state.post(row, books.SEGREGATED_BANK, books.HOUSE, command.micros, "correction")
         state.post(row, books.HOUSE, books.CUSTOMER_CASH, command.micros, "correction")
     else:
         state.post(row, books.CUSTOMER_CASH, books.HOUSE, -command.micros, "correction")
         state.post(row, books.HOUSE, books.SEGREGATED_BANK, -command.micros, "correction")
-    superseded = f", supersedes {command.receipt_id}" if command.receipt_id else ""
-    state.emit(
-        Notice(command.account_id, "correction", f"{command.by}, {command.second}: {command.reason}{superseded}")
-    )
+    receipts.correction(state, row, command, command.receipt_id, "cash adjusted", before)
     if command.restore_count and int(state.book.liquidations[row]) > 0:
         state.book.liquidations[row] -= 1
     pay_receivable(state, row, "payment from a correction")
@@ -189,6 +187,7 @@ def correct_fill(state: State, command: CorrectFill) -> None:
         trades.append((past.lots, facts.trade_value(price, past.lots)))
         fee = facts.trade_fee(price, past.lots)
     state.check_outcome(row, contract, trades, fee - past.fee)
+    before = int(state.book.cash[row])
     state.trade(row, contract, *trades[0], "correction")
     state.post(row, books.FEES, books.CUSTOMER_CASH, past.fee, "correction")
     if price is None:
@@ -197,10 +196,8 @@ def correct_fill(state: State, command: CorrectFill) -> None:
         state.trade(row, contract, *trades[1], "correction")
         state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "correction")
         past.price_ticks, past.fee = price, fee
-    account_id = state.book.ids[row]
-    state.emit(
-        Notice(account_id, "correction", f"{command.by}, {command.second}: fill {command.fill_id}: {command.reason}")
-    )
+    what = "busted" if price is None else f"booked at {facts.price_text(price)} instead"
+    receipts.correction(state, row, command, command.fill_id, f"fill {command.fill_id} {what}", before)
     judge(state, row)
 
 

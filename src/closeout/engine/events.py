@@ -105,6 +105,13 @@ class CloseOutEnded(Event, frozen=True):
     receipt: dict[str, Any]
 
 
+class CorrectionIssued(Event, frozen=True):
+    """A correction was booked; `receipt` is its record and names what it supersedes, which stays as issued (US-25)."""
+
+    receipt_id: str
+    receipt: dict[str, Any]
+
+
 class DeficitBooked(Event, frozen=True):
     """The customer owes `micros` more (US-13); `total` is the receivable afterwards."""
 
@@ -147,6 +154,7 @@ AnyEvent = (
     | CloseOutOrder
     | CloseOutQueued
     | CloseOutEnded
+    | CorrectionIssued
     | DeficitBooked
     | ReceivableChanged
     | Notice

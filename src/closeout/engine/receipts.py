@@ -12,15 +12,14 @@ from closeout.core.risk import Holding, Risk
 from closeout.core.times import time_text
 from closeout.core.units import Currency, rate_text
 from closeout.engine.book import CloseOut, ContractState
-from closeout.engine.events import CloseOutEnded, Notice
+from closeout.engine.commands import AdjustCash, CorrectFill
+from closeout.engine.events import CloseOutEnded, CorrectionIssued, Notice
 from closeout.engine.state import State
 
 RULES = ["G-04", "G-07", "US-01", "US-04", "US-09", "US-10", "US-13"]
 
 
-def opened(
-    state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool
-) -> dict[str, Any]:
+def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool) -> dict[str, Any]:
     """The receipt of an event that begins now."""
     text = state.policy.currency.text
     floor = state.policy.net_liq_floor
@@ -137,6 +136,33 @@ def issue(state: State, row: int, active: CloseOut, deficit: int, owed: int) -> 
     state.emit(CloseOutEnded(account_id, active.receipt_id, receipt))
     if active.filled:
         state.emit(Notice(account_id, "liquidation", active.receipt_id))
+
+
+def correction(
+    state: State, row: int, act: AdjustCash | CorrectFill, supersedes: str, what: str, cash_before: int
+) -> None:
+    """Issue the receipt of a correction and tell the customer; what it corrects is superseded, never edited (US-25)."""
+    account_id, text, code = state.book.ids[row], state.policy.currency.text, state.policy.currency.code
+    receipt_id = f"{state.seq}-{account_id}"
+    change = text(int(state.book.cash[row]) - cash_before)
+    receipt: dict[str, Any] = {
+        "receipt_id": receipt_id,
+        "account_id": account_id,
+        "kind": "correction",
+        "rules": ["US-25"],
+        "engine_version": __version__,
+        "currency": code,
+        "time": time_text(state.time),
+        "supersedes": supersedes,
+        "what": what,
+        "cash_change": change,
+        "approved_by": [act.by, act.second],
+        "reason": act.reason,
+        "words": f"At {time_text(state.time)} {act.by} and {act.second} corrected account {account_id}: {what}. "
+        f"Its cash changed by {change} {code}. Reason: {act.reason}.",
+    }
+    state.emit(CorrectionIssued(account_id, receipt_id, receipt))
+    state.emit(Notice(account_id, "correction", receipt_id))
 
 
 def words(receipt: dict[str, Any], currency: Currency) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from closeout.core.contracts import OutOfBounds
 from closeout.core.margin import Level, entry_requirement
-from closeout.engine import ledger as books
 from closeout.engine import closeout, receipts
+from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, ContractState, Flag, Grade, WorkingOrder
 from closeout.engine.commands import CancelOrder, CheckOrder, Fill, OrderDone
 from closeout.engine.events import OrderApproved, OrderRefused

@@ -17,7 +17,7 @@ import msgspec
 
 from closeout.engine.commands import DECODER, ENCODER, Input, LoadRulebook
 from closeout.engine.events import ENCODER as EVENT_ENCODER
-from closeout.engine.events import AnyEvent, CloseOutEnded
+from closeout.engine.events import AnyEvent, CloseOutEnded, CorrectionIssued
 
 FRAME_HEADER = struct.Struct(">QQQQQ8s")  # number, segment, first seq, last seq, length, checksum
 SEGMENT_HEADER = struct.Struct(">QQ")  # number, first seq
@@ -134,7 +134,7 @@ class Checkpoint(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """A receipt as it was issued: `document` is the JSON text of `CloseOutEnded.receipt`."""
+    """A receipt as it was issued: `document` is the JSON text of the event's `receipt`."""
 
     seq: int
     receipt_id: str
@@ -230,7 +230,7 @@ class Outputs:
         return [
             Receipt(seq, event.receipt_id, msgspec.json.encode(event.receipt).decode())
             for event in events
-            if isinstance(event, CloseOutEnded)
+            if isinstance(event, CloseOutEnded | CorrectionIssued)
         ]
 
 
