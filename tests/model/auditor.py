@@ -156,6 +156,8 @@ class Auditor(Orders):
         if contract.price is None or contract.good_price is None:
             return "ok"
         new = ticks * contract.tick
+        if self.rules.jump is None:
+            return "ok"
         bounds = ((abs(new - old), self.rules.jump * abs(old)) for old in (contract.price, contract.good_price))
         return "jump" if all(move > bound for move, bound in bounds) else "ok"
 

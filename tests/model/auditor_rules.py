@@ -191,7 +191,8 @@ class Rules:
         fees = document.get("liquidation_fee") or {"first": "0", "later": "0"}
         self.first_fee, self.later_fee = Fraction(fees["first"]), Fraction(fees["later"])
         self.restricts = bool((document.get("restriction") or {}).get("after_liquidation"))
-        self.jump = Fraction(document["marks"]["jump"])
+        jump = document["marks"].get("jump")
+        self.jump = None if jump is None else Fraction(jump)
         self.stale_after = document["marks"]["stale_after_seconds"] * 10**9
         self.unpriced_move = Fraction(document["marks"]["unpriced_move"])
         self.daily_interest = Fraction(document["receivable"]["daily_interest"])

@@ -55,7 +55,7 @@ REFERENCE: dict[str, Any] = {
         "FINE": FINE,
     },
     "close_out": {"method": "flatten_all"},
-    "marks": {**MARKS, "jump": "0.5"},
+    "marks": {key: value for key, value in MARKS.items() if key != "jump"},
     "receivable": {**RECEIVABLE, "daily_interest": "0"},
 }
 

@@ -65,8 +65,9 @@ def _take_mark(state: State, contract: ContractState, ticks: int | None, source:
             state.alarm("", "mark_missing", f"{name}: {source} has no price")
         contract.grade = Grade.MISSING
         return
-    jumps = all(
-        known is not None and abs(ticks - known) * RATE > state.policy.marks.jump * abs(known)
+    guard = state.policy.marks.jump
+    jumps = guard is not None and all(
+        known is not None and abs(ticks - known) * RATE > guard * abs(known)
         for known in (contract.mark, contract.good_mark)
     )
     if jumps:

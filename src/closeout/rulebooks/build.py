@@ -249,7 +249,7 @@ def _news(table: RulebookTable, contracts: dict[str, ContractPolicy]) -> tuple[i
 
 def _marks(table: MarksTable) -> MarkPolicy:
     return MarkPolicy(
-        jump=_rate("marks.jump", table.jump, 1, 100 * RATE),
+        jump=None if table.jump is None else _rate("marks.jump", table.jump, 1, 100 * RATE),
         stale_after=_whole("marks.stale_after_seconds", table.stale_after_seconds, 1, 366 * 86400) * _SECOND,
         unpriced_move=_rate("marks.unpriced_move", table.unpriced_move, 1, RATE),
     )

@@ -38,11 +38,11 @@ class CloseOutPolicy:
 
 @dataclass(frozen=True, slots=True)
 class MarkPolicy:
-    """Grades (G-06, G-18): a move above `jump` (a rate of the last mark) is graded `jump` until the next mark confirms
-    it; a mark older than `stale_after` nanoseconds is stale; a position without any mark is taken to have lost
+    """Grades (G-06, G-18): a move above `jump` (a rate of the last mark; None: no guard) is `jump` until a mark
+    confirms it; a mark older than `stale_after` nanoseconds is stale; a position without any mark is taken to have lost
     `unpriced_move` (a rate of its cost)."""
 
-    jump: int
+    jump: int | None
     stale_after: int
     unpriced_move: int
 

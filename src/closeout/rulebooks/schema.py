@@ -117,7 +117,7 @@ class SettlementTable(Stated, frozen=True, kw_only=True):
 class MarksTable(Stated, frozen=True, kw_only=True):
     """G-06, G-18."""
 
-    jump: str
+    jump: str | None = None
     stale_after_seconds: int
     unpriced_move: str
 
