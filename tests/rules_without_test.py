@@ -14,7 +14,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 STATUSES = {
     "done": "built, and held by the tests that name it",
-    "engine": "belongs to the engine, being built",
     "started": "built in part",
     "later": "needs a part of the system that does not exist yet",
 }
