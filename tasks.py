@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The project's tasks. Needs only Python 3.11 or newer; everything else goes into `.venv`, as the lock file says.
 
-    python3 tasks.py demo  [ARGS]   play a recorded crash to its end and print what came of it
+    python3 tasks.py demo  [ARGS]   play two recorded crashes to their end and print what came of them
     python3 tasks.py test  [ARGS]   the tests, on all cores; ARGS go to pytest
     python3 tasks.py check          format, lint, types, and the rules that no test names
     python3 tasks.py bench [ARGS]   the benchmarks; ARGS go to `closeout bench`

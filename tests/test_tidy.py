@@ -48,7 +48,7 @@ CLOCK_CALLS = {"now", "utcnow", "today"}
 INPUT_OUTPUT_CALLS = {"open", "print", "input"}
 
 FILE_LINES = 500
-FUNCTION_LINES = 80
+FUNCTION_LINES = 60
 
 TEXT_SUFFIXES = {"", ".cfg", ".css", ".csv", ".html", ".json", ".jsonl", ".lock", ".md", ".py", ".svg", ".toml", ".txt"}
 TEXT_SUFFIXES |= {".js", ".ts", ".yaml", ".yml", ".sh", ".sql"}

@@ -173,7 +173,7 @@ def test_the_shown_price_is_the_nearest_change_of_the_verdict() -> None:
 
 @pytest.mark.rule("G-05")
 def test_more_cash_never_brings_a_price_nearer() -> None:
-    """P11. For an account below its line more cash never takes the way back further off."""
+    """For an account below its line more cash never takes the way back further off."""
     seen: Counter[str] = Counter()
 
     @settings(max_examples=600, suppress_health_check=SLOW)

@@ -1,4 +1,4 @@
-"""Money is never made or lost: balanced postings, fees as taken, debts that add up, nobody else's balance (P1, P12)."""
+"""Money is never made or lost: balanced postings, fees as taken, debts that add up, nobody else's balance."""
 
 from collections import Counter, defaultdict
 
@@ -47,7 +47,7 @@ class Books:
 
 @pytest.mark.rule("G-01", "G-02", "G-10", "US-13")
 def test_the_postings_explain_every_balance() -> None:
-    """P1 and P12. What was booked is what was taken: cash, debts and fees follow from the postings alone."""
+    """What was booked is what was taken: cash, debts and fees follow from the postings alone."""
     count: Counter[str] = Counter()
     for seed in range(STREAMS):
         books = Books()
@@ -74,7 +74,7 @@ def test_the_postings_explain_every_balance() -> None:
 
 @pytest.mark.rule("US-13", "G-15")
 def test_no_other_customers_balance_moves() -> None:
-    """P12. What happens to one account, its deficit included, moves nobody's cash or debt but its own and its
+    """What happens to one account, its deficit included, moves nobody's cash or debt but its own and its
     parent's."""
     reached: Counter[str] = Counter()
     single = (c.Deposit, c.Withdraw, c.Fill, c.TransferPosition, c.DeskAction, c.WriteOff, c.AdjustCash, c.CheckOrder)

@@ -1,4 +1,4 @@
-"""Close-outs start, shrink what there is, cure with no lot to spare, and end (P2, P6, P7)."""
+"""Close-outs start, shrink what there is, cure with no lot to spare, and end."""
 
 from collections import Counter
 from random import Random
@@ -41,7 +41,7 @@ def release(desk: Desk) -> list[e.AnyEvent]:
 
 @pytest.mark.rule("G-04", "G-08")
 def test_below_the_line_there_is_a_plan_at_any_net_liq() -> None:
-    """P7. A micro below the line, at zero, or far below: orders go out. On the line or a micro above: none."""
+    """A micro below the line, at zero, or far below: orders go out. On the line or a micro above: none."""
     reached: Counter[str] = Counter()
     for seed in range(EXAMPLES):
         random = Random(seed)
@@ -91,7 +91,7 @@ def cured_by(desk: Desk, closing: dict[str, int], fee: int) -> bool:
 
 @pytest.mark.rule("G-07", "US-09")
 def test_a_plan_cures_and_one_lot_fewer_does_not() -> None:
-    """P6. Also: filled at the marks, each step lowers the requirement, nothing crosses zero, and there is an end."""
+    """Filled at the marks, each step lowers the requirement, nothing crosses zero, and there is an end."""
     reached: Counter[str] = Counter()
     for seed in range(2 * EXAMPLES):
         random = Random(seed)
@@ -150,7 +150,7 @@ def fill_to_the_end(desk: Desk, random: Random, worse: int) -> int:
 
 @pytest.mark.rule("G-02", "G-07")
 def test_longs_equal_shorts_through_close_outs() -> None:
-    """P2. Every trade has two sides in the engine, close-outs included; nothing closes through zero."""
+    """Every trade has two sides in the engine, close-outs included; nothing closes through zero."""
     reached: Counter[str] = Counter()
     for seed in range(60):
         random = Random(seed)

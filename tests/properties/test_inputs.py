@@ -1,4 +1,4 @@
-"""Inputs act once, refused ones leave no trace, equal histories give equal states (P9, P10, G-03)."""
+"""Inputs act once, refused ones leave no trace, equal histories give equal states (G-03)."""
 
 from collections import Counter
 from random import Random
@@ -14,7 +14,7 @@ from closeout.engine.engine import Engine
 
 @pytest.mark.rule("G-09")
 def test_a_refused_input_leaves_no_trace_and_none_acts_twice() -> None:
-    """P10. The state's image is the same after a refusal, and after an input that is offered again."""
+    """The state's image is the same after a refusal, and after an input that is offered again."""
     reached: Counter[str] = Counter()
     for seed in range(STREAMS):
         engine = Engine()
@@ -79,7 +79,7 @@ def shuffled(inputs: tuple[Input, ...], random: Random) -> tuple[Input, ...]:
 
 @pytest.mark.rule("G-03", "G-19")
 def test_the_order_of_equals_does_not_matter() -> None:
-    """P9. Marks within a batch and the order in which accounts were opened change no event and no digest."""
+    """Marks within a batch and the order in which accounts were opened change no event and no digest."""
     moved = 0
     for seed in range(STREAMS):
         told: list[list[e.AnyEvent]] = []
@@ -101,7 +101,7 @@ def _without_names(events: list[e.AnyEvent]) -> list[e.AnyEvent]:
 
 @pytest.mark.rule("G-03")
 def test_the_order_that_matters_is_the_order_of_inputs() -> None:
-    """P9. A deposit before the mark saves the account; after it, it comes too late."""
+    """A deposit before the mark saves the account; after it, it comes too late."""
     for deposit_first in (True, False):
         desk = Desk(DOLLARS, PRICES)
         desk.open("A", 10_000_000_000)

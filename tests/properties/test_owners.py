@@ -1,4 +1,4 @@
-"""Two accounts of one owner gain nothing from each other (P14)."""
+"""Two accounts of one owner gain nothing from each other."""
 
 from collections import Counter, defaultdict
 from fractions import Fraction

@@ -1,5 +1,4 @@
-"""Verdicts: always up to date, blind to sides and scale, harsher without knowledge, shown where they fall (P4, P5, P8,
-P11)."""
+"""Verdicts: always up to date, blind to sides and scale, harsher without knowledge, shown where they fall."""
 
 from collections import Counter
 from random import Random
@@ -20,7 +19,7 @@ from closeout.engine.engine import Engine
 
 @pytest.mark.rule("G-12", "G-13")
 def test_the_stored_level_is_always_a_full_recompute() -> None:
-    """P5. After every kind of input, for every account: one by one, and by the scan of all."""
+    """After every kind of input, for every account: one by one, and by the scan of all."""
     kinds: Counter[str] = Counter()
 
     def look(engine: Engine, given: c.Input, events: list[e.AnyEvent]) -> None:
@@ -105,7 +104,7 @@ def steps_for(random: Random) -> list[tuple[str, Any]]:
 
 @pytest.mark.rule("G-01", "G-14")
 def test_mirror_and_scale() -> None:
-    """P4. All sides and moves flipped: the same verdicts and money. A contract ten times smaller, ten times as many
+    """All sides and moves flipped: the same verdicts and money. A contract ten times smaller, ten times as many
     lots: the same money, closed in full (whole lots are another size)."""
     reached: Counter[str] = Counter()
     whole = us_with(
@@ -132,7 +131,7 @@ def test_mirror_and_scale() -> None:
 
 @pytest.mark.rule("G-06", "G-18")
 def test_less_knowledge_never_helps() -> None:
-    """P8. Without a mark, or after it is lost: net liq not higher, requirement not lower, an alarm, no new risk."""
+    """Without a mark, or after it is lost: net liq not higher, requirement not lower, an alarm, no new risk."""
     reached: Counter[str] = Counter()
     for seed in range(200):
         random = Random(seed)
@@ -175,7 +174,7 @@ def _answer(desk: Desk, command: Any) -> str:
 
 @pytest.mark.rule("G-05")
 def test_the_shown_prices_are_where_verdicts_fall() -> None:
-    """P11. Put in as the mark: at the liquidation price nothing is closed, a tick beyond it is; at the bankruptcy
+    """Put in as the mark: at the liquidation price nothing is closed, a tick beyond it is; at the bankruptcy
     price net liq is zero to one tick."""
     reached: Counter[str] = Counter()
     plain = [setting for setting in SETTINGS if setting.name != "reference"]

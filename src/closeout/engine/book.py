@@ -24,7 +24,7 @@ SUSPENSE = "suspense"
 
 
 class Flag(IntFlag):
-    """Independent account flags (DESIGN: one level, many flags)."""
+    """Independent account flags: any number of them stand together, beside the one margin level."""
 
     RESTRICTED = 1
     HELD = 2

@@ -99,7 +99,7 @@ class CloseOutQueued(Event, frozen=True):
 
 
 class CloseOutEnded(Event, frozen=True):
-    """A liquidation event is over; `receipt` is its whole record (see docs/receipts.md)."""
+    """A liquidation event is over; `receipt` is its whole record (made in `receipts`)."""
 
     receipt_id: str
     receipt: dict[str, Any]

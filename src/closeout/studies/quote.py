@@ -1,4 +1,4 @@
-"""One account's assessment under a rulebook: what `closeout quote` answers (docs: "closeout quote: in and out").
+"""One account's assessment under a rulebook: what `closeout quote` answers.
 
 The figures are the engine's: the account is read by the same commands as a replay, and judged by `core.risk.assess`.
 An isolated position is an account of its own. Totals (net liq, margins, requirement, usage) include it; the level is

@@ -1,6 +1,6 @@
 """One engine, its journal and what comes out of it: the driver's side of `apply(input) -> events`.
 
-Inputs are journaled as one frame, then applied; only then does anything that they caused go out (DESIGN: outbox).
+Inputs are journaled as one frame, then applied; only then does anything that they caused go out.
 """
 
 from __future__ import annotations
