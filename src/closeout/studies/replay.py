@@ -83,13 +83,12 @@ class Replay:
         contracts = {name: rules.contract for name, rules in self.policy.contracts.items()}
         self.venue = SimulatedVenue(contracts, settings.fill, settings.depth, interval=market.interval())
         self.clock = self.start
-        self.withheld = 0
-        self.tracker = Tracker(self)
 
     def run(self, journal: Path, progress: Progress | None = None) -> Run:
         """Play everything; the journal at `journal` must not exist."""
         begun = wall.perf_counter()
         self.recorder = Recorder(journal, self.rulebook, self.start)
+        self.tracker = Tracker(self.recorder, self.feeds, self.venue)
         try:
             self._sessions_at_start()
             for number, (time, bars) in enumerate(self.bars, 1):
@@ -101,7 +100,7 @@ class Replay:
             published = self.recorder.finish()
         finally:
             self.recorder.journal.close()
-        return self.tracker.result(published, wall.perf_counter() - begun)
+        return self.tracker.result(self.label, len(self.waiting), published, wall.perf_counter() - begun)
 
     @property
     def state(self) -> State:
@@ -164,7 +163,7 @@ class Replay:
         """One bar of every contract that has one and whose market is open: a shut market has no prices."""
         self._advance(time)
         traded = {name: bar for name, bar in bars.items() if self.state.contracts[name].is_open}
-        self.withheld += len(bars) - len(traded)
+        self.tracker.withheld += len(bars) - len(traded)
         self.venue.begin_bar(time, traded)
         for point in range(4):
             self._offer_venue(time, self.venue.due(point))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from closeout.adapters.venues.simulated import BarTicks, FillMode
+from closeout.adapters.venues.simulated import BarTicks, FillMode, SimulatedVenue
 from closeout.core.margin import Level
 from closeout.core.prices import liquidation_price
 from closeout.core.times import time_text
@@ -19,9 +20,7 @@ from closeout.engine.commands import Command, OpenAccount, TransferPosition
 from closeout.engine.events import CloseOutOrder
 from closeout.studies.accounts import AccountFile
 from closeout.studies.outcome import AccountOutcome, OrderRow, PricePath, Run
-
-if TYPE_CHECKING:
-    from closeout.studies.replay import Replay
+from closeout.studies.recorder import Recorder
 
 WORST = 8
 """Equity paths that are kept."""
@@ -30,10 +29,14 @@ MOST_PATHS = 20_000
 
 
 class Tracker:
-    """Collects a replay's facts that the engine does not keep."""
+    """Collects a replay's facts that the engine does not keep.
 
-    def __init__(self, replay: Replay) -> None:
-        self.replay = replay
+    `feeds` maps the market's contracts to the rulebook's. `withheld` counts the bars that fell while a market was shut.
+    """
+
+    def __init__(self, recorder: Recorder, feeds: Mapping[str, str], venue: SimulatedVenue) -> None:
+        self.recorder, self.feeds, self.venue = recorder, feeds, venue
+        self.withheld = 0
         self.outcomes: dict[str, AccountOutcome] = {}
         self.members: dict[str, list[str]] = {}
         self.prices: dict[str, PricePath] = {}
@@ -47,7 +50,8 @@ class Tracker:
     # -- while it runs -----------------------------------------------------------------------------
 
     def window(self, session: str, time: int, window: str, *, is_open: bool) -> None:
-        if all(self.replay.policy.contracts[name].session != session for name in self.replay.feeds.values()):
+        contracts = self.recorder.state.policy.contracts
+        if all(contracts[name].session != session for name in self.feeds.values()):
             return
         self.windows.append(
             f"{session}: {window.replace('_', ' ')}, {'open' if is_open else 'shut'} from {time_text(time)}"
@@ -89,20 +93,19 @@ class Tracker:
     def _liquidation_price(self, order: CloseOutOrder) -> str | None:
         """The displayed liquidation price of the position being closed, from the numbers at the trigger. The pending
         liquidation fee is left out: it was not there when the line was crossed."""
-        state = self.replay.state
+        state = self.recorder.state
         row = state.book.row[order.account_id]
         holdings = state.holdings(row)
         for index, holding in enumerate(holdings):
             if holding.contract.name == order.contract:
-                money = state.money(row)
-                money = type(money)(money.cash, money.accrued, 0, money.receivable)
+                money = replace(state.money(row), pending_fees=0)
                 ticks = liquidation_price(money, holdings, index, state.policy.net_liq_floor)
                 return None if ticks is None else holding.contract.price_text(ticks)
         return None
 
     def bar(self, time: int, bars: Mapping[str, BarTicks]) -> None:
         """A bar is over: keep its prices and, for small books, everybody's net liq."""
-        state = self.replay.state
+        state = self.recorder.state
         for name, bar in bars.items():
             path = self.prices.setdefault(name, PricePath(name))
             path.times.append(time)
@@ -127,12 +130,13 @@ class Tracker:
 
     # -- at the end --------------------------------------------------------------------------------
 
-    def result(self, published: str, seconds: float) -> Run:
-        """Everything as a `Run`."""
-        replay, state = self.replay, self.replay.state
-        recorder, policy = replay.recorder, replay.policy
+    def result(self, label: str, waiting: int, published: str, seconds: float) -> Run:
+        """Everything as a `Run`. `label` is the rulebook's as the user wrote it, `waiting` the accounts that never had
+        a complete set of marks."""
+        recorder, state = self.recorder, self.recorder.state
+        policy = state.policy
         self._finish_accounts()
-        run = Run(replay.label, policy.version, policy.digest, policy.currency)
+        run = Run(label, policy.version, policy.digest, policy.currency)
         run.accounts = list(self.outcomes.values())
         run.orders = self._orders()
         run.receipts = recorder.receipts
@@ -140,7 +144,7 @@ class Tracker:
         run.ledger = dict(state.ledger.balances)
         run.money = self._money()
         run.equity = self._equity(run)
-        run.assumptions = self.assumptions()
+        run.assumptions = self._assumptions(waiting)
         run.alarms = dict(sorted(recorder.alarms.items()))
         run.inputs, run.events, run.seconds = recorder.seq, recorder.events, seconds
         run.final_digest, run.published = recorder.engine.digest(), published
@@ -149,14 +153,14 @@ class Tracker:
 
     def _finish_accounts(self) -> None:
         """Figures of each account with its isolated positions: state, fees, deficits, debts."""
-        state = self.replay.state
+        state = self.recorder.state
         fees: dict[str, int] = {}
-        for _, _, posting in self.replay.recorder.postings:
+        for _, _, posting in self.recorder.postings:
             if posting.credit == books.FEES:
                 fees[posting.account_id] = fees.get(posting.account_id, 0) + posting.micros
         deficits: dict[str, int] = {}
-        text_to_micros = self.replay.policy.currency.micros_of_text
-        for receipt in self.replay.recorder.receipts:
+        text_to_micros = self.recorder.state.policy.currency.micros_of_text
+        for receipt in self.recorder.receipts:
             account_id = receipt["account_id"]
             deficits[account_id] = deficits.get(account_id, 0) + text_to_micros(receipt["deficit"])
         fills = self._fill_prices()
@@ -180,7 +184,7 @@ class Tracker:
     def _fill_prices(self) -> dict[str, str]:
         """Average close-out price by account (of the first contract closed), exact or to a tenth of a tick, down."""
         found: dict[str, str] = {}
-        for receipt in self.replay.recorder.receipts:
+        for receipt in self.recorder.receipts:
             for order in receipt["orders"]:
                 if order["fills"] and receipt["account_id"] not in found:
                     found[receipt["account_id"]] = _average(order["fills"])
@@ -188,10 +192,10 @@ class Tracker:
 
     def _orders(self) -> list[OrderRow]:
         """A row per close-out order, with what the receipts and open events say of its fills."""
-        state = self.replay.state
+        state = self.recorder.state
         records: dict[str, tuple[str, dict[str, Any]]] = {}
         open_events = [active.receipt for active in state.book.close_outs.values()]
-        for receipt in [*self.replay.recorder.receipts, *open_events]:
+        for receipt in [*self.recorder.receipts, *open_events]:
             for order in receipt["orders"]:
                 records[order["order_id"]] = (receipt["receipt_id"], order)
         rows: list[OrderRow] = []
@@ -203,7 +207,7 @@ class Tracker:
                 receipt_id, sent.account_id, sent.contract, time, order["side"], order["quantity"],
                 order["limit_price"], _average(order["fills"]) if order["fills"] else None,
                 state.contracts[sent.contract].contract.quantity_text(int(lots)),
-                sum(self.replay.policy.currency.micros_of_text(fill["fee"]) for fill in order["fills"]),
+                sum(self.recorder.state.policy.currency.micros_of_text(fill["fee"]) for fill in order["fills"]),
             ))  # fmt: skip
         return rows
 
@@ -215,7 +219,7 @@ class Tracker:
         rows = {member for outcome in debtors for member in self.members[outcome.account_id]}
         brought = sum(outcome.net_liq_before for outcome in debtors)
         liquidation = trade = 0
-        for _, _, posting in self.replay.recorder.postings:
+        for _, _, posting in self.recorder.postings:
             if posting.account_id in rows and posting.credit == books.FEES:
                 if posting.reason == "liquidation fee":
                     liquidation += posting.micros
@@ -233,7 +237,7 @@ class Tracker:
 
     def _equity(self, run: Run) -> dict[str, list[tuple[int, int]]]:
         """Net liq paths of the accounts that ended worst: who owes most, then who lost most of what he had."""
-        state = self.replay.state
+        state = self.recorder.state
         worst = sorted(
             (outcome for outcome in run.accounts if outcome.account_id in self.members),
             key=lambda o: (-o.owed, Fraction(o.net_liq_after, max(o.net_liq_before, 1)), o.account_id),
@@ -248,38 +252,37 @@ class Tracker:
             ]
         return found
 
-    def assumptions(self) -> list[str]:
+    def _assumptions(self, waiting: int) -> list[str]:
         """What this outcome stands on, in plain sentences."""
-        replay = self.replay
         said = [f"Margin: {line}." for line in self.windows] or ["Margin: one window throughout."]
-        stand_in = [f"{market} for {name}" for market, name in replay.feeds.items() if market != name]
+        stand_in = [f"{market} for {name}" for market, name in self.feeds.items() if market != name]
         if stand_in:
             said.append(
                 f"Prices: {', '.join(stand_in)}, rounded to the nearest tick; the contract's own are not recorded."
             )
         said.append(f"Execution: {self._execution()}")
         said.append("Funding: none is applied; the recorded window has no premium samples.")
-        if replay.withheld:
-            said.append(f"Calendar: {replay.withheld} bars fell while the market was shut and were not played.")
+        if self.withheld:
+            said.append(f"Calendar: {self.withheld} bars fell while the market was shut and were not played.")
         if self.reopening:
             said.append(self.reopening)
         turned_away = sum("not_admitted" in outcome.flags for outcome in self.outcomes.values())
         if turned_away:
             said.append(f"Admission: {turned_away} accounts would not pass the opening check and are left out.")
-        if replay.waiting:
-            said.append(f"Admission: {len(replay.waiting)} accounts never had a complete set of marks and stayed out.")
+        if waiting:
+            said.append(f"Admission: {waiting} accounts never had a complete set of marks and stayed out.")
         return said
 
     def _execution(self) -> str:
         """How close-outs fill, with the model's figures."""
-        venue = self.replay.venue
+        venue = self.venue
         if venue.mode is FillMode.ADVERSE:
             return "each close-out fills whole at the worst price of its bar."
         if venue.mode is FillMode.CLOSE:
             return "each close-out fills whole at its bar's close."
-        depth = venue.depth
+        depth, code = venue.depth, self.recorder.state.policy.currency.code
         return (
-            f"a modelled book (assumed): {depth.within_1_percent:,} {self.replay.policy.currency.code} within 1 % of "
+            f"a modelled book (assumed): {depth.within_1_percent:,} {code} within 1 % of "
             f"the mid and a half spread of {_percent(depth.half_spread)} when calm; by 1 + {depth.range_multiplier} x "
             f"the bar's range / {_percent(depth.typical_range)} the depth shrinks and the spread grows; a bar gives at "
             f"most {_percent(depth.participation)} of its depth; orders arrive {depth.latency_ms} ms late."
@@ -287,7 +290,7 @@ class Tracker:
 
     def counts(self) -> dict[str, int]:
         """Accounts by level now, for the screen."""
-        book = self.replay.state.book
+        book = self.recorder.state.book
         tally = np.bincount(book.column("level")[1:], minlength=4)
         return {level.name.lower(): int(tally[level]) for level in Level} | {"closed out": len(self.triggered)}
 
