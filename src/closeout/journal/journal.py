@@ -120,7 +120,9 @@ class Journal(JournalReader):
         return journal
 
     def close(self) -> None:
-        """Store what is left to be stored and let the file go; may be called twice."""
+        """Store what is left to be stored and let the file go; may be called twice. Unless somebody reads it just now,
+        the file then stands alone: whoever reads it later leaves no log beside it, and it can lie where nothing may be
+        written."""
         if self._closed:
             return
         self._closed = True
@@ -128,6 +130,10 @@ class Journal(JournalReader):
             if self._unstored and not self._failed:
                 with self._transaction():
                     pass
+            if self._recorded is not None and not self._failed:
+                with suppress(sqlite3.OperationalError):
+                    self._connection.execute("PRAGMA busy_timeout = 0")
+                    self._connection.execute("PRAGMA journal_mode = DELETE")
         finally:
             super().close()
             with suppress(OSError):

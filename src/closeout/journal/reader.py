@@ -56,13 +56,16 @@ class JournalReader:
         """Open read-only; a writer may be at work on the file."""
         path = Path(path)
         check_exists(path)
-        connection = _connect_read_only(path)
         try:
-            connection.execute("BEGIN")
-            check_is_journal(path, connection)
-        except BaseException:
-            connection.close()
-            raise
+            connection = _connect_read_only(path)
+            try:
+                connection.execute("BEGIN")
+                check_is_journal(path, connection)
+            except BaseException:
+                connection.close()
+                raise
+        except UnicodeDecodeError:  # an error message of SQLite's that quotes damaged bytes
+            raise VerificationError(f"{path}: damaged: the names of its tables cannot be read") from None
         return JournalReader(path, connection)
 
     def __enter__(self) -> Self:
@@ -174,7 +177,7 @@ class JournalReader:
             yield
         except sqlite3.ProgrammingError:  # a mistake of the caller's, such as a closed journal
             raise
-        except (sqlite3.DatabaseError, TypeError) as error:
+        except (sqlite3.DatabaseError, TypeError, UnicodeDecodeError) as error:
             raise VerificationError(f"{self.path}: damaged at {place}: {error}") from None
 
 
@@ -189,6 +192,8 @@ def check_exists(path: Path) -> None:
 
 def damage(path: Path, error: sqlite3.DatabaseError) -> InputError | VerificationError:
     """What an error of SQLite's on opening says about the file."""
+    if not hasattr(error, "sqlite_errorcode"):  # not SQLite's own: text that cannot be decoded
+        return VerificationError(f"{path}: damaged: the names of its tables cannot be read")
     if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
         return InputError(f"{path}: not a journal (not an SQLite file)")
     if isinstance(error, sqlite3.OperationalError):
