@@ -26,6 +26,7 @@ from closeout.core.contracts import Contract, Kind
 from closeout.core.units import MAX_LOTS, InputError, plain, rate
 from closeout.engine.commands import Command, Deposit, OpenAccount, TransferPosition
 from closeout.rulebooks.policy import Policy
+from closeout.studies.documents import parse
 from closeout.studies.market import bounded_decimal, parse_time
 
 MAX_LEVERAGE = 1000
@@ -81,19 +82,15 @@ def load_accounts(path: str | Path) -> list[AccountFile]:
     """All accounts of a JSON Lines file; `InputError` names the file, the line, the field and what was expected."""
     try:
         lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     accounts: list[AccountFile] = []
     first_lines: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         where = f"{path}: line {number}"
         if not line.strip():
             continue
-        try:
-            loaded = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{where}: expected one account as a JSON object: {error}") from None
-        account = parse_account(loaded, where)
+        account = parse_account(parse(line, where, one_line=True), where)
         if account.account_id in first_lines:
             before = first_lines[account.account_id]
             raise InputError(f"{where}: account_id: {account.account_id} stands on line {before} already")
