@@ -51,6 +51,8 @@ WINDOWS: dict[str, tuple[str, ...]] = {
 _BAR = ("open", "high", "low", "close")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_UNITS = (("s", 10**9), ("ms", 10**6), ("us", 10**3), ("ns", 1))
+_LATEST = 9_200_000_000
+"""Seconds up to which a time in nanoseconds fits into 63 bits."""
 _TIME_FORMS = "an ISO 8601 time with a zone, or an integer epoch in s, ms, us or ns"
 
 
@@ -117,7 +119,7 @@ def parse_time(text: str) -> tuple[int, str]:
     wrong). The unit of an epoch is told by its magnitude, for times from 1973 to 2261."""
     if re.fullmatch(r"-?[0-9]{1,20}", text):
         for unit, scale in _EPOCH_UNITS:
-            if 10**17 <= int(text) * scale < 9_200_000_000 * 10**9:
+            if 10**17 <= int(text) * scale < _LATEST * 10**9:
                 return int(text) * scale, unit
         raise ValueError(f"{text!r} is no epoch between 1973 and 2261; expected {_TIME_FORMS}")
     found = re.fullmatch(r"([^.]+)(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?", text)
@@ -130,6 +132,8 @@ def parse_time(text: str) -> tuple[int, str]:
         raise ValueError(f"{text!r} is not a time; expected {_TIME_FORMS}")
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no zone; expected {_TIME_FORMS}")
+    if not 0 <= seconds < _LATEST:
+        raise ValueError(f"{text!r} is out of bounds; expected a time from 1970 to 2261")
     return seconds * 10**9 + int((found[2] or "").ljust(9, "0")), "iso"
 
 

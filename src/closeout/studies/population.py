@@ -56,8 +56,11 @@ def generate(seed: int, count: int, market: Market) -> list[AccountFile]:
     `InputError` for a market in which a contract's price at entry is not above zero.
     """
     draw = _Draw(seed)
-    with localcontext(_EXACT):
-        return [_account(draw, f"P{number:07d}", market) for number in range(1, count + 1)]
+    try:
+        with localcontext(_EXACT):
+            return [_account(draw, f"P{number:07d}", market) for number in range(1, count + 1)]
+    except InputError as bad:
+        raise InputError(f"{', '.join(source.file for source in market.sources)}: {bad}") from None
 
 
 class _Draw:

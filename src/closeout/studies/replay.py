@@ -252,7 +252,10 @@ def _feeds(market: Market, policy: Policy) -> dict[str, str]:
         standing = [own for own, rules in policy.contracts.items() if name == own or name in rules.stands_for]
         if not standing:
             source = ", ".join(source.file for source in market.sources)
-            raise InputError(f"{source}: contract: {name} is not in rulebook {policy.name} and stands for none of it")
+            raise InputError(
+                f"{source}: contract: rulebook {policy.name} has no {name}, and nothing that it stands for; it has "
+                f"{', '.join(policy.contracts)} (a file without a column contract is named after its contract)"
+            )
         feeds[name] = standing[0]
     if len(set(feeds.values())) < len(feeds):
         raise InputError(f"market: two of {', '.join(feeds)} are prices of the same contract of {policy.name}")
