@@ -19,6 +19,7 @@ import msgspec
 from closeout.adapters.venues.simulated import Depth, FillMode
 from closeout.rulebooks import loader
 from closeout.studies.accounts import AccountFile
+from closeout.studies.files import Folder
 from closeout.studies.market import Market, load_market
 from closeout.studies.outcome import Run
 from closeout.studies.population import generate
@@ -67,6 +68,8 @@ def run(out: Path, accounts: int, speed: float, *, print_text: bool) -> dict[str
     from closeout.studies.screen import summary_text
     from closeout.studies.watch import watching
 
+    for scene in SCENES:
+        Folder(out / scene.market)  # refused before anything is played
     summaries: dict[str, Any] = {}
     for scene in SCENES:
         with watching(speed) as progress:

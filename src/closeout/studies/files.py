@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,32 +30,60 @@ LIQUIDATIONS = (
 LEDGER = ("rulebook", "seq", "time", "debit", "credit", "currency", "amount", "account_id", "reason")
 
 
+_OURS = re.compile(r"(summary\.json|report\.html|receipts|(accounts|liquidations|ledger)\.csv|"
+                   r"(journal(\..+)?|other-path)\.sqlite(-[\w-]+)?)")  # fmt: skip
+
+
+def partial_of(path: Path) -> Path:
+    """Where a replay into `path` is at work until it is done; its journals are here if it is interrupted."""
+    return path.with_name(f"{path.name}.partial")
+
+
 class Folder:
     """An output folder that appears whole or not at all: work goes on beside it under ``NAME.partial``.
 
-    An earlier replay's folder (it has a summary.json) is replaced; any other folder that is not empty is refused.
+    An earlier replay's folder is replaced, and so is what an interrupted one left; a folder with anything else in it is
+    refused (`InputError`).
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.partial = path.with_name(path.name + ".partial")
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path}: --out: expected a folder, this is a file")
-        if path.is_dir() and any(path.iterdir()) and not (path / SUMMARY).is_file():
-            raise InputError(
-                f"{path}: --out: expected a new folder, or one of an earlier replay; this one has other files"
-            )
+        if not path.name or path.name == "..":
+            raise InputError(f"{path}: --out: expected a folder with a name, such as {path / 'closeout-replay'}")
+        self.path, self.partial = path, partial_of(path)
+        try:
+            _check_replaceable(self.path)
+            _check_replaceable(self.partial)
+            above = next(parent for parent in path.absolute().parents if parent.exists())
+            possible = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise InputError(f"{path}: --out: {error.strerror}") from None
+        if not possible:
+            raise InputError(f"{path}: --out: no folder can be made in {above}")
 
     def begin(self) -> Path:
-        shutil.rmtree(self.partial, ignore_errors=True)
+        if self.partial.exists():
+            shutil.rmtree(self.partial)
         self.partial.mkdir(parents=True)
         return self.partial
+
+    def discard(self) -> None:
+        """Take back what was begun."""
+        shutil.rmtree(self.partial, ignore_errors=True)
 
     def commit(self) -> Path:
         if self.path.is_dir():
             shutil.rmtree(self.path)
         self.partial.rename(self.path)
         return self.path
+
+
+def _check_replaceable(path: Path) -> None:
+    """`InputError` where something is that no replay has put there."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise InputError(f"{path}: --out: expected a folder or a new name, this is a file or a link")
+    others = sorted(entry.name for entry in path.iterdir() if not _OURS.fullmatch(entry.name)) if path.exists() else []
+    if others:
+        raise InputError(f"{path}: --out: expected a new or empty folder, or an earlier replay's; it has {others[0]}")
 
 
 def journal_name(rulebook: str, several: bool) -> str:
