@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -81,6 +82,13 @@ def names() -> list[str]:
     return found
 
 
+def variants(name_or_path: str) -> list[str]:
+    """The variants of the rulebook that a name or a path means; none where it names one itself."""
+    path, variant = _locate(name_or_path)
+    given = _read(path).get("variants", {})
+    return [] if variant or not isinstance(given, dict) else list(cast(Raw, given))
+
+
 def load(name_or_path: str, overrides: Raw | None = None) -> Rulebook:
     """A shipped rulebook by name, or a user's by the path of its .toml file; ``:VARIANT`` may follow either.
 
@@ -95,7 +103,8 @@ def load(name_or_path: str, overrides: Raw | None = None) -> Rulebook:
     raw["name"] = path.stem
     if variant is not None:
         if not isinstance(variants.get(variant), dict):
-            raise InputError(f"{label}: variants: expected one of {_listed(variants)}, got {variant!r}")
+            expected = f"expected one of {', '.join(variants) or 'none'}, got {variant!r}"
+            raise InputError(f"{label}: variants: {expected}{_nearest(variant, variants)}")
         _merge(raw, variants[variant])
         raw["name"] = f"{path.stem}:{variant}"
         label = f"{label}: variants.{variant}"
@@ -139,7 +148,9 @@ def _locate(name_or_path: str) -> tuple[Path, str | None]:
         return shipped, variant or None
     if base.endswith(".toml"):
         return Path(base), variant or None
-    raise InputError(f"rulebook {name_or_path!r}: expected {', '.join(names())}, or the path of a .toml file")
+    shipped_names = names()
+    expected = f"expected {', '.join(shipped_names)}, or the path of a .toml file"
+    raise InputError(f"rulebook {name_or_path!r}: {expected}{_nearest(name_or_path, shipped_names)}")
 
 
 def _read(path: Path) -> Raw:
@@ -147,7 +158,7 @@ def _read(path: Path) -> Raw:
         raw = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError) as error:  # a ValueError for bytes that are no text, or no path
         raise InputError(f"{path.name}: not TOML: {error}") from None
     # Dates become text, so that a file and a JSON override are checked by the same rules.
     return cast(Raw, msgspec.to_builtins(raw))
@@ -278,8 +289,9 @@ def _tags(source: Any) -> list[str]:
     return [str(source)] if source else []
 
 
-def _listed(names_: Any) -> str:
-    return ", ".join(names_) or "none"
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 # -- describing --------------------------------------------------------------------------------------
