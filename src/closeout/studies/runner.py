@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,18 +50,23 @@ def run_replay(
     books = {name: loader.load(name, overrides) for name in rulebooks}
     replays = {name: Replay(market, accounts, book, title, settings, name) for name, book in books.items()}
     folder = files.Folder(out)
-    several_contracts = any(len({p.contract for p in account.positions}) > 1 for account in accounts)
     partial = folder.begin()
-    runs: list[Run] = []
-    for name, replay in replays.items():
-        run = replay.run(partial / files.journal_name(name, len(replays) > 1), progress)
-        if several_contracts:
-            run.path_assumed = "low_first"
-            other = Replay(market, accounts, books[name], title, replace(settings, high_first=True), name)
-            scratch = partial / "other-path.sqlite"
-            run.other_path = {"path": "high_first"} | _outcome(other.run(scratch, progress))
-            scratch.unlink()
-        runs.append(run)
+    try:
+        runs = [
+            replay.run(partial / files.journal_name(name, len(replays) > 1), progress)
+            for name, replay in replays.items()
+        ]
+        if any(len({p.contract for p in account.positions}) > 1 for account in accounts):
+            for name, run in zip(replays, runs, strict=True):
+                other = Replay(market, accounts, books[name], title, replace(settings, high_first=True), name)
+                run.path_assumed = "low_first"
+                run.other_path = {"path": "high_first"} | _other_outcome(other, partial, progress)
+    except InputError:
+        folder.discard()
+        raise
+    except KeyboardInterrupt:
+        print(f"closeout: what was journaled until now lies in {partial}; closeout verify proves it", file=sys.stderr)
+        raise
     summary = files.write_runs(partial, runs, describe_market(market, title))
     files.write_ledger(partial / "ledger.csv", ((name, replay.recorder) for name, replay in replays.items()))
     from closeout.studies.report import write_report  # matplotlib is slow to import
@@ -88,10 +94,12 @@ def _check_names(rulebooks: Sequence[str]) -> None:
         raise InputError(f"--rulebook: expected each name once, not {','.join(rulebooks)!r}")
 
 
-def _outcome(run: Run) -> dict[str, Any]:
-    """The totals that the order of the extremes can change."""
+def _other_outcome(other: Replay, folder: Path, progress: Progress | None) -> dict[str, Any]:
+    """The totals that the order of the extremes can change; this run's journal is not kept."""
     keys = ("liquidated_accounts", "close_out_orders", "fees", "deficits", "debtors", "digest")
-    summary = files.totals(run)
+    scratch = folder / "other-path.sqlite"
+    summary = files.totals(other.run(scratch, progress))
+    scratch.unlink()
     return {key: summary[key] for key in keys}
 
 

@@ -242,6 +242,10 @@ def _told(run: Run, runs: Sequence[Run], folder: Path | str) -> str:
     else:
         said += ["", "What this rests on:"]
     said += [_wrap(clean(text), "- ") for text in run.assumptions]
+    if run.other_path is not None:
+        debtors, owed = run.other_path["debtors"], run.other_path["deficits"]["customers_owe"]
+        other = f"{count(debtors, 'customer')} would owe {grouped(owed)} {run.currency.code} in total"
+        said.append(_wrap(f"Path: each bar's low comes before its high. With the high first {other}.", "- "))
     if run.ledger_imbalance:
         said.append(f"THE BOOKS DO NOT BALANCE: they are off by {amount(run.currency, run.ledger_imbalance)}.")
     said.append(f"Verify: {clean(verify_command(run, runs, folder))}")

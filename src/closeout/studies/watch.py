@@ -28,7 +28,8 @@ def watching(speed: float = 0) -> Generator[Progress]:
         nonlocal begun
         if number == 1:
             begun = wall.monotonic()
-            screen.start(len(replay.bars), f"{replay.name} under {replay.label}")
+            order = ", the high of each bar first" if replay.settings.high_first else ""
+            screen.start(len(replay.bars), f"{replay.name} under {replay.label}{order}")
         text = replay.policy.currency.text
         balances = replay.state.ledger.balances
         prices = {

@@ -100,7 +100,7 @@ def headline(run: Run) -> str:
     if not totals.accounts:
         return f"No account was admitted under {clean(run.rulebook)}; there is nothing to report."
     closed = f"{totals.closed_out:,} of {count(totals.accounts, 'account')}"
-    closed += " was closed out" if totals.closed_out == 1 else " were closed out"
+    closed += " was closed out" if 1 in (totals.closed_out, totals.accounts) else " were closed out"
     if totals.debtors:
         worst = totals.debtors[0]
         name, owed = clean(worst.account_id), amount(run.currency, totals.owed)
