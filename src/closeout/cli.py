@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 the input or the call is bad (one line says what, nothing 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Watch futures accounts as prices move, close them out, and keep the books on what is left.",
+    epilog="Exit codes: 0 done; 2 the input or the call is bad, and nothing is written; 3 a verification failed; "
+    "1 anything else.",
 )
 rulebooks_app = typer.Typer(
     no_args_is_help=False, help="The rulebooks: list them, show one with its sources, check a file."
@@ -32,17 +35,30 @@ app.add_typer(rulebooks_app, name="rulebooks", invoke_without_command=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
+INTERRUPTED = 130
+"""Typer's exit code for Ctrl-C."""
+
 
 def main() -> None:
     """Run the command line; bad input ends with one line on standard error and exit code 2."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     try:
-        app()
+        app(prog_name="closeout")
     except InputError as bad:
-        print(f"closeout: {bad}", file=sys.stderr)
+        print(f"closeout: {one_line(str(bad))}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("closeout: interrupted; what was journaled before is durable", file=sys.stderr)
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        print("closeout: interrupted", file=sys.stderr)
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def one_line(text: str) -> str:
+    """Text from a file may hold anything; on the screen it stays one line and moves no cursor."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 @app.command()
@@ -52,11 +68,15 @@ def quote(
     ],
     as_json: Json = False,
 ) -> None:
-    """Assess one account: requirements, usage, liquidation and bankruptcy price, and what could be owed."""
-    from closeout.studies import quote as assessment
-    from closeout.studies.documents import read_object
+    """Assess one account: requirements, usage, liquidation and bankruptcy price, and what could be owed.
 
-    result = assessment.quote(read_object(account), str(account))
+    The least that the file holds: {"account_id": "A1", "cash": "1000", "rulebook": "reference", "marks": {"BTCUSDT":
+    "31967.27"}, "positions": [{"contract": "BTCUSDT", "quantity": "0.1", "entry_price": "31000"}]}
+    """
+    from closeout.studies import quote as assessment
+    from closeout.studies.documents import name_of, read_object
+
+    result = assessment.quote(read_object(account), name_of(account))
     print(json.dumps(result, indent=2) if as_json else assessment.explain(result))
 
 
@@ -64,6 +84,8 @@ def quote(
 def rulebooks(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
         rulebooks_list(as_json=as_json)
+    elif as_json:
+        raise InputError(f"--json: expected after the command: closeout rulebooks {context.invoked_subcommand} --json")
 
 
 @rulebooks_app.command("list")
@@ -91,13 +113,23 @@ def rulebooks_show(
 
 
 @rulebooks_app.command("check")
-def rulebooks_check(file: Annotated[Path, typer.Argument(help="A rulebook of your own (.toml).")]) -> None:
-    """Check a rulebook file; what is wrong is named by file, table and key."""
+def rulebooks_check(
+    file: Annotated[str, typer.Argument(help="A rulebook of your own (.toml); :VARIANT may follow.")],
+    as_json: Json = False,
+) -> None:
+    """Check a rulebook file and its variants; what is wrong is named by file, table and key."""
     from closeout.rulebooks import loader
 
-    book = loader.load(str(file))
+    book = loader.load(file)
+    for variant in loader.variants(file):
+        loader.load(f"{file}:{variant}")
     policy = book.policy()
-    print(f"{file}: good: {policy.name} {policy.version}, {len(policy.contracts)} contracts, digest {book.digest}")
+    if as_json:
+        found = {"file": file, "ok": True, "name": policy.name, "version": policy.version, "digest": book.digest}
+        print(json.dumps(found | {"contracts": list(policy.contracts)}, indent=2))
+    else:
+        contracts = f"{len(policy.contracts)} contract{'s' if len(policy.contracts) != 1 else ''}"
+        print(f"{file}: good: {policy.name}, version {policy.version}, {contracts}, digest {book.digest}")
 
 
 def _rulebook_text(shown: dict[str, Any]) -> str:
@@ -107,23 +139,28 @@ def _rulebook_text(shown: dict[str, Any]) -> str:
     ]
     width = max(len(row["key"]) for row in shown["parameters"])
     for row in shown["parameters"]:
-        origin = "ASSUMED" if row["assumed"] else f"{row['source']}, {row['as_of']}"
-        if row["overridden"]:
-            origin = "overridden"
-        said.append(f"{row['key']:<{width}}  {row['value']}  [{origin}]")
+        value = ", ".join(map(str, row["value"])) if isinstance(row["value"], list) else row["value"]
+        origin = "ASSUMED" if row["assumed"] else f"{', '.join(row['source'])}; {row['as_of']}"
+        said.append(f"{row['key']:<{width}}  {value}  [{origin}]")
     said += ["Sources:", *(f"  {tag}: {source}" for tag, source in shown["sources"].items())]
     return "\n".join(line for line in said if line)
 
 
 @app.command()
 def replay(
-    market: Annotated[list[str], typer.Argument(help="Market files, or shipped windows such as oct-10 or march-12.")],
+    market: Annotated[
+        list[str],
+        typer.Argument(
+            help="Market files, CSV or Parquet; or the shipped windows oct-10, oct-10-sol, oct-10-all, march-12, "
+            "march-12-morning."
+        ),
+    ],
     accounts: Annotated[
         Path | None, typer.Option(help="Accounts as JSON Lines; without it a seeded population.")
     ] = None,
     population: Annotated[int, typer.Option(min=1, help="Accounts in the population.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the population.")] = 1,
-    rulebook: Annotated[str, typer.Option(help="NAME[:VARIANT] or a file; several with commas.")] = "reference",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the population.")] = 1,
+    rulebook: Annotated[str, typer.Option(help="NAME[:VARIANT] or a .toml file; several with commas.")] = "reference",
     overrides: Annotated[Path | None, typer.Option(help="JSON of rulebook parameters to use instead.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("closeout-replay"),
     fill: Annotated[str, typer.Option(help="How close-outs fill: book, adverse or close.")] = "book",
@@ -216,14 +253,14 @@ def verify(
 
 def _verification_text(journal: Path, result: Verification) -> str:
     if not result.ok:
-        return "\n".join(result.problems)
+        return "\n".join(map(one_line, result.problems))
     return "\n".join([
         f"{journal}: proven. Run again from its first input, nothing differs.",
         f"{result.inputs:,} inputs in {result.frames:,} frames, {result.events:,} events, "
         f"{result.postings:,} postings, {result.receipts:,} receipts; the books balance after every frame.",
         f"state digest      {result.state_digest}",
         f"events digest     {result.events_digest}",
-        f"published digest  {result.published}",
+        f"published digest  {result.published or 'none: no digest was published, the run was stopped before its end'}",
     ])  # fmt: skip
 
 
