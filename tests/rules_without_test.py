@@ -1,13 +1,15 @@
 """Which rules of docs/rules.md does no test name? Run as a script by `python3 tasks.py check`.
 
-A test names the rules that it holds with `@pytest.mark.rule("US-07")` or `@pytest.mark.rule("US-07", "G-04")`. The
-check fails when a rule marked `done` has no test, when a test names a rule that does not exist, or when the list
-itself is malformed. Rules with another status are only listed.
+A test names the rules that it holds with `@pytest.mark.rule("US-07")` or `@pytest.mark.rule("US-07", "G-04")`, a
+scenario (docs/scenarios, played by tests/test_scenarios.py) with its list `rules`. The check fails when a rule marked
+`done` has no test, when a test names a rule that does not exist, or when the list itself is malformed. Rules with
+another status are only listed.
 """
 
 import ast
 import re
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +85,10 @@ def main() -> int:
         found, unreadable = find_uses(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix())
         uses += found
         faults += unreadable
+
+    for path in sorted((ROOT / "docs" / "scenarios").glob("*.toml")):
+        place = path.relative_to(ROOT).as_posix()
+        uses += [Use(rule, place) for rule in tomllib.loads(path.read_text(encoding="utf-8"))["rules"]]
 
     named = {use.rule for use in uses}
     faults += [f"{use.place}: there is no rule {use.rule!r} in docs/rules.md" for use in uses if use.rule not in rules]
