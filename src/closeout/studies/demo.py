@@ -19,6 +19,7 @@ import msgspec
 from closeout.adapters.venues.simulated import Depth, FillMode
 from closeout.rulebooks import loader
 from closeout.studies.accounts import AccountFile
+from closeout.studies.columns import columns
 from closeout.studies.files import Folder
 from closeout.studies.market import Market, load_market
 from closeout.studies.outcome import Run
@@ -148,7 +149,6 @@ def _doubled(rulebook: loader.Rulebook) -> dict[str, Any]:
 def explain(run: Run, found: Sequence[Variant], most: int = 10) -> str:
     """Per debtor what would be owed under each other assumption, and the totals."""
     text = run.currency.text
-    said = [f"{run.rulebook}: what makes the debts (owed under one other assumption at a time)"]
     debtors = run.debtors
     header = ["account", "owes", *(variant.name for variant in found)]
     rows = [
@@ -157,10 +157,9 @@ def explain(run: Run, found: Sequence[Variant], most: int = 10) -> str:
     ]
     totals = [sum(owed or 0 for owed in variant.owed.values()) for variant in found]
     rows.append(["everybody", text(sum(a.owed for a in run.accounts)), *(text(total) for total in totals)])
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    for row in [header, *rows]:
-        said.append("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-    return "\n".join(said)
+    return f"{run.rulebook}: what makes the debts (owed under one other assumption at a time)\n" + columns(
+        [header, *rows], left=1
+    )
 
 
 def _cell(owed: int | None, text: Callable[[int], str]) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from closeout.core.times import time_text
 from closeout.core.units import InputError
-from closeout.studies.outcome import Run
+from closeout.studies.outcome import Run, Totals
 from closeout.studies.recorder import Recorder
 
 SUMMARY = "summary.json"
@@ -126,27 +126,24 @@ def write_runs(folder: Path, runs: Sequence[Run], market: dict[str, Any]) -> dic
 
 def totals(run: Run) -> dict[str, Any]:
     """One rulebook's part of summary.json; money as exact decimal strings."""
-    text = run.currency.text
-    admitted = [account for account in run.accounts if "not_admitted" not in account.flags]
-    owed = sum(account.owed for account in admitted)
-    deficit = sum(account.deficit for account in admitted)
+    text, total = run.currency.text, Totals.of(run)
     return {
         "version": run.version,
         "rulebook_digest": run.digest,
         "currency": run.currency.code,
-        "accounts": len(admitted),
-        "not_admitted": len(run.accounts) - len(admitted),
-        "liquidated_accounts": len(run.liquidated),
-        "close_out_orders": len(run.orders),
-        "fees": text(sum(account.fees for account in admitted)),
+        "accounts": total.accounts,
+        "not_admitted": total.not_admitted,
+        "liquidated_accounts": total.closed_out,
+        "close_out_orders": total.orders,
+        "fees": text(total.fees),
         "deficits": {
-            "total": text(deficit),
-            "customers_owe": text(owed),
-            "customers_paid_from_other_cash": text(deficit - owed),
+            "total": text(total.deficit),
+            "customers_owe": text(total.owed),
+            "customers_paid_from_other_cash": text(total.deficit - total.owed),
             "fund_paid": text(0),
             "deleveraged": text(0),
         },
-        "debtors": len(run.debtors),
+        "debtors": len(total.debtors),
         "fund_before": None,
         "fund_after": None,
         "deleveraged_accounts": 0,

@@ -97,9 +97,50 @@ class Run:
     ledger_imbalance: int = 0
 
     @property
+    def admitted(self) -> list[AccountOutcome]:
+        return [account for account in self.accounts if "not_admitted" not in account.flags]
+
+    @property
     def liquidated(self) -> list[AccountOutcome]:
         return [account for account in self.accounts if account.liquidated_at is not None]
 
     @property
     def debtors(self) -> list[AccountOutcome]:
         return sorted((a for a in self.accounts if a.owed > 0), key=lambda a: (-a.owed, a.account_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A run added up; accounts that were not admitted are counted apart and in nothing else. Money is in micros."""
+
+    accounts: int
+    not_admitted: int
+    closed_out: int
+    orders: int
+    fees: int
+    in_deficit: int
+    deficit: int
+    debtors: list[AccountOutcome]
+    owed: int
+    nearest: AccountOutcome | None
+    """The account with the lowest net liq at the end; None without accounts."""
+
+    @staticmethod
+    def of(run: Run) -> Totals:
+        admitted = run.admitted
+        return Totals(
+            accounts=len(admitted),
+            not_admitted=len(run.accounts) - len(admitted),
+            closed_out=len(run.liquidated),
+            orders=len(run.orders),
+            fees=sum(account.fees for account in admitted),
+            in_deficit=sum(account.deficit > 0 for account in admitted),
+            deficit=sum(account.deficit for account in admitted),
+            debtors=run.debtors,
+            owed=sum(account.owed for account in run.debtors),
+            nearest=min(admitted, key=_end) if admitted else None,
+        )
+
+
+def _end(account: AccountOutcome) -> tuple[int, str]:
+    return account.net_liq_after, account.account_id

@@ -23,6 +23,7 @@ from closeout.engine.commands import Deposit, OpenAccount, TransferPosition
 from closeout.rulebooks.loader import load
 from closeout.rulebooks.policy import ContractPolicy, Policy
 from closeout.studies.accounts import AccountFile, AccountPosition, parse_account, to_commands
+from closeout.studies.columns import columns
 from closeout.studies.market import bounded_decimal, parse_time
 
 _DAY = 86_400 * SECOND
@@ -388,15 +389,15 @@ def explain(result: dict[str, Any]) -> str:
     ]
     blocks = [
         f"{result['account_id']} under {result['rulebook']} {result['rulebook_version']}, in {result['currency']}",
-        _table([row for row in money if row[1] is not None]),
+        columns([row for row in money if row[1] is not None], left=1),
     ]
-    columns = ("contract", "quantity", "mode", "entry", "mark", "profit", "liquidation", "bankruptcy")
+    names = ("contract", "quantity", "mode", "entry", "mark", "profit", "liquidation", "bankruptcy")
     keys = ("contract", "quantity", "margin_mode", "entry_price", "mark", "unrealized_pnl")
     rows = [
         [str(p[key] or "none") for key in (*keys, "liquidation_price", "bankruptcy_price")] for p in result["positions"]
     ]
     if rows:
-        blocks.append(_table([columns, *rows]))
+        blocks.append(columns([names, *rows], left=1))
         gaps = [
             (
                 _percent(row["move"]),
@@ -405,7 +406,7 @@ def explain(result: dict[str, Any]) -> str:
             )
             for row in result["could_owe"]
         ]
-        blocks.append("What it could owe if the market gapped there (no loss is capped):\n" + _table(gaps))
+        blocks.append("What it could owe if the market gapped there (no loss is capped):\n" + columns(gaps, left=3))
     ahead = result["look_ahead"]
     if ahead is not None:
         blocks.append(
@@ -425,10 +426,3 @@ def _percent(ratio: str | None) -> str:
     if ratio is None or ratio == "over":
         return ratio or "none"
     return f"{plain(round(Decimal(ratio) * 100, 3))} %"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

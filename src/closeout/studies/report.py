@@ -16,9 +16,8 @@ from typing import Any
 
 from closeout.core.times import time_text
 from closeout.core.units import Currency
-from closeout.studies.outcome import AccountOutcome, Run
+from closeout.studies.outcome import AccountOutcome, Run, Totals
 from closeout.studies.wording import (
-    Totals,
     amount,
     clean,
     clock,

@@ -13,7 +13,7 @@ from typing import Any
 
 from closeout.core.times import SECOND
 from closeout.core.units import Currency
-from closeout.studies.outcome import OrderRow, PricePath, Run
+from closeout.studies.outcome import OrderRow, PricePath, Run, Totals
 from closeout.studies.report_drawing import (
     BAND,
     CALM,
@@ -31,7 +31,7 @@ from closeout.studies.report_drawing import (
     axis_price,
     gaps,
 )
-from closeout.studies.wording import Totals, clean, grouped, owner
+from closeout.studies.wording import clean, grouped, owner
 
 LEVERAGE_BUCKETS = ((Decimal("2.5"), "to 2.5x"), (Decimal("7.5"), "2.5–7.5x"), (Decimal(15), "7.5–15x"),
                     (Decimal(30), "15–30x"), (Decimal(75), "30–75x"), (None, "over 75x"))  # fmt: skip

@@ -19,9 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from closeout.studies.outcome import AccountOutcome, Run
+from closeout.studies.columns import columns
+from closeout.studies.outcome import AccountOutcome, Run, Totals
 from closeout.studies.wording import (
-    Totals,
     amount,
     clean,
     clock,
@@ -217,18 +217,7 @@ def _overview(runs: Sequence[Run]) -> str:
             money(run.currency, totals.fees), f"{len(totals.debtors):,}", money(run.currency, totals.owed), worst,
             run.currency.code,
         ])  # fmt: skip
-    return _columns(head, rows, left=1)
-
-
-def _columns(head: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """A plain table: the first `left` columns flush left, the others flush right."""
-    table = [list(head), *rows]
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    lines: list[str] = []
-    for row in table:
-        cells = (cell.ljust(widths[i]) if i < left else cell.rjust(widths[i]) for i, cell in enumerate(row))
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return columns([head, *rows], left=1)
 
 
 def _told(run: Run, runs: Sequence[Run], folder: Path | str) -> str:
@@ -265,7 +254,7 @@ def _debts(run: Run, debtors: Sequence[AccountOutcome]) -> list[str]:
         ]
         for a in debtors[:10]
     ]  # fmt: skip
-    said = _columns([*head, "made by"], rows, left=3).splitlines()
+    said = columns([[*head, "made by"], *rows], left=3).splitlines()
     if len(debtors) > 10:
         rest = sum(account.owed for account in debtors[10:])
         said.append(f"and {count(len(debtors) - 10, 'smaller debt')}, {amount(run.currency, rest)} together")

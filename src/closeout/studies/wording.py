@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from zoneinfo import ZoneInfo
 from closeout.core.times import SECOND
 from closeout.core.units import Currency
 from closeout.studies.files import journal_name
-from closeout.studies.outcome import AccountOutcome, Run
+from closeout.studies.outcome import AccountOutcome, Run, Totals
 
 _CHICAGO = ZoneInfo("America/Chicago")
 
@@ -55,43 +54,6 @@ def count(number: int, one: str, many: str = "") -> str:
 def owner(account_id: str) -> str:
     """The account of the accounts file; an isolated position's own account is named ``account/contract``."""
     return account_id.partition("/")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """A run added up; accounts that were not admitted are counted apart and in nothing else. Money is in micros."""
-
-    accounts: int
-    not_admitted: int
-    closed_out: int
-    orders: int
-    fees: int
-    in_deficit: int
-    deficit: int
-    debtors: list[AccountOutcome]
-    owed: int
-    nearest: AccountOutcome | None
-    """The account with the lowest net liq at the end; None without accounts."""
-
-    @staticmethod
-    def of(run: Run) -> Totals:
-        admitted = [account for account in run.accounts if "not_admitted" not in account.flags]
-        return Totals(
-            accounts=len(admitted),
-            not_admitted=len(run.accounts) - len(admitted),
-            closed_out=len(run.liquidated),
-            orders=len(run.orders),
-            fees=sum(account.fees for account in admitted),
-            in_deficit=sum(account.deficit > 0 for account in admitted),
-            deficit=sum(account.deficit for account in admitted),
-            debtors=run.debtors,
-            owed=sum(account.owed for account in run.debtors),
-            nearest=min(admitted, key=_end) if admitted else None,
-        )
-
-
-def _end(account: AccountOutcome) -> tuple[int, str]:
-    return account.net_liq_after, account.account_id
 
 
 def headline(run: Run) -> str:
