@@ -214,3 +214,18 @@ def test_changes_cut_anywhere_are_the_same_changes():
 def test_hours_that_contradict_each_other_are_refused(zone: str, tables: tuple, holidays: tuple, message: str):
     with pytest.raises(InputError, match=message):
         Session("bad", zone, tables, holidays)
+
+
+@pytest.mark.rule("US-02", "US-21")
+def test_before_the_first_trade_date_nothing_trades_not_even_around_the_clock():
+    session = Session("always", CHICAGO, (ALWAYS,))
+    opening = local("2026-05-31 17:00")
+    assert not session.state(opening - 1).is_open
+    assert session.state(opening).is_open
+    assert changes(session, "2026-05-01 00:00", "2026-05-31 17:00") == [(opening, True, INTRADAY)]
+
+
+@pytest.mark.parametrize("date", [dt.date.min, dt.date(1899, 12, 31), dt.date(9001, 1, 1), dt.date.max])
+def test_a_table_at_the_ends_of_the_calendar_is_refused(date: dt.date):
+    with pytest.raises(InputError, match=f"{date}: expected a year from 1900 to 9000"):
+        Session("far", CHICAGO, (SessionTable(date, dt.time(17), dt.time(16), 15),))

@@ -20,6 +20,7 @@ from closeout.core.units import (
     USD,
     InputError,
     ceil_div,
+    decimal,
     floor_div,
     mul_div_ceil,
     mul_div_floor,
@@ -119,3 +120,11 @@ def test_rates_in_text_are_exact_or_refused() -> None:
     for bad in ("0.0000000001", "nan", "inf", "x", ""):
         with pytest.raises(InputError, match="x"):
             rate(bad, "x")
+
+
+@pytest.mark.rule("G-01")
+@pytest.mark.parametrize("text", ["1e501", "-1e999999999", "1e-501", "1e-999999999", "0e-999999999", "0e999999999"])
+def test_a_number_with_an_absurd_exponent_is_refused_at_once(text: str) -> None:
+    with pytest.raises(InputError, match=r"^tick: "):
+        decimal(text, "tick")
+    assert decimal("1e500", "tick") == 10**500

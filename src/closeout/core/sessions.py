@@ -25,6 +25,9 @@ from closeout.core.units import InputError
 INTRADAY = "intraday"
 END_OF_DAY = "end_of_day"
 
+FIRST_YEAR = 1900
+LAST_YEAR = 9000
+
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _ONE_DAY = dt.timedelta(days=1)
 _MICROSECOND = dt.timedelta(microseconds=1)
@@ -114,6 +117,8 @@ class Session:
         if any(b.date <= a.date for a, b in pairwise(self.holidays)):
             raise InputError("holidays: expected each date to be later than the one before")
         for date in [table.valid_from for table in self.tables] + [holiday.date for holiday in self.holidays]:
+            if not FIRST_YEAR <= date.year <= LAST_YEAR:
+                raise InputError(f"{date}: expected a year from {FIRST_YEAR} to {LAST_YEAR}")
             self._check(date)
 
     def state(self, time_ns: int) -> SessionState:
@@ -121,7 +126,8 @@ class Session:
         day = self._current(time_ns)
         in_session = day.open_ns <= time_ns
         window = INTRADAY if in_session and time_ns < day.switch_ns else END_OF_DAY
-        return SessionState(in_session or day.always_open, window, self._trade_date(day))
+        begun = day.date != next(self._days_from(self.tables[0].valid_from)).date
+        return SessionState(in_session or (day.always_open and begun), window, self._trade_date(day))
 
     def trade_date(self, time_ns: int) -> dt.date:
         """The trade date of a trade at this instant, or of the next session while the market is closed."""

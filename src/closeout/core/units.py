@@ -27,8 +27,12 @@ MAX_PRICE_TICKS = 2**40
 MAX_LOTS = 2**40
 MAX_VALUE = 2**53
 """Largest |value| of one position in units, and largest |cash| in micros (about 9 billion USD)."""
+MAX_INVERSE = 2**62
+"""Largest ticks x |lots| of an inverse position: the product that its value goes through."""
 MAX_CONTRACTS = 64
 """With `MAX_VALUE` it keeps every sum over one account below 2**62."""
+MAX_EXPONENT = 500
+"""Largest power of ten in the text of any number, and the finest."""
 MAX_RATE = 2 * RATE
 """Largest margin rate, a news multiplier included."""
 
@@ -109,13 +113,17 @@ def mul_div_ceil(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntO
 
 
 def decimal(text: str, field: str) -> Decimal:
-    """A finite decimal from text; `InputError` names `field`."""
+    """A finite decimal from text; `InputError` names `field`. An exponent that no number of ours needs is refused: it
+    would be worked out digit by digit."""
     try:
         number = Decimal(text)
     except (InvalidOperation, ValueError, TypeError):
         raise InputError(f"{field}: {text!r} is not a number") from None
     if not number.is_finite():
         raise InputError(f"{field}: {text!r} is not a finite number")
+    exponent = number.as_tuple().exponent
+    if number.adjusted() > MAX_EXPONENT or not isinstance(exponent, int) or exponent < -MAX_EXPONENT:
+        raise InputError(f"{field}: {text} is beyond 10^{MAX_EXPONENT}, or finer than 10^-{MAX_EXPONENT}")
     return number
 
 
