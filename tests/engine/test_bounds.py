@@ -8,9 +8,10 @@ import msgspec
 import pytest
 from tests.engine.bench import Desk
 
-from closeout.core.units import MAX_LOTS, MAX_PRICE_TICKS, MAX_RATE, MAX_VALUE, RATE, InputError
+from closeout.core.units import MAX_INVERSE, MAX_LOTS, MAX_PRICE_TICKS, MAX_RATE, MAX_VALUE, RATE, InputError
 from closeout.engine import commands as c
 from closeout.engine import events as ev
+from closeout.engine.scan import levels
 from closeout.rulebooks.loader import load
 
 MARGIN = {"notional_from": "0", "initial_margin_rate": "0.1"}
@@ -23,6 +24,7 @@ UNIT: dict[str, Any] = {
         "SMALL": {"tick": "0.000001", "lot": "0.000001", "tiers": [MARGIN], "negative_prices": True},
         "LOTS": {"tick": "0.01", "lot": "1", "tiers": [{"notional_from": "0", "initial_margin": "1000"}]},
         "COIN": {"kind": "inverse", "tick": "0.5", "lot": "1", "contract_size": "1", "tiers": [MARGIN]},
+        "COINS": {"kind": "inverse", "tick": "0.5", "lot": "1", "contract_size": "100", "tiers": [MARGIN]},
     },
 }
 NEAR = (-1, 0, 1)
@@ -240,3 +242,78 @@ def test_an_inverse_fill_or_order_at_or_below_zero_is_refused() -> None:
     for ticks in (0, -1):
         assert answer(desk, c.CorrectFill("x", ticks, "ann", "bob", "x")) == "out_of_bounds"
         assert answer(desk, c.AccrueFunding("COIN", 1, ticks)) == "out_of_bounds"
+
+
+def coin(ticks: int) -> Desk:
+    """A bench with a mark for the inverse contract of a hundred."""
+    desk = bench()
+    desk.done(c.Marks((c.Mark("COINS", ticks),)))
+    return desk
+
+
+@pytest.mark.rule("G-01", "G-12")
+@pytest.mark.parametrize("sign", [1, -1])
+def test_columns_of_an_inverse_contract_do_not_wrap(sign: int) -> None:
+    """Lots x unit value passes 63 bits long before the position's value comes near its bound."""
+    desk = coin(200_000)
+    lots = sign * 2**36
+    facts = desk.facts("COINS")
+    assert abs(lots) * facts.unit_value > 2**63 > 2**10 * abs(facts.value(200_000, lots))
+    desk.done(c.TransferPosition("A", "COINS", lots, facts.trade_value(200_000, lots)))
+    for ticks in (200_000, 199_999, 200_003):
+        desk.done(c.Marks((c.Mark("COINS", ticks),)))
+        row = desk.state.row("A")
+        net_liq, requirement, level = levels(desk.state)
+        risk = desk.state.risk(row)
+        assert (net_liq[row], requirement[row], level[row]) == (risk.net_liq, risk.requirement, risk.level)
+        assert risk.requirement > 0
+
+
+@pytest.mark.rule("G-01")
+@pytest.mark.parametrize("beyond", NEAR)
+def test_ticks_times_lots_of_an_inverse_contract(beyond: int) -> None:
+    lots = 2**30
+    ticks = MAX_INVERSE // lots + beyond
+    assert answer(coin(ticks), c.Fill("A", "COINS", lots, ticks, "x", "x")) == expected(beyond)
+    desk = coin(1_000_000)
+    desk.done(c.Fill("A", "COINS", lots, 1_000_000, "x", "x"))
+    assert answer(desk, c.Marks((c.Mark("COINS", ticks),))) == expected(beyond)
+
+
+@pytest.mark.rule("G-01", "US-13")
+@pytest.mark.parametrize("beyond", NEAR)
+def test_cash_that_goes_home_to_the_parent(beyond: int) -> None:
+    desk = bench(MAX_VALUE - 2**20)
+    desk.done(c.OpenAccount("A/1", parent="A"))
+    assert answer(desk, c.Deposit("A/1", 2**20 + beyond)) == expected(beyond)
+    desk = bench(MAX_VALUE)
+    desk.done(c.OpenAccount("A/1", parent="A"))
+    desk.done(c.Withdraw("A", 2**20))
+    assert answer(desk, c.AdjustCash("A/1", 2**20 + beyond, "ann", "bob", "x")) == expected(beyond)
+
+
+@pytest.mark.rule("G-01", "US-13")
+@pytest.mark.parametrize("beyond", NEAR)
+def test_a_debt_and_its_interest(beyond: int) -> None:
+    desk = Desk("kraken-us", {**UNIT, "receivable": {"daily_interest": "1"}})
+    desk.account("A")
+    half = MAX_VALUE // 2
+    desk.done(c.AdjustCash("A", -(half + max(0, beyond)), "ann", "bob", "x"))
+    assert answer(desk, c.BusinessDay("2026-06-11")) == expected(beyond)
+    desk = bench(0)
+    desk.done(c.AdjustCash("A", -half, "ann", "bob", "x"))
+    assert desk.cash("A") == "0.00"
+    assert answer(desk, c.AdjustCash("A", -(half + beyond), "ann", "bob", "x")) == expected(beyond)
+
+
+@pytest.mark.rule("G-01", "G-09", "US-07")
+def test_leverage_has_a_least_and_figures_of_orders_fit_the_wire() -> None:
+    desk = bench()
+    assert answer(desk, c.OpenAccount("L", leverage={"ONE": RATE // 10 - 1})) == "out_of_bounds"
+    desk.done(c.OpenAccount("L", leverage={"ONE": RATE // 10}))
+    desk.done(c.Deposit("L", MAX_VALUE))
+    desk.done(c.Marks((c.Mark("ONE", 2**20),)))
+    desk.done(c.TransferPosition("L", "ONE", MAX_VALUE // 2**20, MAX_VALUE))
+    events = desk.done(c.CheckOrder("L", "o", "ONE", -1))  # a position at its bound can be reduced
+    assert isinstance(events[0], ev.OrderApproved)
+    assert ev.DECODER.decode(ev.ENCODER.encode(events)) == events

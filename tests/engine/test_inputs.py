@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -188,7 +189,7 @@ def test_an_engine_restored_in_the_middle_of_a_close_out_goes_on_the_same() -> N
 @pytest.mark.rule("G-03", "G-09")
 def test_a_damaged_snapshot_is_refused() -> None:
     picture = desk_with("A").engine.snapshot()
-    for damaged in (b"", picture[:-1], b"\x80", picture.replace(b"\xa6format\x01", b"\xa6format\x63")):
+    for damaged in (b"", picture[:-1], b"\x80", picture.replace(b"\xa6format\x02", b"\xa6format\x63")):
         with pytest.raises(InputError, match="snapshot"):
             Engine.restore(damaged)
 
@@ -271,3 +272,45 @@ def test_time_is_that_of_the_input() -> None:
     desk.at("2031-01-01T00:00:00Z")
     desk.done(c.Tick())
     assert desk.state.time == nanoseconds("2031-01-01T00:00:00Z")
+
+
+@pytest.mark.rule("G-09", "EX-01")
+@pytest.mark.parametrize("document", [b"nonsense", b"[]", b"{}", b"\xff"])
+def test_a_document_that_is_no_rulebook_is_rejected_and_the_next_may_be_one(document: bytes) -> None:
+    engine = Engine()
+    (rejected,) = engine.apply(c.Input("s", 1, 0, c.LoadRulebook(document)))
+    assert isinstance(rejected, ev.Rejected)
+    assert (rejected.code, bool(rejected.detail)) == ("bad_rulebook", True)
+    assert engine.state is None
+    assert engine.apply(c.Input("s", 2, 0, c.LoadRulebook(desk_with().rulebook.document()))) == []
+
+
+@pytest.mark.rule("G-03", "US-24")
+def test_orders_sent_keep_their_order_in_a_snapshot() -> None:
+    """The tenth order's id sorts before the second's; a restored engine ends them as they were sent all the same."""
+    desk = desk_with("A")
+    desk.hold("A", "CAR", "8", "1000")
+    desk.marks(CAR="900")
+    for _ in range(10):
+        desk.fill("A", "CAR", "1", "900")  # fills of nobody's order make the position larger
+    orders = [order.order_id for order in desk.events(ev.CloseOutOrder)]
+    assert len(orders) > 10
+    again = Engine.restore(desk.engine.snapshot())
+    active = again.loaded.book.close_outs[again.loaded.row("A")]
+    assert list(active.outstanding) == orders != sorted(orders)
+    events = desk.done(c.Expire("CAR", 90_000))  # the bench holds the restored engine's events against these
+    assert [event.order_ids for event in of(events, ev.CancelOrders)] == [(order,) for order in orders]
+
+
+@pytest.mark.rule("G-03", "G-11")
+def test_a_receipt_begun_before_a_snapshot_is_issued_to_the_byte() -> None:
+    desk = desk_with("A")
+    desk.hold("A", "CAR", "8", "1000")
+    desk.marks(CAR="900")
+    again = Engine.restore(desk.engine.snapshot())
+    desk.close_at("A", "880")
+    for given in desk.inputs[again.offered :]:
+        events = again.apply(given)
+        issued = [json.dumps(event.receipt) for event in of(events, ev.CloseOutEnded)]
+    (ended,) = desk.events(ev.CloseOutEnded)
+    assert issued == [json.dumps(ended.receipt)]

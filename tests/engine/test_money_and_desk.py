@@ -99,6 +99,19 @@ def test_a_hold_in_the_middle_of_a_close_out_sends_nothing_more() -> None:
     assert of(desk.desk("A", "release_hold"), ev.CloseOutOrder) != []
 
 
+@pytest.mark.rule("US-20", "G-08")
+def test_a_hold_released_beside_an_order_that_is_out_goes_on_at_once() -> None:
+    desk = desk_with("1000", "8")
+    desk.marks(CAR="910")
+    (order,) = desk.state.order_owner
+    desk.desk("A", "hold")
+    desk.fill_order(order, "910", "1")
+    desk.marks(CAR="895")
+    (before,) = desk.outstanding("A")
+    (sent,) = of(desk.desk("A", "release_hold"), ev.CloseOutOrder)
+    assert desk.outstanding("A") == [before, ("CAR", str(sent.lots))]
+
+
 @pytest.mark.rule("US-20", "US-09")
 def test_liquidate_now_flattens_a_healthy_account_and_a_held_one() -> None:
     desk = desk_with("10000", "4")
@@ -121,6 +134,7 @@ def test_liquidate_now_widens_a_reduction_that_is_under_way() -> None:
     desk.marks(CAR="785")
     assert desk.outstanding("A") == [("CAR", "-2")]
     desk.desk("A", "liquidate")
+    assert desk.outstanding("A") == [("CAR", "-2"), ("CAR", "-2")]  # now, not after the next fill
     desk.close_at("A", "785")
     assert desk.position("A", "CAR") == "0"
 
@@ -254,3 +268,13 @@ def test_a_correction_is_in_the_very_next_verdict() -> None:
     desk = desk_with("1000", "4")
     events = desk.done(c.AdjustCash("A", -desk.micros("840"), "ann", "bob", "paid twice"))
     assert of(events, ev.CloseOutOrder) != []
+
+
+@pytest.mark.rule("US-25", "G-11")
+def test_a_correction_and_the_close_out_that_it_sets_off_have_receipts_of_their_own() -> None:
+    desk = desk_with("1000", "4")
+    desk.done(c.AdjustCash("A", -desk.micros("900"), "ann", "bob", "paid twice"))
+    desk.close_at("A", "1000")
+    (correction,), (ended,) = desk.events(ev.CorrectionIssued), desk.events(ev.CloseOutEnded)
+    assert correction.receipt_id != ended.receipt_id
+    assert correction.receipt["receipt_id"] == correction.receipt_id

@@ -250,3 +250,16 @@ def test_a_rate_raised_by_the_desk_is_in_the_very_next_verdict() -> None:
     assert desk.level("A") is Level.LIQUIDATING
     assert [order.account_id for order in of(events, ev.CloseOutOrder)] == ["A"]
     assert not desk.has("A", Flag.RESTRICTED)
+
+
+@pytest.mark.rule("G-07", "G-09")
+def test_an_order_that_a_customer_named_like_a_close_outs_is_nobody_elses() -> None:
+    desk = desk_with("1000", "4")
+    desk.account("B", "100000")
+    taken = f"{desk.engine.offered + 2}-A-1"
+    desk.done(c.CheckOrder("B", taken, "CAR", 1))
+    (order,) = of(desk.marks(CAR="780"), ev.CloseOutOrder)
+    assert order.order_id != taken
+    desk.done(c.CancelOrder(taken))
+    desk.fill_order(order.order_id, "780")
+    assert desk.close_out("A") is None

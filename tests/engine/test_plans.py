@@ -297,3 +297,33 @@ def test_fees_that_eat_the_balance_do_not_stop_a_plan() -> None:
     assert desk.outstanding("A") == [("CAR", "-4")]  # no fewer cure: closing costs more than margin relieves
     desk.close_at("A", "1000")
     assert desk.owed("A") == "1475.00"
+
+
+@pytest.mark.rule("G-08", "US-21")
+@pytest.mark.parametrize("book", [FLATTEN, BOOK], ids=["flatten_all", "reduce_to_target"])
+def test_a_leg_whose_market_opens_does_not_wait_for_an_order_that_is_stuck(book: dict[str, Any]) -> None:
+    desk = desk_with("1000", book, CAR=5, BUS=5)
+    desk.done(c.Halt("BUS", True))
+    desk.marks(CAR="880")
+    assert desk.outstanding("A") == [("CAR", "-5")]
+    desk.done(c.Halt("CAR", True))  # its order stays out and does not fill
+    desk.marks(CAR="860")
+    assert desk.outstanding("A") == [("CAR", "-5")]
+    events = desk.done(c.Halt("BUS", False))
+    assert [order.contract for order in of(events, ev.CloseOutOrder)] == ["BUS"]
+    assert of(desk.marks(CAR="850"), ev.CloseOutOrder) == []
+
+
+@pytest.mark.rule("US-09", "G-07")
+def test_what_is_out_counts_before_more_is_sent() -> None:
+    """A leg that ranks higher and opens again does not bring the same relief a second time."""
+    desk = desk_with("1000", BOOK, CAR=5, BUS=5)
+    desk.done(c.Halt("CAR", True))
+    desk.marks(CAR="900")
+    (order,) = of(desk.log, ev.CloseOutOrder)
+    assert (order.contract, order.lots) == ("BUS", -3)
+    assert of(desk.done(c.Halt("CAR", False)), ev.CloseOutOrder) == []
+    assert of(desk.fill_order(order.order_id, "1000", "1"), ev.CloseOutOrder) == []
+    desk.fill_order(order.order_id, "1000")
+    assert desk.close_out("A") is None
+    assert (desk.position("A", "CAR"), desk.position("A", "BUS")) == ("5", "2")

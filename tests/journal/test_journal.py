@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.engine.bench import Desk
 from tests.journal.purse import NewPurse, Purse, feed, inputs, new_journal, straight, write
 
 from closeout.core.units import InputError
+from closeout.engine.engine import Engine
 from closeout.journal.journal import Journal
 from closeout.journal.reader import JournalReader
-from closeout.journal.records import VerificationError
+from closeout.journal.records import VerificationError, document_digest
 from closeout.journal.verify import verify
 
 
@@ -275,6 +277,31 @@ def test_a_journal_in_a_folder_that_cannot_be_written_is_read() -> None:
             assert verify(path, Purse).ok
         assert [file.name for file in Path(folder).iterdir()] == ["journal.sqlite"]
         Path(folder).chmod(0o755)
+
+
+@pytest.mark.rule("G-03", "G-11", "G-17")
+def test_a_receipt_that_recovery_finishes_is_the_one_that_a_run_from_the_start_issues(path: Path) -> None:
+    desk = Desk("reference")
+    desk.account("A", "1000")
+    desk.marks(BTCUSDT="10000")
+    desk.hold("A", "BTCUSDT", "1", "10000")
+    desk.marks(BTCUSDT="9040")
+    begun = len(desk.inputs)
+    desk.close_at("A", "9040")
+    digest = document_digest(desk.rulebook.document())
+    engine, journal = Engine(), Journal.create(path, engine_version=Engine.version, rulebook_digest=digest)
+    for seq, given in enumerate(desk.inputs, 1):
+        journal.append([given])
+        journal.record(seq, engine.apply(given))
+        if seq == begun:
+            journal.snapshot(seq, engine)
+            journal.close()
+            journal = Journal.open(path)
+            engine, _ = journal.recover(Engine)
+    journal.checkpoint(len(desk.inputs), engine)
+    journal.close()
+    result = verify(path, Engine)
+    assert (result.problems, result.receipts) == ([], 1)
 
 
 @contextmanager

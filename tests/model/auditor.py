@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from tests.model.auditor_money import SUSPENSE
 from tests.model.auditor_orders import Orders
-from tests.model.auditor_rules import BILLIONTH, MAX_PRICE_TICKS, MAX_UNITS, Contract, Rules, read_tier
+from tests.model.auditor_rules import BILLIONTH, Contract, Rules, read_tier
 from tests.model.auditor_state import Account, Event, Figures, Refusal, lots_of, micros
 
 DESK_FLAGS = {
@@ -142,11 +142,9 @@ class Auditor(Orders):
             self.reached[f"mark {contract.grade}"] += 1
 
     def _check_price(self, contract: Contract, ticks: int) -> None:
-        if abs(ticks) > MAX_PRICE_TICKS or (not contract.linear and ticks <= 0):
-            raise Refusal("out_of_bounds")
         held = (abs(account.position(contract.name).quantity) for account in self.accounts.values())
         largest = max(held, default=Fraction(0))
-        if abs(contract.units(contract.value(ticks * contract.tick, largest))) > MAX_UNITS:
+        if not contract.in_bounds(ticks * contract.tick, largest):
             raise Refusal("out_of_bounds")
 
     def _grade(self, contract: Contract, ticks: int | None) -> str:
@@ -298,7 +296,7 @@ class Auditor(Orders):
             raise Refusal("needs_second")
         flag, on = DESK_FLAGS[action]
         (account.set_flags.add if on else account.set_flags.discard)(flag)
-        return ""
+        return account.account_id if action == "release_hold" else ""
 
     def _desk_liquidates(self, account: Account) -> str:
         """An order to close everything; it stands until the account is flat, whatever its level or the policy."""
@@ -307,7 +305,7 @@ class Auditor(Orders):
         self.reached["desk liquidates"] += 1
         if account.event is not None:
             account.event.flatten = True
-            return ""
+            return account.account_id
         self._start(account, flatten=True)
         return account.account_id
 
@@ -334,7 +332,7 @@ class Auditor(Orders):
                 replan = True
         if account.event is not None:
             level = "liquidating"
-            if replan or not account.event.outstanding:
+            if replan or not account.event.outstanding or self._reopened(account):
                 self._pursue(account)
             if account.event is None:
                 level = figures.level_at(figures.net_liq(account), figures.requirements(account))
@@ -342,6 +340,14 @@ class Auditor(Orders):
             self.reached[f"{account.level} to {level}"] += 1
             self.reached[f"level change after {self.kind}"] += 1
         account.level = level
+
+    def _reopened(self, account: Account) -> bool:
+        """Whether a leg that could not be closed when the last plan was made can be closed now."""
+        assert account.event is not None
+        found = any(name in account.event.waiting and self.figures.closable(name, self.now) for name in account.held())
+        if found:
+            self.reached["reopened beside orders"] += bool(account.event.outstanding)
+        return found
 
     def _start(self, account: Account, flatten: bool) -> None:
         self.reached["liquidation"] += 1
@@ -401,6 +407,7 @@ class Auditor(Orders):
         assert self.rules is not None
         figures, held = self.figures, account.held()
         closable = [n for n in self.rules.contracts if n in held and figures.closable(n, self.now)]
+        event.waiting = (event.waiting | set(held)) - set(closable)
         if len(closable) < len(held):
             self.reached["queued"] += 1
         if event.flatten or self.rules.flattens:

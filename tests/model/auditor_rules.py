@@ -14,6 +14,7 @@ RATE = Fraction(1, 10**9)
 MAX_PRICE_TICKS = 2**40
 MAX_LOTS = 2**40
 MAX_UNITS = 2**53
+MAX_INVERSE = 2**62
 BILLIONTH = Fraction(1, 10**9)
 
 
@@ -126,6 +127,8 @@ class Contract:
         if abs(price / self.tick) > MAX_PRICE_TICKS or abs(quantity / self.lot) > MAX_LOTS:
             return False
         if not self.linear and price <= 0:
+            return False
+        if not self.linear and price / self.tick * abs(quantity / self.lot) > MAX_INVERSE:
             return False
         return abs(self.units(self.value(price, quantity))) <= MAX_UNITS
 

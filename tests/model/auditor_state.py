@@ -49,6 +49,7 @@ class Event:
     filled: bool = False
     outstanding: dict[str, tuple[str, Fraction]] = field(default_factory=dict)
     queued: set[tuple[str, str]] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
 
     def closing_in(self, contract: str, sign: int) -> Fraction:
         """What is out in one direction. Orders from before the position changed sides close nothing."""
@@ -216,16 +217,28 @@ class Figures:
         """Lots to close by contract: whole legs by relief per cost, the last one in part, then earlier ones trimmed."""
         legs = [name for name in self._ranked(account) if self.closable(name, now)]
         lots = {n: int(abs(account.held()[n].quantity) / self.rules.contracts[n].lot) for n in legs}
-        chosen: dict[str, int] = {}
+        out = {n: min(lots[n], self._out(account, n)) for n in legs}
+        chosen = dict(out)
+        if any(out.values()) and self.cured(account, chosen, fee):
+            return chosen
+        raised: list[str] = []
         for leg in legs:
+            raised.append(leg)
             chosen[leg] = lots[leg]
             if self.cured(account, chosen, fee):
                 break
         else:
             return lots
-        for leg in reversed(list(chosen)):
-            chosen[leg] = next(n for n in range(lots[leg] + 1) if self.cured(account, {**chosen, leg: n}, fee))
+        for leg in reversed(raised):
+            fewest = range(out[leg], lots[leg] + 1)
+            chosen[leg] = next(n for n in fewest if self.cured(account, {**chosen, leg: n}, fee))
         return chosen
+
+    def _out(self, account: Account, name: str) -> int:
+        """Lots that the orders sent already will close."""
+        assert account.event is not None
+        sign = -1 if account.held()[name].quantity > 0 else 1
+        return int(account.event.closing_in(name, sign) / self.rules.contracts[name].lot)
 
     def _ranked(self, account: Account) -> list[str]:
         """Margin relief per expected cost, larger first; free legs before all, ties as the rulebook lists them."""

@@ -13,7 +13,7 @@ from tests.model.streams import streams
 
 from closeout.engine import commands
 
-STREAMS = 250
+STREAMS = 270
 LENGTH = 150
 
 AT_LEAST_100 = """
@@ -22,6 +22,7 @@ AT_LEAST_100 = """
     close-out order done with a remainder, funding accrued, funding booked, settled position, debt aged,
     fill repriced, fill busted, cash adjusted, rounding, fill below zero, surplus to the parent,
     shortfall from the parent, the parent owes, suspense fill, mark jump, mark missing, held below the line, held back,
+    reopened beside orders,
     order approved, order margin, order liquidating, order in_debit, order locked, order mark_grade, reducing order,
     rejected needs_second, rejected exceeds_withdrawable, rejected duplicate_input, rejected gap_in_inputs,
     rejected time_ran_back, rejected expired_contract, margin raised,

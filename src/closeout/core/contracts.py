@@ -20,6 +20,7 @@ from math import ceil
 from typing import Any
 
 from closeout.core.units import (
+    MAX_INVERSE,
     MAX_LOTS,
     MAX_PRICE_TICKS,
     MAX_VALUE,
@@ -141,7 +142,12 @@ class Contract:
 
     def value(self, ticks: int, lots: IntOrArray) -> IntOrArray:
         """Signed value in units at a price; inverse: rounded down (equity down)."""
-        worth: Any = ticks * lots * self.unit_value if self.kind is Kind.LINEAR else -lots * self.unit_value // ticks
+        worth: Any
+        if self.kind is Kind.LINEAR:
+            worth = ticks * lots * self.unit_value
+        else:  # quotient and remainder apart, as in `mul_div_floor`: lots x unit_value can pass 63 bits
+            whole, rest = divmod(self.unit_value, ticks)
+            worth = -lots * whole + (-lots * rest) // ticks
         return worth
 
     def trade_value(self, ticks: int, lots: int) -> int:
@@ -176,8 +182,10 @@ class Contract:
 
     def check_bounds(self, ticks: int, lots: int) -> None:
         """`OutOfBounds` when a position of `lots` at `ticks` passes the bounds of rule G-01."""
-        price_out = abs(ticks) > MAX_PRICE_TICKS or (self.kind is Kind.INVERSE and ticks <= 0)
-        if price_out or abs(lots) > MAX_LOTS or abs(self.value(ticks, lots)) > MAX_VALUE:
+        inverse = self.kind is Kind.INVERSE
+        out = abs(ticks) > MAX_PRICE_TICKS or abs(lots) > MAX_LOTS
+        out = out or (inverse and (ticks <= 0 or ticks * abs(lots) > MAX_INVERSE))
+        if out or abs(self.value(ticks, lots)) > MAX_VALUE:
             raise OutOfBounds(f"{self.quantity_text(lots)} {self.name} at {self.price_text(ticks)}")
 
 

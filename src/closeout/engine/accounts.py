@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from closeout.core.units import MAX_VALUE
+from closeout.core.units import MAX_VALUE, RATE, rate_text
 from closeout.engine import ledger as books
 from closeout.engine import receipts
 from closeout.engine.book import Flag
@@ -24,6 +24,9 @@ from closeout.engine.trading import worst_case
 
 STATUSES = ("demanded", "plan", "collections")
 
+MIN_LEVERAGE = RATE // 10
+"""With it initial margin is at most ten times a position's value, and every figure about an order fits 64 bits."""
+
 
 def open_account(state: State, command: OpenAccount) -> None:
     book = state.book
@@ -32,8 +35,8 @@ def open_account(state: State, command: OpenAccount) -> None:
     parent = state.row(command.parent) if command.parent is not None else None
     for name, leverage in command.leverage.items():
         state.contract(name)
-        if leverage <= 0:
-            raise Reject("out_of_bounds", f"leverage of {name} is not above zero")
+        if leverage < MIN_LEVERAGE:
+            raise Reject("out_of_bounds", f"leverage of {name} is below {rate_text(MIN_LEVERAGE)}")
     row = book.add(command.account_id)
     if command.owner:
         book.owner[row] = command.owner
@@ -124,7 +127,7 @@ def desk_action(state: State, command: DeskAction) -> None:
     state.set_flag(row, flag, on, f"{command.by}: {command.reason}")
     if command.action == "liquidate" and row in state.book.close_outs:
         state.book.close_outs[row].flatten = True
-    judge(state, row)
+    judge(state, row, executed=command.action in ("liquidate", "release_hold"))
 
 
 def set_receivable_status(state: State, command: SetReceivableStatus) -> None:

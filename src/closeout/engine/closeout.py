@@ -13,7 +13,7 @@ from closeout.core.risk import Holding, Risk, assess
 from closeout.core.units import RATE, mul_div_ceil
 from closeout.engine import ledger as books
 from closeout.engine import receipts
-from closeout.engine.book import CloseOut, Flag, Grade
+from closeout.engine.book import CloseOut, ContractState, Flag, Grade
 from closeout.engine.events import CancelOrders, CloseOutOrder, CloseOutQueued
 from closeout.engine.state import State
 from closeout.rulebooks.policy import CloseOutMethod
@@ -78,23 +78,29 @@ def plan(state: State, row: int, holdings: list[Holding], closable: list[Holding
     everything = {holding.contract.name: abs(holding.lots) for holding in closable}
     if active.flatten:
         return everything
-    legs = sorted(closable, key=lambda holding: _rank(state, holding))
-    chosen: Plan = {}
-    for holding in legs:
-        name = holding.contract.name
-        chosen[name] = abs(holding.lots)
+    # What is out will close: only what it leaves uncured needs more.
+    out = {h.contract.name: min(abs(h.lots), closing(active, h.contract.name, h.lots)) for h in closable}
+    chosen: Plan = {name: lots for name, lots in out.items() if lots}
+    if chosen and cured(state, row, holdings, chosen, active):
+        return chosen
+    raised: list[str] = []
+    for holding in sorted(closable, key=lambda holding: _rank(state, holding)):
+        raised.append(holding.contract.name)
+        chosen[raised[-1]] = abs(holding.lots)
         if cured(state, row, holdings, chosen, active):
             break
     else:
         return everything
-    for name in reversed(list(chosen)):
-        chosen[name] = _fewest(state, row, holdings, chosen, name, active)
+    for name in reversed(raised):
+        chosen[name] = _fewest(state, row, holdings, chosen, name, active, out[name])
     return chosen
 
 
-def _fewest(state: State, row: int, holdings: list[Holding], chosen: Plan, name: str, active: CloseOut) -> int:
-    """The smallest |lots| of one leg that cures while the other legs stay: one lot fewer does not."""
-    low, high = -1, chosen[name]
+def _fewest(
+    state: State, row: int, holdings: list[Holding], chosen: Plan, name: str, active: CloseOut, least: int
+) -> int:
+    """The smallest |lots| of one leg, from `least` on, that cures while the other legs stay: one lot fewer does not."""
+    low, high = least - 1, chosen[name]
     while high - low > 1:
         middle = (low + high) // 2
         if cured(state, row, holdings, {**chosen, name: middle}, active):
@@ -137,15 +143,8 @@ def _rank(state: State, holding: Holding) -> tuple[bool, Fraction, int]:
 
 def _blocked(state: State, row: int, holding: Holding, active: CloseOut) -> bool:
     """Why a contract takes no close-out now; told once per reason (US-21, G-06, G-18)."""
-    contract = state.contracts[holding.contract.name]
-    grade = state.grade(contract)
-    reason = (
-        "market closed" if not contract.is_open
-        else "trading halted" if contract.halted
-        else f"mark is {grade}" if grade != Grade.OK
-        else ""
-    )  # fmt: skip
     name = holding.contract.name
+    reason = _obstacle(state, state.contracts[name])
     if reason and active.queued.get(name) != reason:
         account_id = state.book.ids[row]
         state.emit(CloseOutQueued(account_id, active.receipt_id, name, reason))
@@ -154,12 +153,29 @@ def _blocked(state: State, row: int, holding: Holding, active: CloseOut) -> bool
     return bool(reason)
 
 
+def reopened(state: State, row: int, active: CloseOut) -> bool:
+    """Whether a leg that was queued can be traded now: it does not wait for what else is out (G-08)."""
+    waiting = (state.contracts[name] for name, reason in active.queued.items() if reason)
+    return any(contract.position(row).lots and not _obstacle(state, contract) for contract in waiting)
+
+
+def _obstacle(state: State, contract: ContractState) -> str:
+    """Why a contract takes no close-out now; "" where it does."""
+    grade = state.grade(contract)
+    if not contract.is_open:
+        return "market closed"
+    if contract.halted:
+        return "trading halted"
+    return f"mark is {grade}" if grade != Grade.OK else ""
+
+
 def _send(state: State, row: int, active: CloseOut, holding: Holding, lots: int) -> None:
     if not active.fee:
         active.fee = _fee(state, row)
         state.book.pending[row] += active.fee
     active.orders_sent += 1
-    order_id = f"{active.receipt_id}-{active.orders_sent}"
+    while (order_id := f"{active.receipt_id}-{active.orders_sent}") in state.order_owner:
+        active.orders_sent += 1  # a customer named his order so
     signed = -lots if holding.lots > 0 else lots
     active.outstanding[order_id] = (holding.contract.name, signed)
     state.order_owner[order_id] = row

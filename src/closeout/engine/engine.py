@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from closeout import __version__
+from closeout.core.units import InputError
 from closeout.engine import accounts, commands, image, market, trading
 from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, ContractState
@@ -82,7 +83,10 @@ class Engine:
         if isinstance(command, LoadRulebook):
             if self.state is not None:
                 raise Reject("rulebook_loaded", "a rulebook is loaded already")
-            self.state = initial_state(command.document)
+            try:
+                self.state = initial_state(command.document)
+            except InputError as bad:
+                raise Reject("bad_rulebook", str(bad)) from None
             self.state.time, self.state.seq = given.time, self.offered
             return
         state = self.loaded

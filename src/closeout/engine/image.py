@@ -6,6 +6,7 @@ the order in which they came about.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from closeout.engine.book import Book, CloseOut, ContractState, Receivable, Work
 from closeout.engine.state import PastFill, State
 
 ENCODER = msgspec.msgpack.Encoder(order="sorted")
-FORMAT = 1
+FORMAT = 2
 
 PLAIN = (
     "is_open", "halted", "expired", "mark", "good_mark", "mark_time", "mark_source", "grade",
@@ -61,10 +62,17 @@ def _state(state: State) -> dict[str, Any]:
         "leverage": by_id(book.leverage),
         "working": by_id(book.working, lambda orders: [asdict(order) for order in orders.values()]),
         "debts": by_id(book.debts, asdict),
-        "close_outs": by_id(book.close_outs, asdict),
+        "close_outs": by_id(book.close_outs, _close_out),
         "fills": {key: {**asdict(past), "account": book.ids[past.account]} for key, past in state.fills.items()},
         "contracts": {name: _contract(state, contract) for name, contract in state.contracts.items()},
     }
+
+
+def _close_out(active: CloseOut) -> dict[str, Any]:
+    """Orders in the order of sending, and the receipt as text: a restored engine goes on to issue the same bytes."""
+    fields = {item.name: getattr(active, item.name) for item in dataclasses.fields(active)}
+    outstanding = [(order_id, *order) for order_id, order in active.outstanding.items()]
+    return {**fields, "outstanding": outstanding, "receipt": msgspec.json.encode(active.receipt)}
 
 
 def _contract(state: State, contract: ContractState) -> dict[str, Any]:
@@ -105,7 +113,8 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
         state.book.working[row[account_id]] = {order["order_id"]: WorkingOrder(**order) for order in orders}
         state.order_owner.update((order["order_id"], row[account_id]) for order in orders)
     for account_id, fields in raw["close_outs"].items():
-        fields["outstanding"] = {order: (name, lots) for order, (name, lots) in fields["outstanding"].items()}
+        fields["outstanding"] = {order_id: (name, lots) for order_id, name, lots in fields["outstanding"]}
+        fields["receipt"] = msgspec.json.decode(fields["receipt"])
         active = CloseOut(**fields)
         state.book.close_outs[row[account_id]] = active
         state.order_owner.update((order_id, row[account_id]) for order_id in active.outstanding)

@@ -36,7 +36,8 @@ def _by_id(state: State, rows: Iterable[int]) -> list[int]:
 def judge(state: State, row: int, *, executed: bool = False) -> None:
     """Judge one account, and its parent where money moved between them.
 
-    `executed`: it was just filled, or one of its close-out orders is done, so its plan is made anew (G-07).
+    `executed`: it was just filled, one of its close-out orders is done, or the desk wants it so: its plan is made anew
+    (G-07).
     """
     parent = _judge(state, row, executed=executed)
     if parent is not None:
@@ -57,7 +58,8 @@ def _judge(state: State, row: int, *, executed: bool) -> int | None:
     ended = None
     active = book.close_outs.get(row)
     if active is not None:
-        if not (executed or not active.outstanding) or not closeout.advance(state, row, active):
+        due = executed or not active.outstanding or closeout.reopened(state, row, active)
+        if not due or not closeout.advance(state, row, active):
             _flag_debit(state, row)
             return None
         ended = active

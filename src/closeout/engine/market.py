@@ -6,9 +6,9 @@ of somebody's statement.
 
 from __future__ import annotations
 
-from closeout.core.contracts import Kind
+from closeout.core.contracts import OutOfBounds
 from closeout.core.margin import MarginTier, News, Tiers
-from closeout.core.units import MAX_PRICE_TICKS, MAX_VALUE, RATE, InputError, mul_div_ceil
+from closeout.core.units import MAX_VALUE, RATE, InputError, mul_div_ceil
 from closeout.engine import ledger as books
 from closeout.engine.book import ContractState, Grade
 from closeout.engine.commands import (
@@ -49,11 +49,14 @@ def marks(state: State, command: Marks, source: str) -> None:
 
 
 def _check_mark(contract: ContractState, ticks: int) -> None:
+    """Reject a price that is out of bounds, or takes the largest position out of them."""
     facts = contract.contract
-    if abs(ticks) > MAX_PRICE_TICKS or (facts.kind is Kind.INVERSE and ticks <= 0):
-        raise Reject("out_of_bounds", f"mark of {facts.name} is out of bounds: {ticks} ticks")
-    if abs(facts.value(ticks, contract.largest)) > MAX_VALUE:
-        raise Reject("out_of_bounds", f"mark of {facts.name} takes its largest position past the bound: {ticks} ticks")
+    try:
+        facts.check_bounds(ticks, contract.largest)
+    except OutOfBounds:
+        largest = facts.quantity_text(contract.largest)
+        detail = f"mark of {facts.name} is out of bounds with a position of {largest}: {ticks} ticks"
+        raise Reject("out_of_bounds", detail) from None
 
 
 def _take_mark(state: State, contract: ContractState, ticks: int | None, source: str) -> None:
@@ -154,7 +157,7 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
         raise Reject("out_of_bounds", "a funding rate above 100 %")
     _check_mark(contract, price)
     facts, divisor = contract.contract, RATE * contract.contract.units_per_micro
-    rows = [int(row) for row in contract.holders()]
+    rows = sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__)
     due: list[int] = []
     for row in rows:
         lots = contract.position(row).lots
@@ -172,10 +175,10 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
 def book_funding(state: State, command: BookFunding) -> None:
     """Accrued funding becomes cash (US-14)."""
     book = state.book
-    rows = [int(row) for row in book.column("accrued").nonzero()[0]]
+    rows = sorted((int(row) for row in book.column("accrued").nonzero()[0]), key=book.ids.__getitem__)
     for row in rows:
         state.check_cash(row, int(book.accrued[row]))
-    for row in sorted(rows, key=book.ids.__getitem__):
+    for row in rows:
         amount = int(book.accrued[row])
         book.accrued[row] = 0
         state.post_signed(row, books.CLEARING_HOUSE, amount, "funding")
@@ -236,10 +239,12 @@ def business_day(state: State, command: BusinessDay) -> None:
     """Debts age and, where the rulebook says so, earn interest; the day's variation is paid (US-13)."""
     book, policy = state.book, state.policy.receivable
     rows = sorted(book.debts, key=book.ids.__getitem__)
+    interest = {row: mul_div_ceil(int(book.receivable[row]), policy.daily_interest, RATE) for row in rows}
+    for row in rows:
+        state.check_cash(row, -interest[row])
     for row in rows:
         book.debts[row].business_days += 1
-        interest = mul_div_ceil(int(book.receivable[row]), policy.daily_interest, RATE)
-        state.post(row, books.RECEIVABLE, books.FEES, interest, "interest on a deficit")
+        state.post(row, books.RECEIVABLE, books.FEES, interest[row], "interest on a deficit")
         changed_receivable(state, row, f"business day {command.date}")
     variation = state.ledger.balances[books.CLEARING_HOUSE]
     if variation > 0:

@@ -13,6 +13,7 @@ import numpy as np
 from closeout.core.margin import Level, Window, held_requirement
 from closeout.core.risk import level_of, lines_of
 from closeout.core.units import RATE, ceil_div, mul_div_ceil
+from closeout.engine import closeout
 from closeout.engine.book import Column, ContractState, Flag
 from closeout.engine.state import State
 
@@ -60,5 +61,5 @@ def candidates(state: State) -> Column:
     level[kept_back] = Level.LIQUIDATE_ONLY
     changed = level != book.column("level")
     for row, close_out in book.close_outs.items():
-        changed[row] = not close_out.outstanding
+        changed[row] = not close_out.outstanding or closeout.reopened(state, row, close_out)
     return np.flatnonzero(changed)

@@ -101,8 +101,14 @@ class State:
         return micros
 
     def check_cash(self, row: int, change: int) -> None:
-        if abs(int(self.book.cash[row]) + change) > MAX_VALUE:
-            raise Reject("out_of_bounds", f"cash of {self.book.ids[row]} would pass its bound")
+        """Reject a change that would take cash out of bounds: the account's own with its debt, which is what a deficit
+        turns into, and with its parent's, which is where an isolated account's goes."""
+        book = self.book
+        own = int(book.cash[row]) - int(book.receivable[row]) + change
+        parent = book.parent.get(row)
+        family = own if parent is None else own + int(book.cash[parent]) - int(book.receivable[parent])
+        if max(abs(int(book.cash[row]) + change), abs(own), abs(family)) > MAX_VALUE:
+            raise Reject("out_of_bounds", f"cash of {book.ids[row]} would pass its bound")
 
     def money(self, row: int) -> Money:
         book = self.book

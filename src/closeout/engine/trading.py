@@ -148,10 +148,12 @@ def _check_order_bounds(state: State, row: int, contract: ContractState, command
     price = command.limit_ticks if command.limit_ticks is not None else contract.mark
     state.check_trade(row, contract, command.lots, price if price is not None else 1)
     try:
-        working = sum(
-            abs(order.lots) for order in state.book.working.get(row, {}).values() if order.contract == command.contract
+        same_side = sum(
+            order.lots
+            for order in state.book.working.get(row, {}).values()
+            if order.contract == command.contract and (order.lots > 0) == (command.lots > 0)
         )
-        worst = abs(contract.position(row).lots) + working + abs(command.lots)
+        worst = contract.position(row).lots + same_side + command.lots
         contract.contract.check_bounds(contract.mark if contract.mark is not None else 1, worst)
     except OutOfBounds as bound:
         raise Reject("out_of_bounds", str(bound)) from None
