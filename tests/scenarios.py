@@ -22,7 +22,7 @@ from closeout.core.units import rate
 from closeout.engine import commands as c
 from closeout.engine import events as ev
 from closeout.engine.book import Flag
-from closeout.engine.ledger import ACCOUNTS, CUSTOMER_CASH, FEES, HOUSE, RECEIVABLE
+from closeout.engine.ledger import ACCOUNTS, CUSTOMER_CASH, FEES, RECEIVABLE, WRITTEN_OFF
 from closeout.engine.receipts import usage
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "scenarios"
@@ -398,7 +398,7 @@ def _conserved(path: Path, desk: Desk) -> None:
         if posting.reason in ("deposit", "withdrawal"):
             paid += posting.micros if posting.reason == "deposit" else -posting.micros
         fees += posting.micros if posting.credit == FEES else 0
-        forgiven += posting.micros if (posting.debit, posting.credit) == (HOUSE, RECEIVABLE) else 0
+        forgiven += posting.micros if (posting.debit, posting.credit) == (WRITTEN_OFF, RECEIVABLE) else 0
     worth = sum(desk.state.risk(row).net_liq for row in range(1, desk.state.book.count))
     if worth != paid + market - fees + forgiven:
         raise Wrong(f"{path.name}: the end: worth {worth}, from {paid} + {market} - {fees} + {forgiven}")

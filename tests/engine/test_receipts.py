@@ -9,6 +9,7 @@ import pytest
 from tests.engine.bench import Desk, flat_margin, of
 
 from closeout import __version__
+from closeout.engine import commands as c
 from closeout.engine import events as ev
 
 BOOK: dict[str, Any] = {
@@ -57,7 +58,9 @@ def test_a_receipt_holds_what_decided_the_close_out() -> None:
         "marks": [
             {"contract": "CAR", "price": "780.00", "source": "cme", "time": "2026-06-10T17:01:00Z", "grade": "ok"}
         ],
-        "windows": {"CAR": "intraday"},
+        "margin": [
+            {"contract": "CAR", "window": "intraday", "rates": "rulebook", "news_multiplier": None, "news_held": None}
+        ],
     }
 
 
@@ -140,3 +143,16 @@ def test_a_close_out_at_the_floor_says_so() -> None:
     desk.close_at("A", "1000")
     (ended,) = desk.events(ev.CloseOutEnded)
     assert ended.receipt["trigger"]["cause"] == "net liq at or below the floor of 80.00"
+
+
+@pytest.mark.rule("G-11", "US-08")
+def test_a_receipt_says_who_set_the_margin_that_decided() -> None:
+    desk = Desk("kraken-us", {"contracts": {"CAR": flat_margin("50")}})
+    desk.marks(CAR="1000")
+    desk.account("A", "300")
+    desk.hold("A", "CAR", "4", "1000")
+    tiers = b'[{"notional_from": "0", "initial_margin": "400", "maintenance_margin": "300"}]'
+    desk.done(c.SetMargin("CAR", tiers, "ann", "volatility"))
+    active = desk.state.book.close_outs[desk.state.row("A")]
+    (margin,) = active.receipt["trigger"]["margin"]
+    assert margin["rates"] == f"set by input {desk.state.seq}"

@@ -255,7 +255,7 @@ class Money:
         amount = self.check_amount(micros)
         if amount > account.receivable:
             raise Refusal("exceeds_receivable")
-        self.post("house", "receivable", amount, account)
+        self.post("written_off", "receivable", amount, account)
         self.settled(account)
         self.reached["write-off"] += 1
 

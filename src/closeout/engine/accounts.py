@@ -148,7 +148,7 @@ def write_off(state: State, command: WriteOff) -> None:
     _check_amount(command.micros)
     if command.micros > int(state.book.receivable[row]):
         raise Reject("exceeds_receivable", "more than is owed")
-    state.post(row, books.HOUSE, books.RECEIVABLE, command.micros, "write-off")
+    state.post(row, books.WRITTEN_OFF, books.RECEIVABLE, command.micros, "write-off")
     changed_receivable(state, row, "write-off")
     judge(state, row)
 

@@ -62,7 +62,8 @@ def grown(column: NDArray[Any], size: int) -> NDArray[Any]:
 
 @dataclass(slots=True)
 class ContractState:
-    """One contract: what holds for it now, and its positions."""
+    """One contract: what holds for it now, and its positions. `margin_set_by` is the input with which the desk set its
+    margin rates; 0 while they are the rulebook's."""
 
     contract: Contract
     index: int
@@ -73,6 +74,7 @@ class ContractState:
     news: News | None = None
     is_open: bool = True
     halted: bool = False
+    margin_set_by: int = 0
     expired: bool = False
     mark: int | None = None
     good_mark: int | None = None

@@ -24,7 +24,7 @@ ENCODER = msgspec.msgpack.Encoder(order="sorted")
 FORMAT = 2
 
 PLAIN = (
-    "is_open", "halted", "expired", "mark", "good_mark", "mark_time", "mark_source", "grade",
+    "is_open", "halted", "margin_set_by", "expired", "mark", "good_mark", "mark_time", "mark_source", "grade",
     "profit_residue", "funding_residue", "funding_rounding", "largest",
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ suspense) below.  What a posting means is told by its two accounts:
                      Dr segregated_bank  Cr house             and the firm covers the pool from its own money
     payment          Dr customer_cash    Cr receivable
                      Dr house            Cr segregated_bank   the firm takes its money back
-    write-off        Dr house            Cr receivable        the firm bears it
+    write-off        Dr written_off      Cr receivable        the firm bears it: its advance stays in the pool
     isolated margin  Dr customer_cash    Cr transfer, and back: between the accounts of one customer
 
 `external` and `insurance_fund` are no accounts here: a deposit's other side is the bank itself, and no fund stands
@@ -31,8 +31,20 @@ FEES = "fees"
 ROUNDING = "rounding"
 SUSPENSE = "suspense"
 TRANSFER = "transfer"
+WRITTEN_OFF = "written_off"
 
-ACCOUNTS = (CUSTOMER_CASH, RECEIVABLE, SEGREGATED_BANK, CLEARING_HOUSE, HOUSE, FEES, ROUNDING, SUSPENSE, TRANSFER)
+ACCOUNTS = (
+    CUSTOMER_CASH,
+    RECEIVABLE,
+    SEGREGATED_BANK,
+    CLEARING_HOUSE,
+    HOUSE,
+    FEES,
+    ROUNDING,
+    SUSPENSE,
+    TRANSFER,
+    WRITTEN_OFF,
+)
 
 
 @dataclass(slots=True)

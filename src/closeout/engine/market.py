@@ -131,7 +131,7 @@ def set_margin(state: State, command: SetMargin) -> None:
     if not _nowhere_lower(contract.tiers, tiers) and (not command.second or command.second == command.by):
         raise Reject("needs_second", "lowering a margin rate needs two different people")
     state.check_margin(contract, tiers, contract.news, contract.largest)
-    contract.tiers = tiers
+    contract.tiers, contract.margin_set_by = tiers, state.seq
     judge_all(state)
 
 

@@ -16,6 +16,8 @@ from closeout.engine.commands import AdjustCash, CorrectFill
 from closeout.engine.events import CloseOutEnded, CorrectionIssued, Notice
 from closeout.engine.state import State
 
+OTHER_CASH = "customer, from other cash"
+
 RULES = ["G-04", "G-07", "US-01", "US-04", "US-09", "US-10", "US-13"]
 
 
@@ -49,7 +51,7 @@ def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool
             "line": text(line),
             "usage": usage(risk.requirement, risk.net_liq),
             "marks": [_mark(state, contract) for contract in held],
-            "windows": {contract.contract.name: contract.window.name for contract in held},
+            "margin": [_margin(contract) for contract in held],
         },
         "policy": {"method": close_out.method.value, "target": rate_text(close_out.target)},
         "cancelled_orders": [],
@@ -74,6 +76,18 @@ def _mark(state: State, contract: ContractState) -> dict[str, Any]:
         "source": contract.mark_source,
         "time": time_text(contract.mark_time),
         "grade": state.grade(contract),
+    }
+
+
+def _margin(contract: ContractState) -> dict[str, Any]:
+    """What decided a contract's requirement: the window, who set the rates, and a news window."""
+    news = contract.news
+    return {
+        "contract": contract.contract.name,
+        "window": contract.window.name,
+        "rates": f"set by input {contract.margin_set_by}" if contract.margin_set_by else "rulebook",
+        "news_multiplier": None if news is None else rate_text(news.multiplier),
+        "news_held": None if news is None else news.held,
     }
 
 
@@ -129,7 +143,7 @@ def issue(state: State, row: int, active: CloseOut, deficit: int, owed: int) -> 
     receipt["owed"] = text(owed)
     receipt["borne_by"] = [
         {"party": party, "amount": text(amount)}
-        for party, amount in (("customer, as a debt", owed), ("customer, from other cash", deficit - owed))
+        for party, amount in (("customer, as a debt", owed), (OTHER_CASH, deficit - owed))
         if amount
     ]
     receipt["words"] = words(receipt, state.policy.currency)
@@ -191,6 +205,9 @@ def words(receipt: dict[str, Any], currency: Currency) -> str:
         ]
     said.append(f"The liquidation fee was {receipt['liquidation_fee']} {code}.")
     said.append(f"At {end['time']} the account was {end['how']} with a net liq of {end['net_liq']} {code}.")
+    other_cash = [part["amount"] for part in receipt["borne_by"] if part["party"] == OTHER_CASH]
+    if other_cash:
+        said.append(f"Of the deficit of {receipt['deficit']} {code}, {other_cash[0]} {code} came from other cash.")
     if receipt["owed"] != currency.text(0):
         said.append(
             f"Liquidation does not cap the loss: the customer owes {receipt['owed']} {code}, due at once. "

@@ -29,7 +29,7 @@ from closeout.rulebooks.policy import Policy
 from closeout.studies.documents import parse
 from closeout.studies.market import bounded_decimal, parse_time
 
-MAX_LEVERAGE = 1000
+MIN_LEVERAGE, MAX_LEVERAGE = Decimal("0.1"), 1000
 
 
 class AccountPosition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -158,9 +158,9 @@ def _check_position(position: AccountPosition, where: str) -> None:
             bounded_decimal(number, f"{where}.{field}")
     if not position.quantity:
         raise InputError(f"{where}.quantity: expected a quantity above or below zero, not {position.quantity}")
-    if position.leverage is not None and not 0 < position.leverage <= MAX_LEVERAGE:
+    if position.leverage is not None and not MIN_LEVERAGE <= position.leverage <= MAX_LEVERAGE:
         raise InputError(
-            f"{where}.leverage: expected a number above 0 and up to {MAX_LEVERAGE}, not {position.leverage}"
+            f"{where}.leverage: expected a number from {MIN_LEVERAGE} to {MAX_LEVERAGE}, not {position.leverage}"
         )
     if position.margin_mode == "cross" and position.isolated_margin is not None:
         raise InputError(f"{where}.isolated_margin: a cross position has none; expected margin_mode isolated")
