@@ -24,6 +24,7 @@ from closeout.core.units import (
     MAX_LOTS,
     MAX_PRICE_TICKS,
     MAX_VALUE,
+    RATE,
     Currency,
     InputError,
     IntOrArray,
@@ -147,7 +148,7 @@ class Contract:
             worth = ticks * lots * self.unit_value
         else:  # quotient and remainder apart, as in `mul_div_floor`: lots x unit_value can pass 63 bits
             whole, rest = divmod(self.unit_value, ticks)
-            worth = -lots * whole + (-lots * rest) // ticks
+            worth = -lots * whole + floor_div(-lots * rest, ticks)
         return worth
 
     def trade_value(self, ticks: int, lots: int) -> int:
@@ -178,7 +179,7 @@ class Contract:
 
     def trade_fee(self, ticks: int, lots: int) -> int:
         """Micros for trading |lots| at a price, one side: the rate rounded up, plus the fee per lot."""
-        return mul_div_ceil(self.notional(ticks, lots), self.taker_fee, 10**9) + abs(lots) * self.fee_per_lot
+        return mul_div_ceil(self.notional(ticks, lots), self.taker_fee, RATE) + abs(lots) * self.fee_per_lot
 
     def check_bounds(self, ticks: int, lots: int) -> None:
         """`OutOfBounds` when a position of `lots` at `ticks` passes the bounds of rule G-01."""
@@ -208,12 +209,12 @@ class Position:
             self.cost += value
             return 0
         if abs(lots) <= abs(self.lots):
-            closed_cost = -((-self.cost * abs(lots)) // abs(self.lots))
+            closed_cost = mul_div_ceil(self.cost, abs(lots), abs(self.lots))
             self.lots += lots
             self.cost -= closed_cost
             return -value - closed_cost
         closing = -self.lots
-        closing_value = -((-value * abs(closing)) // abs(lots))
+        closing_value = mul_div_ceil(value, abs(closing), abs(lots))
         realised = self.trade(contract, closing, closing_value)
         self.lots, self.cost = lots - closing, value - closing_value
         return realised

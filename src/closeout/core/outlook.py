@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from closeout.core.contracts import Position
 from closeout.core.margin import Level
 from closeout.core.risk import Holding, Money, Risk, assess
-from closeout.core.units import RATE, mul_div_ceil, mul_div_floor
+from closeout.core.units import RATE, floor_div, mul_div_ceil, mul_div_floor
 
 MOVES = tuple(percent * RATE // 100 for percent in (-5, -10, -20, 5, 10, 20))
 """Moves of all contracts together (rates) that an account is always shown."""
@@ -123,7 +123,7 @@ def _clears(account: Account, index: int, lots: int, floor: int | None) -> bool:
     closing = -lots if own.lots > 0 else lots
     position = Position(own.lots, own.cost)
     realised = position.trade(contract, closing, contract.trade_value(own.mark, closing))
-    cash = account.money.cash + realised // contract.units_per_micro - contract.trade_fee(own.mark, lots)
+    cash = account.money.cash + floor_div(realised, contract.units_per_micro) - contract.trade_fee(own.mark, lots)
     rest = [*account.holdings[:index], *account.holdings[index + 1 :]]
     if position.lots:
         rest.append(replace(own, lots=position.lots, cost=position.cost))

@@ -22,7 +22,7 @@ from closeout.core.margin import (
     line,
     margin,
 )
-from closeout.core.units import RATE, IntOrArray, ceil_div, mul_div_ceil
+from closeout.core.units import RATE, IntOrArray, ceil_div, floor_div, mul_div_ceil
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,14 @@ class Money:
     @property
     def sum(self) -> int:
         return self.cash + self.accrued - self.pending_fees - self.receivable
+
+
+def unpriced(contract: Contract, cost: IntOrArray, move: int) -> tuple[IntOrArray, IntOrArray]:
+    """Profit and notional in micros of a position without any mark: the bounded worst (G-18). It is taken to have lost
+    `move` (a rate) of its cost, and its notional to have grown by as much."""
+    size: Any = abs(cost)
+    lost = mul_div_ceil(size, move, RATE)
+    return floor_div(-lost, contract.units_per_micro), ceil_div(size + lost, contract.units_per_micro)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +66,13 @@ class Holding:
     def profit(self) -> int:
         if self.mark is not None:
             return self.contract.profit(self.mark, self.lots, self.cost)
-        return -mul_div_ceil(abs(self.cost), self.unpriced_move, RATE) // self.contract.units_per_micro
+        return unpriced(self.contract, self.cost, self.unpriced_move)[0]
 
     @property
     def notional(self) -> int:
         if self.mark is not None:
             return self.contract.notional(self.mark, self.lots)
-        worst = abs(self.cost) + mul_div_ceil(abs(self.cost), self.unpriced_move, RATE)
-        return ceil_div(worst, self.contract.units_per_micro)
+        return unpriced(self.contract, self.cost, self.unpriced_move)[1]
 
     @property
     def requirement(self) -> int:
@@ -82,7 +89,7 @@ class Holding:
     def less(self, lots_closed: int) -> Holding:
         """The position after |lots_closed| are closed at the mark. The profit of the part closed is not in it."""
         remaining = self.lots - lots_closed if self.lots > 0 else self.lots + lots_closed
-        return replace(self, lots=remaining, cost=self.cost * remaining // self.lots)
+        return replace(self, lots=remaining, cost=mul_div_ceil(self.cost, abs(remaining), abs(self.lots)))
 
 
 @dataclass(frozen=True, slots=True)

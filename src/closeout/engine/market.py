@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from closeout.core.contracts import OutOfBounds
 from closeout.core.margin import MarginTier, News, Tiers
-from closeout.core.units import MAX_VALUE, RATE, InputError, mul_div_ceil
+from closeout.core.units import MAX_VALUE, RATE, InputError, floor_div, mul_div_ceil
 from closeout.engine import ledger as books
 from closeout.engine.book import ContractState, Grade
 from closeout.engine.commands import (
@@ -162,11 +162,11 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
     for row in rows:
         lots = contract.position(row).lots
         due.append(abs(facts.value(price, lots)) * command.rate * (-1 if lots > 0 else 1))
-        if abs(int(state.book.accrued[row]) + due[-1] // divisor) > MAX_VALUE:
+        if abs(int(state.book.accrued[row]) + floor_div(due[-1], divisor)) > MAX_VALUE:
             raise Reject("out_of_bounds", f"accrued funding of {state.book.ids[row]} would pass its bound")
     for row, units in zip(rows, due, strict=True):
-        state.book.accrued[row] += units // divisor
-    booked = sum(units // divisor for units in due)
+        state.book.accrued[row] += floor_div(units, divisor)
+    booked = sum(floor_div(units, divisor) for units in due)
     exact, contract.funding_residue = divmod(contract.funding_residue + sum(due), divisor)
     contract.funding_rounding += exact - booked
     judge_rows(state, rows)

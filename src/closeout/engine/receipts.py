@@ -10,7 +10,7 @@ from typing import Any
 from closeout import __version__
 from closeout.core.risk import Holding, Risk
 from closeout.core.times import time_text
-from closeout.core.units import Currency, rate_text
+from closeout.core.units import Currency, mul_div_ceil, rate_text
 from closeout.engine.book import CloseOut, ContractState
 from closeout.engine.commands import AdjustCash, CorrectFill
 from closeout.engine.events import CloseOutEnded, CorrectionIssued, Notice
@@ -64,7 +64,7 @@ def usage(requirement: int, net_liq: int) -> str | None:
     """requirement / net liq to four places, rounded up; None ("over") at or below zero net liq (US-03)."""
     if net_liq <= 0:
         return None
-    scaled = -(-requirement * 10_000 // net_liq)
+    scaled = mul_div_ceil(requirement, 10_000, net_liq)
     return f"{scaled // 10_000}.{scaled % 10_000:04d}"
 
 

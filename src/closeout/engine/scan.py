@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from closeout.core.margin import Level, Window, held_requirement
-from closeout.core.risk import level_of, lines_of
-from closeout.core.units import RATE, ceil_div, mul_div_ceil
+from closeout.core.risk import level_of, lines_of, unpriced
 from closeout.engine import closeout
-from closeout.engine.book import Column, ContractState, Flag
+from closeout.engine.book import Column, Flag
 from closeout.engine.state import State
 
 
@@ -31,7 +30,11 @@ def levels(state: State) -> tuple[Column, Column, Column]:
             continue
         if not held.all():  # most contracts have no closed rows to leave out, and copying is dear
             rows, lots, cost = rows[held], lots[held], cost[held]
-        profit, notional = _value(state, contract, lots, cost)
+        facts = contract.contract
+        if contract.mark is None:
+            profit, notional = unpriced(facts, cost, state.policy.marks.unpriced_move)
+        else:
+            profit, notional = facts.profit(contract.mark, lots, cost), facts.notional(contract.mark, lots)
         # A row appears once per contract, so plain fancy indexing adds each exactly once.
         net_liq[rows] += profit
         holds[rows] = True
@@ -40,16 +43,7 @@ def levels(state: State) -> tuple[Column, Column, Column]:
         by_window[contract.window][rows] += held_requirement(contract.terms, lots, notional)
     requirement = np.asarray(sum(by_window.values(), np.zeros(book.count, np.int64)))
     level = level_of(net_liq, lines_of(by_window), holds, state.policy.net_liq_floor)
-    return net_liq, requirement, np.asarray(level, np.int64) * holds
-
-
-def _value(state: State, contract: ContractState, lots: Column, cost: Column) -> tuple[Column, Column]:
-    """Profit and notional in micros of a contract's positions (see `Holding` for the unpriced case)."""
-    facts = contract.contract
-    if contract.mark is not None:
-        return facts.profit(contract.mark, lots, cost), facts.notional(contract.mark, lots)
-    lost = mul_div_ceil(abs(cost), state.policy.marks.unpriced_move, RATE)
-    return -lost // facts.units_per_micro, ceil_div(abs(cost) + lost, facts.units_per_micro)
+    return net_liq, requirement, np.asarray(level, np.int64)
 
 
 def candidates(state: State) -> Column:

@@ -181,7 +181,7 @@ class State:
         position = contract.position(row)
         change = -fees
         for lots, value in trades:
-            change += position.trade(contract.contract, lots, value) // contract.contract.units_per_micro
+            change += floor_div(position.trade(contract.contract, lots, value), contract.contract.units_per_micro)
         if abs(position.cost) > MAX_VALUE:
             raise Reject("out_of_bounds", f"cost of {contract.contract.name} would pass the bound on one position")
         self.check_cash(row, change)
