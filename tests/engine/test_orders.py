@@ -263,3 +263,26 @@ def test_an_order_that_a_customer_named_like_a_close_outs_is_nobody_elses() -> N
     desk.done(c.CancelOrder(taken))
     desk.fill_order(order.order_id, "780")
     assert desk.close_out("A") is None
+
+
+@pytest.mark.rule("US-07")
+def test_a_limit_through_the_mark_must_fit_with_what_it_would_lose() -> None:
+    """1,000 dollars at 50 a contract: buying at 1,100 with the mark at 1,000 loses 100 a contract at once."""
+    desk = desk_with("1000")
+
+    def check(order_id: str, lots: str, limit: str) -> ev.OrderApproved | ev.OrderRefused:
+        command = c.CheckOrder("A", order_id, "CAR", desk.lots("CAR", lots), desk.ticks("CAR", limit))
+        (event,) = desk.done(command)
+        assert isinstance(event, ev.OrderApproved | ev.OrderRefused)
+        return event
+
+    refused = check("dear", "7", "1100")
+    assert isinstance(refused, ev.OrderRefused)
+    assert (refused.code, desk.money(refused.after)) == ("margin", "1050.00")  # 7 x (50 + 100)
+    cheap = check("cheap", "20", "900")  # a limit on the good side of the mark loses nothing
+    assert isinstance(cheap, ev.OrderApproved)
+    desk.done(c.CancelOrder("cheap"))
+    sale = check("sale", "-6", "900")
+    assert isinstance(sale, ev.OrderApproved)
+    assert desk.money(sale.after) == "900.00"
+    assert desk.refusal("A", "CAR", "-3") == "margin"

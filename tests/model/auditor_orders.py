@@ -20,6 +20,7 @@ class Orders(Money):
             return
         target = self.live(contract)
         self.account(account_id).working[order_id] = (contract, lots * target.lot)
+        self.account(account_id).limits[order_id] = None if limit_ticks is None else limit_ticks * target.tick
         self.out.append(("approved", account_id, order_id, before, after - before, after, available))
 
     def _verdict(
@@ -33,7 +34,8 @@ class Orders(Money):
         quantity = lots * contract.lot
         toggle = account.with_intraday and "restricted" not in account.set_flags
         before = figures.entry_total(account, toggle)
-        after = figures.entry_total(account, toggle, {name: quantity})
+        limit = None if limit_ticks is None else limit_ticks * contract.tick
+        after = figures.entry_total(account, toggle, {name: (quantity, limit)})
         available = figures.net_liq(account)
         held = account.positions.get(name, None)
         position = held.quantity if held else Fraction(0)

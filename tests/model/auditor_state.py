@@ -56,6 +56,9 @@ class Event:
         return sum((abs(q) for name, q in self.outstanding.values() if name == contract and q * sign > 0), Fraction(0))
 
 
+Order = tuple[Fraction, Fraction | None]  # signed quantity and limit
+
+
 @dataclass
 class Account:
     account_id: str
@@ -74,6 +77,7 @@ class Account:
     status: str = ""
     event: Event | None = None
     leverage: dict[str, Fraction] = field(default_factory=dict)
+    limits: dict[str, Fraction | None] = field(default_factory=dict)
 
     def held(self) -> dict[str, Position]:
         return {name: position for name, position in self.positions.items() if position.quantity != 0}
@@ -146,13 +150,25 @@ class Figures:
 
     # -- orders ----------------------------------------------------------------------------------
 
-    def worst_entry(self, account: Account, name: str, with_intraday: bool, extra: Fraction = Fraction(0)) -> Fraction:
-        """The dearer of all working buys filled and all working sells filled; `extra` is one more order."""
+    def worst_entry(self, account: Account, name: str, with_intraday: bool, extra: Order | None = None) -> Fraction:
+        """The dearer of all working buys filled and all working sells filled at their limits; `extra` is one more."""
         contract = self.rules.contracts[name]
         position = account.positions.get(name, Position())
-        bought = position.quantity + account.working_in(name, 1) + max(extra, Fraction(0))
-        sold = position.quantity + account.working_in(name, -1) + min(extra, Fraction(0))
-        return max(self._entry(account, contract, position, q, with_intraday) for q in (bought, sold))
+        orders = [(q, account.limits[order]) for order, (n, q) in account.working.items() if n == name]
+        orders += [extra] if extra else []
+        found = []
+        for sign in (1, -1):
+            side = [(quantity, limit) for quantity, limit in orders if quantity * sign > 0]
+            total = position.quantity + sum((quantity for quantity, _ in side), Fraction(0))
+            lost = sum((self._lost_at(contract, quantity, limit) for quantity, limit in side), Fraction(0))
+            found.append(lost + self._entry(account, contract, position, total, with_intraday))
+        return max(found)
+
+    def _lost_at(self, contract: Contract, quantity: Fraction, limit: Fraction | None) -> Fraction:
+        if limit is None or contract.price is None:
+            return Fraction(0)
+        lost = contract.cost(limit, quantity) - contract.value(contract.price, quantity)
+        return max(Fraction(0), up(lost, self.rules.micro))
 
     def _entry(
         self, account: Account, contract: Contract, position: Position, quantity: Fraction, with_intraday: bool
@@ -163,10 +179,10 @@ class Figures:
             notional = self.notional(contract, position)
         return contract.entry_requirement(quantity, notional, with_intraday, account.leverage.get(contract.name))
 
-    def entry_total(self, account: Account, with_intraday: bool, extra: dict[str, Fraction] | None = None) -> Fraction:
+    def entry_total(self, account: Account, with_intraday: bool, extra: dict[str, Order] | None = None) -> Fraction:
         extra = extra or {}
         names = [*account.held(), *(name for name, _ in account.working.values()), *extra]
-        parts = (self.worst_entry(account, n, with_intraday, extra.get(n, Fraction(0))) for n in dict.fromkeys(names))
+        parts = (self.worst_entry(account, n, with_intraday, extra.get(n)) for n in dict.fromkeys(names))
         return sum(parts, Fraction(0))
 
     def free(self, account: Account) -> Fraction:

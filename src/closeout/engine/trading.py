@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from closeout.core.contracts import OutOfBounds
+from closeout.core.contracts import Contract, OutOfBounds
 from closeout.core.margin import Level, entry_requirement
+from closeout.core.units import ceil_div
 from closeout.engine import closeout, receipts
 from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, ContractState, Flag, Grade, WorkingOrder
@@ -208,7 +209,8 @@ def _reduces(state: State, row: int, contract: ContractState, lots: int) -> bool
 
 
 def worst_case(state: State, row: int, *, with_intraday: bool, extra: WorkingOrder | None = None) -> int:
-    """Entry requirement in micros of the positions with every working order (and `extra`) at its worst fill.
+    """Entry requirement in micros of the positions with every working order (and `extra`) at its worst fill, and what
+    filling at their limits would lose against the mark. An order at market has no worst price, and none is invented.
 
     A contract without a mark counts at the bounded worst of its position and is left out where the account is flat
     in it: an opening order there is refused anyway.
@@ -218,8 +220,6 @@ def worst_case(state: State, row: int, *, with_intraday: bool, extra: WorkingOrd
     total = 0
     for name, contract in state.contracts.items():
         held = contract.position(row)
-        buys = sum(order.lots for order in orders if order.contract == name and order.lots > 0)
-        sells = sum(order.lots for order in orders if order.contract == name and order.lots < 0)
         if contract.mark is None:
             if held.lots:
                 holding = state.holding(row, contract, held)
@@ -228,13 +228,25 @@ def worst_case(state: State, row: int, *, with_intraday: bool, extra: WorkingOrd
                     leverage=holding.leverage,
                 )  # fmt: skip
             continue
+        own = [order for order in orders if order.contract == name]
+        sides = ([order for order in own if order.lots > 0], [order for order in own if order.lots < 0])
         worst = 0
-        for lots in (held.lots + buys, held.lots + sells):
-            notional = contract.contract.notional(contract.mark, lots)
+        for side in sides:
+            lots = held.lots + sum(order.lots for order in side)
+            required = sum(_loss_at_limit(contract.contract, contract.mark, order) for order in side)
             if lots:
-                required = entry_requirement(
+                notional = contract.contract.notional(contract.mark, lots)
+                required += entry_requirement(
                     contract.terms, lots, notional, with_intraday=with_intraday, leverage=leverages.get(name, 0)
                 )
-                worst = max(worst, required)
+            worst = max(worst, required)
         total += worst
     return total
+
+
+def _loss_at_limit(contract: Contract, mark: int, order: WorkingOrder) -> int:
+    """Micros that a fill at the order's limit loses against the mark, rounded up."""
+    if order.limit_ticks is None:
+        return 0
+    units = contract.trade_value(order.limit_ticks, order.lots) - contract.value(mark, order.lots)
+    return max(0, ceil_div(units, contract.units_per_micro))
