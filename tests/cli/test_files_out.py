@@ -5,7 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -89,13 +89,13 @@ def test_the_books_agree(run: Replayed) -> None:
     ledger, accounts = table(run.folder / "ledger.csv"), table(run.folder / "accounts.csv")
     for rulebook in RULEBOOKS:
         part = run.summary["rulebooks"][rulebook]
-        balances: Counter[str] = Counter()
+        balances: defaultdict[str, Decimal] = defaultdict(Decimal)
         for leg in of(ledger, rulebook):
             assert Decimal(leg["amount"]) > 0
-            balances[leg["debit"]] += Decimal(leg["amount"])  # type: ignore[assignment]
-            balances[leg["credit"]] -= Decimal(leg["amount"])  # type: ignore[assignment]
+            balances[leg["debit"]] += Decimal(leg["amount"])
+            balances[leg["credit"]] -= Decimal(leg["amount"])
         stated = {name: Decimal(text) for name, text in part["ledger"].items()}
-        assert {name: Decimal(balances[name]) for name in stated} == stated
+        assert {name: balances[name] for name in stated} == stated
         assert set(balances) <= set(stated)
         admitted = [row for row in of(accounts, rulebook) if "not_admitted" not in row["state"]]
         assert len(admitted) == part["accounts"]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.engine.bench import Desk, flat_margin, of
 
+from closeout.core.margin import MarginKind
 from closeout.core.units import rate
 from closeout.engine import commands as c
 from closeout.engine import events as ev
@@ -69,7 +70,7 @@ def test_fifteen_percent_of_the_mark() -> None:
     desk = desk_with(A="1")
     row = desk.state.row("A")
     (holding,) = desk.state.holdings(row)
-    assert desk.money(holding.margin(2)) == "97.156793"  # type: ignore[arg-type]
+    assert desk.money(holding.margin(MarginKind.MAINTENANCE)) == "97.156793"
 
 
 @pytest.mark.rule("US-14", "G-02")

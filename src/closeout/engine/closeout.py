@@ -24,7 +24,7 @@ Plan = dict[str, int]
 def start(state: State, row: int, risk: Risk) -> None:
     """Begin a liquidation event: working orders are cancelled first, then the account is looked at again."""
     book = state.book
-    by_desk = book.has(row, Flag.LIQUIDATE_NOW)
+    by_desk = _ordered(state, row)
     flatten = by_desk or state.policy.close_out.method is CloseOutMethod.FLATTEN_ALL
     receipt_id = f"{state.seq}-{book.ids[row]}"
     active = CloseOut(receipt_id, flatten, receipts.opened(state, row, receipt_id, risk, by_desk=by_desk))

@@ -21,7 +21,7 @@ from closeout.rulebooks.loader import Rulebook
 class Recorder:
     """An engine under `rulebook` with a journal at `path`, which must not exist yet.
 
-    `postings`, `orders` and `receipts` collect what the inputs caused; take them with `take_orders` and leave the rest.
+    `postings`, `receipts` and `alarms` collect what the inputs caused; `take_orders` hands the close-out orders over.
     """
 
     def __init__(self, path: Path, rulebook: Rulebook, time: int) -> None:

@@ -45,7 +45,6 @@ class Tracker:
         self.paths: list[tuple[int, Column]] = []
         self.windows: list[str] = []
         self.reopening: str | None = None
-        self._liquidation_prices: dict[str, str | None] = {}
 
     # -- while it runs -----------------------------------------------------------------------------
 
@@ -113,7 +112,7 @@ class Tracker:
             for field in ("open", "high", "low", "close"):
                 getattr(path, field).append(text(getattr(bar, field)))
         if state.book.count <= MOST_PATHS:
-            self.paths.append((time, scan.levels(state)[0].copy()))
+            self.paths.append((time, scan.levels(state)[0]))
 
     def reopened(self, time: int, bars: Mapping[str, BarTicks]) -> None:
         self.reopening = (
@@ -159,7 +158,7 @@ class Tracker:
             if posting.credit == books.FEES:
                 fees[posting.account_id] = fees.get(posting.account_id, 0) + posting.micros
         deficits: dict[str, int] = {}
-        text_to_micros = self.recorder.state.policy.currency.micros_of_text
+        text_to_micros = state.policy.currency.micros_of_text
         for receipt in self.recorder.receipts:
             account_id = receipt["account_id"]
             deficits[account_id] = deficits.get(account_id, 0) + text_to_micros(receipt["deficit"])
@@ -182,7 +181,7 @@ class Tracker:
             outcome.fill_price = next((fills[member] for member in members if member in fills), None)
 
     def _fill_prices(self) -> dict[str, str]:
-        """Average close-out price by account (of the first contract closed), exact or to a tenth of a tick, down."""
+        """Average price by account of the first close-out order that filled (`_average`)."""
         found: dict[str, str] = {}
         for receipt in self.recorder.receipts:
             for order in receipt["orders"]:
@@ -207,7 +206,7 @@ class Tracker:
                 receipt_id, sent.account_id, sent.contract, time, order["side"], order["quantity"],
                 order["limit_price"], _average(order["fills"]) if order["fills"] else None,
                 state.contracts[sent.contract].contract.quantity_text(int(lots)),
-                sum(self.recorder.state.policy.currency.micros_of_text(fill["fee"]) for fill in order["fills"]),
+                sum(state.policy.currency.micros_of_text(fill["fee"]) for fill in order["fills"]),
             ))  # fmt: skip
         return rows
 

@@ -67,11 +67,12 @@ def run_replay(
     except KeyboardInterrupt:
         print(f"closeout: what was journaled until now lies in {partial}; closeout verify proves it", file=sys.stderr)
         raise
-    summary = files.write_runs(partial, runs, describe_market(market, title))
+    described = describe_market(market, title)
+    summary = files.write_runs(partial, runs, described)
     files.write_ledger(partial / "ledger.csv", ((name, replay.recorder) for name, replay in replays.items()))
     from closeout.studies.report import write_report  # matplotlib is slow to import
 
-    write_report(partial / "report.html", runs, title=title, market=describe_market(market, title))
+    write_report(partial / "report.html", runs, title=title, market=described)
     return Finished(runs, summary, folder.commit())
 
 

@@ -111,8 +111,12 @@ class Screen:
         """`bar_index` bars are played, the last at `time_ns`. `counts` are accounts by level and what else is counted,
         `money` amounts by name; both are shown in their order."""
         self._last = _Picture(bar_index, time_ns, prices, counts, money, riskiest)
-        if self._now() >= self._due:
+        if self.is_due():
             self._show()
+
+    def is_due(self) -> bool:
+        """Whether the next update will be shown at once; one that is not need not be put together."""
+        return self._now() >= self._due
 
     def finish(self) -> None:
         """Show what was told last, and leave the terminal as it was. Does nothing the second time."""

@@ -30,15 +30,8 @@ def watching(speed: float = 0) -> Generator[Progress]:
             begun = wall.monotonic()
             order = ", the high of each bar first" if replay.settings.high_first else ""
             screen.start(len(replay.bars), f"{replay.name} under {replay.label}{order}")
-        text = replay.policy.currency.text
-        balances = replay.state.ledger.balances
-        prices = {
-            name: contract.contract.price_text(contract.mark)
-            for name, contract in replay.state.contracts.items()
-            if contract.mark is not None
-        }
-        money = {"fees": text(-balances[books.FEES]), "owed": text(balances[books.RECEIVABLE])}
-        screen.update(number, time, prices, replay.tracker.counts(), money, riskiest(replay))
+        if screen.is_due() or number == len(replay.bars):
+            _tell(screen, replay, number, time)
         if speed:
             due = begun + (time - replay.start) / SECOND / speed
             wall.sleep(max(0.0, due - wall.monotonic()))
@@ -47,6 +40,18 @@ def watching(speed: float = 0) -> Generator[Progress]:
         yield progress
     finally:
         screen.finish()
+
+
+def _tell(screen: Screen, replay: Replay, number: int, time: int) -> None:
+    text = replay.policy.currency.text
+    balances = replay.state.ledger.balances
+    prices = {
+        name: contract.contract.price_text(contract.mark)
+        for name, contract in replay.state.contracts.items()
+        if contract.mark is not None
+    }
+    money = {"fees": text(-balances[books.FEES]), "owed": text(balances[books.RECEIVABLE])}
+    screen.update(number, time, prices, replay.tracker.counts(), money, riskiest(replay))
 
 
 def riskiest(replay: Replay) -> list[RiskRow]:
