@@ -24,8 +24,8 @@ from closeout.studies.files import Folder
 from closeout.studies.market import Market, load_market
 from closeout.studies.outcome import Run
 from closeout.studies.population import generate
-from closeout.studies.replay import Progress, Replay, Settings
-from closeout.studies.runner import Finished, run_replay
+from closeout.studies.replay import Replay, Settings
+from closeout.studies.runner import run_replay
 
 SEED = 20_200_312
 ACCOUNTS = 1_000
@@ -63,6 +63,10 @@ class Variant:
     name: str
     owed: dict[str, int | None]
 
+    @property
+    def total(self) -> int:
+        return sum(owed or 0 for owed in self.owed.values())
+
 
 def run(out: Path, accounts: int, speed: float, *, print_text: bool) -> dict[str, Any]:
     """Play every scene, print what came of it and which assumption makes each debt; returns the summaries by market."""
@@ -73,37 +77,31 @@ def run(out: Path, accounts: int, speed: float, *, print_text: bool) -> dict[str
         Folder(out / scene.market)  # refused before anything is played
     summaries: dict[str, Any] = {}
     for scene in SCENES:
+        market = load_market([scene.market])
+        book = generate(SEED, accounts, market)
+        folder = out / scene.market
         with watching(speed) as progress:
-            finished = play(scene, out, accounts, progress)
+            finished = run_replay(
+                [scene.market], market, book, scene.rulebooks, folder, settings=Settings(), progress=progress
+            )
         summaries[scene.market] = finished.summary
         if print_text:
             print(f"\n{scene.said}\n")
             print(summary_text(finished.runs, finished.folder))
         for one in finished.runs:
             if one.debtors:
-                found = variants(scene, one, accounts)
+                found = variants(scene.market, market, book, one)
                 summaries[scene.market]["rulebooks"][one.rulebook]["owed_if"] = {
-                    variant.name: one.currency.text(sum(owed or 0 for owed in variant.owed.values()))
-                    for variant in found
+                    variant.name: one.currency.text(variant.total) for variant in found
                 }
                 if print_text:
                     print(f"\n{explain(one, found)}")
     return summaries
 
 
-def play(scene: Scene, out: Path, accounts: int, progress: Progress | None) -> Finished:
-    """Run a scene under its rulebooks into ``out/MARKET``."""
-    market = load_market([scene.market])
-    book = generate(SEED, accounts, market)
-    folder = out / scene.market
-    return run_replay([scene.market], market, book, scene.rulebooks, folder, settings=Settings(), progress=progress)
-
-
-def variants(scene: Scene, run: Run, accounts: int) -> list[Variant]:
+def variants(name: str, market: Market, book: Sequence[AccountFile], run: Run) -> list[Variant]:
     """The run again with one assumption changed at a time. Only the debtors' accounts differ in interest, but the
     whole book is run: it shares the venue's depth."""
-    market = load_market([scene.market])
-    book = generate(SEED, accounts, market)
     rulebook = loader.load(run.rulebook)
     depth = Depth()
     cases: list[tuple[str, Settings, dict[str, Any] | None]] = [
@@ -114,8 +112,8 @@ def variants(scene: Scene, run: Run, accounts: int) -> list[Variant]:
         ("filled at the bar's worst price", Settings(FillMode.ADVERSE), None),
     ]
     return [
-        Variant(name, _owed(market, book, loader.load(run.rulebook, overrides), scene.market, settings))
-        for name, settings, overrides in cases
+        Variant(case, _owed(market, book, loader.load(run.rulebook, overrides), name, settings))
+        for case, settings, overrides in cases
     ]
 
 
@@ -155,8 +153,7 @@ def explain(run: Run, found: Sequence[Variant], most: int = 10) -> str:
         [a.account_id, text(a.owed), *(_cell(variant.owed.get(a.account_id), text) for variant in found)]
         for a in debtors[:most]
     ]
-    totals = [sum(owed or 0 for owed in variant.owed.values()) for variant in found]
-    rows.append(["everybody", text(sum(a.owed for a in run.accounts)), *(text(total) for total in totals)])
+    rows.append(["everybody", text(sum(a.owed for a in run.accounts)), *(text(variant.total) for variant in found)])
     return f"{run.rulebook}: what makes the debts (owed under one other assumption at a time)\n" + columns(
         [header, *rows], left=1
     )
