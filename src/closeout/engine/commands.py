@@ -111,13 +111,17 @@ class Halt(Command, frozen=True):
 
 
 class NewsWindow(Command, frozen=True):
-    """A news window begins (`multiplier` as a rate above 1) or ends (0) for contracts (US-08)."""
+    """The desk begins a news window (`multiplier` as a rate above 1) or ends one (0) for contracts, at once (US-08).
+
+    Ending one, or lowering its multiplier, lowers margin and needs `second`; the timer's own end does not.
+    """
 
     contracts: tuple[str, ...]
     multiplier: int
     held: bool
     by: str
     reason: str
+    second: str = ""
 
 
 class SetMargin(Command, frozen=True):
@@ -189,8 +193,8 @@ class SetValidation(Command, frozen=True):
 class DeskAction(Command, frozen=True):
     """An act of the risk desk on one account (US-12, US-20).
 
-    `action` is one of hold, release_hold, lock, unlock, liquidate_only, release_liquidate_only, liquidate, restrict,
-    release_restriction. Releases of a restriction need `second`.
+    `action` is one of alert (a notice to the customer), hold, release_hold, lock, unlock, liquidate_only,
+    release_liquidate_only, liquidate, restrict, release_restriction. Releases of a restriction need `second`.
     """
 
     account_id: str
@@ -244,6 +248,158 @@ class CorrectFill(Command, frozen=True):
     reason: str
 
 
+class ScheduleNews(Command, frozen=True):
+    """A release to come (US-08): the first `Tick` at or after `begins` (UTC nanoseconds) begins its news window, the
+    first at or after `ends` ends it. The same `release_id` again replaces the schedule; `multiplier` 0 withdraws it,
+    which needs `second` once the window has begun."""
+
+    release_id: str
+    contracts: tuple[str, ...]
+    begins: int
+    ends: int
+    multiplier: int
+    held: bool
+    by: str
+    reason: str
+    second: str = ""
+
+
+class ReviewMargin(Command, frozen=True):
+    """Somebody else has looked at a raise that one person made alone, the `SetMargin` of input `seq` (US-08)."""
+
+    seq: int
+    by: str
+    reason: str
+
+
+class DeskSwitch(Command, frozen=True):
+    """An act of the desk on a whole product (`contract`) or, with `contract` "", on the firm (US-20).
+
+    `action` is one of hold, release_hold (close-outs are not started), liquidate_only, release_liquidate_only, lock,
+    unlock (no customer orders at all), kill (lock, and every working order of customers is cancelled), alert (a notice
+    to every holder). The releases (release_hold excepted) need `second`.
+    """
+
+    contract: str
+    action: str
+    by: str
+    reason: str
+    second: str = ""
+
+
+class SetDisclosure(Command, frozen=True):
+    """The version of the risk disclosure that customers must have acknowledged before an opening order; "" asks for
+    none (US-18)."""
+
+    version: str
+    by: str
+
+
+class AcknowledgeDisclosure(Command, frozen=True):
+    """The customer has read and acknowledged that version of the disclosure (US-18)."""
+
+    account_id: str
+    version: str
+
+
+class GroupLimit(Struct, frozen=True, array_like=True):
+    """At most `micros` of notional in these contracts together, at the marks (US-28: a product)."""
+
+    contracts: tuple[str, ...]
+    micros: int
+
+
+class Limits(Struct, frozen=True, array_like=True):
+    """Limits of an account, or of one owner's accounts together (US-28); 0, None and empty mean no limit.
+
+    `order_lots`, `position_lots`: |lots| per contract, of one order and of the position with all working orders of a
+    side filled. `collar`: how far beyond the mark (a rate of it) an order's limit price may stand on the paying side.
+    `concentration_lots`, `concentration_rate`: what a position holds beyond these lots asks for that rate of its
+    notional more in the order check.
+    """
+
+    order_lots: dict[str, int] = {}
+    position_lots: dict[str, int] = {}
+    collar: int | None = None
+    concentration_lots: dict[str, int] = {}
+    concentration_rate: int = 0
+    groups: tuple[GroupLimit, ...] = ()
+
+
+class SetLimits(Command, frozen=True):
+    """Put limits in the place of those before (US-28). `scope` is "account" or "owner", `name` its id. For an owner
+    only `position_lots` and `groups` count. Taking any limit away or widening it needs `second`."""
+
+    scope: str
+    name: str
+    limits: Limits
+    by: str
+    reason: str
+    second: str = ""
+
+
+class RiskSettings(Struct, frozen=True, array_like=True):
+    """The customer's own brakes (US-23), micros above zero or 0 for none: the loss of net liq since the trade date
+    began, since the week began, and from its highest since the setting. Deposits and withdrawals do not count."""
+
+    daily_loss: int = 0
+    weekly_loss: int = 0
+    trailing_drawdown: int = 0
+    flatten_at: str = ""
+    """Wall time ``HH:MM`` in the time zone of the contracts' sessions; read by the clock, which sends `Flatten`."""
+
+
+class SetRiskSettings(Command, frozen=True):
+    """The customer sets his brakes. A brake that has stopped the account today cannot be loosened before the next
+    trade date (US-23)."""
+
+    account_id: str
+    settings: RiskSettings
+
+
+class Flatten(Command, frozen=True):
+    """The customer's own flatten time has come: positions are closed, orders refused until the next trade date
+    (US-23). Not a liquidation event: no fee, no restriction."""
+
+    account_id: str
+    reason: str
+
+
+class TradeDate(Command, frozen=True):
+    """A new trade date begins: daily (and on a new ISO week weekly) loss limits count anew, accounts that their own
+    brakes stopped may trade again (US-23). `date` is ISO 8601."""
+
+    date: str
+
+
+class Reconcile(Command, frozen=True):
+    """What the back office or the clearing side holds for an account at the start of the day (US-26): cash in micros
+    and signed lots per contract; a contract left out is flat. A difference freezes opening orders and withdrawals and
+    alarms; agreement lifts the freeze."""
+
+    account_id: str
+    cash: int
+    lots: dict[str, int]
+    file: str
+    by: str
+
+
+class RaiseAlarm(Command, frozen=True):
+    """Something outside the engine needs the desk: a lost feed, a venue that does not know an order, a missed
+    heartbeat. It becomes an `Alarm`, so that the desk has one list and the journal has all of it."""
+
+    account_id: str
+    code: str
+    detail: str
+
+
+class AnnounceExpiry(Command, frozen=True):
+    """A contract's last trade or roll comes nearer: a notice to every holder (US-24)."""
+
+    contract: str
+    what: str
+
+
 AnyCommand = (
     LoadRulebook
     | OpenAccount
@@ -271,16 +427,33 @@ AnyCommand = (
     | WriteOff
     | AdjustCash
     | CorrectFill
+    | ScheduleNews
+    | ReviewMargin
+    | DeskSwitch
+    | SetDisclosure
+    | AcknowledgeDisclosure
+    | SetLimits
+    | SetRiskSettings
+    | Flatten
+    | TradeDate
+    | Reconcile
+    | RaiseAlarm
+    | AnnounceExpiry
 )
 
 
 class Input(Struct, frozen=True, array_like=True):
-    """One numbered input (G-09): each `source` counts 1, 2, 3, ...; `time` is UTC nanoseconds and never runs back."""
+    """One numbered input (G-09): each `source` counts 1, 2, 3, ...; `time` is UTC nanoseconds and never runs back.
+
+    `key` is the sender's idempotency key. The engine does not read it; it lies in the journal so that a sender who asks
+    again after a crash gets the first answer.
+    """
 
     source: str
     number: int
     time: int
     command: AnyCommand
+    key: str = ""
 
 
 ENCODER = msgspec.msgpack.Encoder()

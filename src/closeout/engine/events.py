@@ -64,6 +64,8 @@ class OrderApproved(Event, frozen=True):
 
 
 class OrderRefused(Event, frozen=True):
+    """`suggested_lots` (signed) is the largest order of its kind that would be approved now; 0 where none would."""
+
     order_id: str
     code: str
     detail: str
@@ -71,6 +73,7 @@ class OrderRefused(Event, frozen=True):
     change: int
     after: int
     available: int
+    suggested_lots: int = 0
 
 
 class CancelOrders(Event, frozen=True):
@@ -143,6 +146,34 @@ class Alarm(Event, frozen=True):
     detail: str
 
 
+class MarginCallChanged(Event, frozen=True):
+    """A margin call (US-17): `status` is issued, changed, aged, met or closed (flat); `micros` what is still called
+    for, `business_days` its age, `capital_charge` whether it has stood beyond the second day."""
+
+    call_id: str
+    status: str
+    micros: int
+    business_days: int
+    capital_charge: bool
+
+
+class Reconciled(Event, frozen=True):
+    """The outcome for one account (US-26): `differences` maps "cash" or a contract to (ours, theirs), micros or
+    lots; empty when all agrees."""
+
+    file: str
+    differences: dict[str, tuple[int, int]]
+
+
+class SettingChanged(Event, frozen=True):
+    """A setting that is not a flag: disclosure, limits, risk_settings, margin, review, news, desk_switch. `detail` is
+    for people; `by` who did it, "clock" for the timer."""
+
+    what: str
+    detail: str
+    by: str
+
+
 AnyEvent = (
     Rejected
     | Posted
@@ -159,6 +190,9 @@ AnyEvent = (
     | ReceivableChanged
     | Notice
     | Alarm
+    | MarginCallChanged
+    | Reconciled
+    | SettingChanged
 )
 
 ENCODER = msgspec.msgpack.Encoder(order="deterministic")
