@@ -1,0 +1,1 @@
+"""The running system around one engine."""
