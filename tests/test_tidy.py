@@ -23,9 +23,9 @@ LAYERS = {
     "journal": 3,
     "adapters": 3,
     "studies": 4,
-    "service": 4,
-    "web": 4,
-    "cli": 5,
+    "service": 5,
+    "web": 5,
+    "cli": 6,
 }
 PURE = ("core", "rulebooks", "engine")
 WITHOUT_INPUT_OUTPUT = ("core", "engine")  # the loader in rulebooks reads files
