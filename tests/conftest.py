@@ -11,6 +11,8 @@ settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
+pytest_plugins = ["tests.postgres"]
+
 FORBID_SKIPS = "--forbid-skips"
 
 

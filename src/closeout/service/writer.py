@@ -2,10 +2,11 @@
 
     offers, marks -> queue -> one frame -> journal (a commit) -> engine -> answers, subscribers
 
-Everything but the commit (in `thread`, where the journal was opened) runs on the event loop, so whoever reads `engine` there between two awaits sees a state that
-is whole and durable. While one frame is being committed the next one fills up: that is the group commit. Marks wait in
-one slot per source and contract and are taken newest first: under load a batch has one mark of a contract, and
-`conflated` counts those that a newer one replaced (none is dropped otherwise). A full queue refuses offers (`Busy`).
+Everything but the commit (in `thread`, where the journal was opened) runs on the event loop, so whoever reads `engine`
+there between two awaits sees a state that is whole and durable. While one frame is being committed the next one fills
+up: that is the group commit. Marks wait in one slot per source and contract and are taken newest first: under load a
+batch has one mark of a contract, and `conflated` counts those that a newer one replaced (none is dropped otherwise). A
+full queue refuses offers (`Busy`).
 """
 
 from __future__ import annotations
