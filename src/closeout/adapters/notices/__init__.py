@@ -1,0 +1,1 @@
+"""Messages to people and to other systems: mail by SMTP or into a folder, signed webhooks, and their wording."""
