@@ -1,0 +1,244 @@
+"""An account's assessment as a document: what `closeout quote` prints and what the service answers, live.
+
+An isolated position is an account of its own. Totals (net liq, margins, requirement, usage) include it; the level is
+the worst among the cross account and the isolated positions, whose own figures stand with the position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from closeout.core.contracts import Contract, Kind
+from closeout.core.margin import MarginKind, Terms, Window
+from closeout.core.outlook import MOVES, WORST_GAPS, Account, could_owe, look_ahead
+from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
+from closeout.core.risk import Holding, Money, Risk, assess
+from closeout.core.times import SECOND, time_text
+from closeout.core.units import RATE, mul_div_ceil, rate_text
+from closeout.rulebooks.policy import Policy
+
+DAY = 86_400 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One position, its session, and its name, quantity and entry price as the owner knows them."""
+
+    holding: Holding
+    session: str | None
+    name: str
+    quantity: str
+    entry_price: str
+
+
+@dataclass(slots=True)
+class Part:
+    """What is judged together: the cross account (always the first part, `isolated` false) or an isolated position."""
+
+    isolated: bool
+    money: Money
+    lines: list[Line] = field(default_factory=list[Line])
+
+    def holdings(self, windows: Mapping[str, Window] | None = None) -> tuple[Holding, ...]:
+        """As the engine holds them; under `windows` by session instead of the present ones where given."""
+        if windows is None:
+            return tuple(line.holding for line in self.lines)
+        return tuple(
+            replace(line.holding, terms=_terms(line.holding.terms, windows.get(line.session or "")))
+            for line in self.lines
+        )
+
+    def account(self, windows: Mapping[str, Window] | None = None) -> Account:
+        return Account(self.money, self.holdings(windows))
+
+    def risk(self, floor: int | None) -> Risk:
+        return assess(self.money, self.holdings(), floor)
+
+
+def _terms(terms: Terms, window: Window | None) -> Terms:
+    return terms if window is None else replace(terms, window=window)
+
+
+def average_entry(contract: Contract, lots: int, cost: int) -> str:
+    """The average entry price of a position for display, to eight places, half to even; "" where it has none."""
+    if not lots or not cost:
+        return ""
+    unit = contract.unit_value * lots
+    ticks = Fraction(cost, unit) if contract.kind is Kind.LINEAR else Fraction(-unit, cost)
+    scaled = round(ticks * Fraction(contract.tick) * 10**8)
+    whole, rest = divmod(abs(scaled), 10**8)
+    fraction = f".{rest:08d}".rstrip("0") if rest else ""
+    return f"{'-' if scaled < 0 else ''}{whole}{fraction}"
+
+
+def document(parts: Sequence[Part], policy: Policy, as_of: int | None) -> dict[str, Any]:
+    """The assessment of an account in parts. `as_of` None: no look-ahead."""
+    return {
+        **totals(parts, policy),
+        "positions": [position(part, index, policy) for part in parts for index in range(len(part.lines))],
+        "could_owe": owed_after_gaps(parts, policy),
+        "look_ahead": None if as_of is None else ahead(parts, policy, as_of),
+    }
+
+
+def totals(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
+    text, floor = policy.currency.text, policy.net_liq_floor
+    risks = [part.risk(floor) for part in parts]
+    held = [holding for part in parts for holding in part.holdings()]
+    net_liq, requirement = sum(risk.net_liq for risk in risks), sum(risk.requirement for risk in risks)
+    initial = sum(holding.margin(MarginKind.INITIAL) for holding in held)
+    intraday = _intraday(held, policy)
+    values = {
+        to_auto_line: min(
+            estimated_liquidation_value(part.money, part.holdings(), floor, to_auto_line=to_auto_line)
+            for part in ([part for part in parts if part.lines] or parts)
+        )
+        for to_auto_line in (False, True)
+    }
+    flags = ["unpriced"] if any(holding.mark is None for holding in held) else []
+    return {
+        "net_liq": text(net_liq),
+        "equity": text(net_liq),
+        "cash": text(parts[0].money.cash),
+        "initial_margin": text(initial),
+        "maintenance_margin": text(sum(holding.margin(MarginKind.MAINTENANCE) for holding in held)),
+        "intraday_margin": None if intraday is None else text(intraday),
+        "requirement": text(requirement),
+        "usage": usage(requirement, net_liq),
+        "initial_usage": usage(initial, net_liq),
+        "intraday_usage": None if intraday is None else usage(intraday, net_liq),
+        "state": {"level": max(risk.level for risk in risks).name.lower(), "flags": flags},
+        "estimated_liquidation_value": text(values[False]),
+        "auto_liquidation_distance": text(values[True]),
+    }
+
+
+def _intraday(held: Sequence[Holding], policy: Policy) -> int | None:
+    """None under a rulebook none of whose windows requires intraday margin."""
+    if all(window.requirement is not MarginKind.INTRADAY for window in policy.windows.values()):
+        return None
+    return sum(holding.margin(MarginKind.INTRADAY) for holding in held)
+
+
+def usage(requirement: int, net_liq: int) -> str | None:
+    """Requirement / net liq, rounded up to 1e-9; "over" with net liq at or below zero (US-03), None where there is
+    nothing to divide."""
+    if net_liq <= 0:
+        return "over" if requirement else None
+    return rate_text(mul_div_ceil(requirement, RATE, net_liq))
+
+
+def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
+    line, holdings, floor = part.lines[index], part.holdings(), policy.net_liq_floor
+    holding = line.holding
+    contract, text = holding.contract, policy.currency.text
+    prices = {
+        "liquidation_price": liquidation_price(part.money, holdings, index, floor),
+        "bankruptcy_price": bankruptcy_price(part.money, holdings, index),
+    }
+    intraday = _intraday([holding], policy)
+    answer: dict[str, Any] = {
+        "contract": line.name,
+        "held_as": contract.name,
+        "quantity": line.quantity,
+        "lots": str(holding.lots),
+        "margin_mode": "isolated" if part.isolated else "cross",
+        "entry_price": line.entry_price,
+        "mark": None if holding.mark is None else contract.price_text(holding.mark),
+        "notional": text(holding.notional),
+        "unrealized_pnl": text(holding.profit),
+        "initial_margin": text(holding.margin(MarginKind.INITIAL)),
+        "maintenance_margin": text(holding.margin(MarginKind.MAINTENANCE)),
+        "intraday_margin": None if intraday is None else text(intraday),
+        "requirement": text(holding.requirement),
+        "window": holding.terms.window.name,
+        **{key: None if ticks is None else contract.price_text(ticks) for key, ticks in prices.items()},
+    }
+    if part.isolated:
+        risk = part.risk(floor)
+        answer |= {
+            "isolated_margin": text(part.money.cash),
+            "net_liq": text(risk.net_liq),
+            "usage": usage(risk.requirement, risk.net_liq),
+            "level": risk.level.name.lower(),
+        }
+    return answer
+
+
+def owed_after_gaps(parts: Sequence[Part], policy: Policy) -> list[dict[str, Any]]:
+    """What could be owed after each of the moves that an account is always shown (US-18, US-19)."""
+    cross, *isolated = [part.account() for part in parts]
+    moves = [(move, None) for move in MOVES] + [(gap.move, gap.what) for gap in WORST_GAPS]
+    rows: list[dict[str, Any]] = []
+    for move, gap in moves:
+        owed = could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee_first)
+        rows.append({"move": _move_text(move), "amount": policy.currency.text(owed), "worst_minute": gap})
+    return rows
+
+
+def _move_text(move: int) -> str:
+    """At least two decimal places: ``-0.10``."""
+    whole, _, fraction = rate_text(move).partition(".")
+    return f"{whole}.{fraction.ljust(2, '0')}"
+
+
+# -- the next window -----------------------------------------------------------------------------------
+
+
+def next_windows(policy: Policy, sessions: Sequence[str], as_of: int) -> tuple[int, dict[str, Window]] | None:
+    """The first change of window among these sessions, and the windows that hold from then on; None where no window
+    ever changes."""
+    changes = [
+        next((i.time_ns for i in session.changes(as_of, as_of + 30 * DAY) if i.window != now), None)
+        for session, now in ((policy.sessions[name], policy.sessions[name].state(as_of).window) for name in sessions)
+    ]
+    times = [time for time in changes if time is not None]
+    if not times:
+        return None
+    switch = min(times)
+    return switch, {name: policy.windows[policy.sessions[name].state(switch).window] for name in sessions}
+
+
+def ahead(parts: Sequence[Part], policy: Policy, as_of: int) -> dict[str, Any] | None:
+    """The account under the windows of the next switch (US-05, US-27)."""
+    sessions = sorted({line.session for part in parts for line in part.lines if line.session is not None})
+    following = next_windows(policy, sessions, as_of)
+    if following is None:
+        return None
+    switch, windows = following
+    return {
+        "switch_at": time_text(switch),
+        "countdown_seconds": -((as_of - switch) // SECOND),
+        **part_ahead(parts[0], windows, policy),
+        "isolated": [{"contract": part.lines[0].name, **part_ahead(part, windows, policy)} for part in parts[1:]],
+    }
+
+
+def part_ahead(part: Part, windows: Mapping[str, Window], policy: Policy) -> dict[str, Any]:
+    account, floor, text = part.account(windows), policy.net_liq_floor, policy.currency.text
+    found = look_ahead(account, floor)
+    values = [
+        estimated_liquidation_value(account.money, account.holdings, floor, to_auto_line=auto) for auto in (False, True)
+    ]
+    fewest = [(line.holding.contract, found.fewest_lots[line.holding.contract.name]) for line in part.lines]
+    return {
+        "windows": {holding.contract.name: holding.terms.window.name for holding in account.holdings},
+        "requirement": text(found.risk.requirement),
+        "usage": usage(found.risk.requirement, found.risk.net_liq),
+        "level": found.risk.level.name.lower(),
+        "estimated_liquidation_value": text(values[0]),
+        "auto_liquidation_distance": text(values[1]),
+        "short": text(found.short),
+        "smallest_deposit": text(found.short),
+        "fewest_lots": [
+            {
+                "contract": contract.name,
+                "lots": None if lots is None else str(lots),
+                "quantity": None if lots is None else contract.quantity_text(lots),
+            }
+            for contract, lots in fewest
+        ],
+    }
