@@ -1,0 +1,286 @@
+"""What people see of the engine's state: plain documents made of it, at the instant of the call.
+
+Every figure comes from the functions that the engine judges by, so that a screen cannot disagree with a verdict. Money,
+prices and quantities are decimal strings, times RFC 3339.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from closeout.core.margin import Level, MarginKind
+from closeout.core.times import SECOND, time_text
+from closeout.core.units import rate_text
+from closeout.engine import scan
+from closeout.engine.accounts import withdrawable
+from closeout.engine.book import SUSPENSE, ContractState, Flag
+from closeout.engine.state import State
+from closeout.studies import assessment
+from closeout.studies.assessment import Line, Part
+
+
+def children(state: State, row: int) -> list[int]:
+    """The isolated positions of an account, by id."""
+    return sorted(
+        (child for child, parent in state.book.parent.items() if parent == row), key=state.book.ids.__getitem__
+    )
+
+
+def parts(state: State, row: int) -> list[Part]:
+    """An account and its isolated positions, as they are judged now. Isolated accounts that are flat are left out."""
+    found = [_part(state, row, isolated=row in state.book.parent)]
+    return found + [part for child in children(state, row) if (part := _part(state, child, isolated=True)).lines]
+
+
+def _part(state: State, row: int, *, isolated: bool) -> Part:
+    lines: list[Line] = []
+    for holding in state.holdings(row):
+        contract = holding.contract
+        entry = assessment.average_entry(contract, holding.lots, holding.cost)
+        session = state.contracts[contract.name].session
+        lines.append(Line(holding, session, contract.name, contract.quantity_text(holding.lots), entry))
+    return Part(isolated, state.money(row), lines)
+
+
+def account_assessment(state: State, account_id: str, now: int) -> dict[str, Any]:
+    """One account in full: `closeout quote`'s document, live, with the account's own facts beside it."""
+    row = state.row(account_id)
+    found = parts(state, row)
+    return {
+        "account_id": account_id,
+        "rulebook": state.policy.name,
+        "rulebook_version": state.policy.version,
+        "rulebook_digest": state.policy.digest,
+        "currency": state.policy.currency.code,
+        "as_of": time_text(now),
+        **assessment.document(found, state.policy, now),
+        "state": {"level": _level(state, row), "flags": flags(state, row)},
+        "account": facts(state, row),
+    }
+
+
+def _level(state: State, row: int) -> str:
+    return max(state.level(member) for member in (row, *children(state, row))).name.lower()
+
+
+def flags(state: State, row: int) -> list[str]:
+    """The account's flags in words, without the toggle, which is a setting."""
+    value = int(state.book.flags[row])
+    return [flag.label for flag in Flag if value & flag and flag is not Flag.INITIAL_ONLY]
+
+
+def facts(state: State, row: int) -> dict[str, Any]:
+    """What an account has beside its risk: money, settings, debts, working orders."""
+    book, text = state.book, state.policy.currency.text
+    debt = book.debts.get(row)
+    return {
+        "owner": book.owner.get(row, ""),
+        "parent": None if row not in book.parent else book.ids[book.parent[row]],
+        "cash": text(int(book.cash[row])),
+        "accrued_funding": text(int(book.accrued[row])),
+        "pending_fees": text(int(book.pending[row])),
+        "withdrawable": text(withdrawable(state, row)),
+        "validate_with_intraday": not book.has(row, Flag.INITIAL_ONLY),
+        "liquidations": int(book.liquidations[row]),
+        "liquidating": None if row not in book.close_outs else book.close_outs[row].receipt_id,
+        "receivable": {
+            "owed": text(int(book.receivable[row])),
+            "status": None if debt is None else debt.status,
+            "business_days": None if debt is None else debt.business_days,
+            "receipt_id": None if debt is None else debt.receipt_id,
+        },
+        "working_orders": [
+            {
+                "order_id": order.order_id,
+                "contract": order.contract,
+                "quantity": state.contracts[order.contract].contract.quantity_text(order.lots),
+                "limit_price": None
+                if order.limit_ticks is None
+                else state.contracts[order.contract].contract.price_text(order.limit_ticks),
+            }
+            for order in book.working.get(row, {}).values()
+        ],
+    }
+
+
+def rows_of(state: State) -> list[int]:
+    """All accounts of customers, by id; isolated positions are shown with their accounts."""
+    book = state.book
+    return sorted(
+        (row for row in range(book.count) if row not in book.parent and book.ids[row] != SUSPENSE),
+        key=book.ids.__getitem__,
+    )
+
+
+def summaries(state: State, rows: Iterable[int], now: int) -> list[dict[str, Any]]:
+    """A line per account, for lists and the desk."""
+    text = state.policy.currency.text
+    found: list[dict[str, Any]] = []
+    for row in rows:
+        members = parts(state, row)
+        figures = assessment.totals(members, state.policy)
+        ahead = assessment.ahead(members, state.policy, now) if any(part.lines for part in members) else None
+        largest = max((line for part in members for line in part.lines), key=_notional, default=None)
+        found.append({
+            "account_id": state.book.ids[row],
+            "owner": state.book.owner.get(row, ""),
+            "level": _level(state, row),
+            "flags": flags(state, row),
+            "net_liq": figures["net_liq"],
+            "requirement": figures["requirement"],
+            "usage": figures["usage"],
+            "intraday_usage": figures["intraday_usage"],
+            "initial_usage": figures["initial_usage"],
+            "initial_margin": figures["initial_margin"],
+            "estimated_liquidation_value": figures["estimated_liquidation_value"],
+            "auto_liquidation_distance": figures["auto_liquidation_distance"],
+            "short_at_switch": None if ahead is None else ahead["short"],
+            "owed": text(int(state.book.receivable[row])),
+            "largest_position": None if largest is None else {"contract": largest.name, "quantity": largest.quantity},
+            "unrealized_pnl": text(sum(line.holding.profit for part in members for line in part.lines)),
+        })  # fmt: skip
+    return found
+
+
+def _notional(line: Line) -> int:
+    return line.holding.notional
+
+
+def riskiest(state: State, count: int, now: int) -> list[dict[str, Any]]:
+    """The accounts nearest to being closed out, or past it: by requirement / net liq, those at or below zero first.
+
+    One vectorised pass over all accounts, then a line for each of the few.
+    """
+    net_liq, requirement, _ = scan.levels(state)
+    return summaries(state, _riskiest_rows(state, net_liq, requirement, count), now)
+
+
+def _riskiest_rows(state: State, net_liq: Any, requirement: Any, count: int) -> list[int]:
+    holds = np.flatnonzero(requirement > 0)
+    owing = np.flatnonzero(state.book.column("receivable") > 0)
+    # A ratio only orders the rows of a screen; no verdict is read from it.
+    worth = net_liq[holds].astype(np.float64)
+    ratio = np.where(worth > 0, requirement[holds] / np.maximum(worth, 1.0), np.inf)
+    few = holds[np.argsort(-ratio, kind="stable")[: 2 * count]].tolist()
+    parent, ids = state.book.parent, state.book.ids
+    rows = list(dict.fromkeys(parent.get(row, row) for row in [*few, *owing.tolist()]))
+    return [row for row in rows if ids[row] != SUSPENSE][:count]
+
+
+def totals(state: State, now: int) -> dict[str, Any]:
+    """The whole book in one line: accounts by level and flag, money owed, positions, close-outs under way."""
+    book, text = state.book, state.policy.currency.text
+    levels = book.column("level")
+    values = book.column("flags")
+    own = int(state.book.count) - 1  # the suspense account is nobody's
+    return {
+        "as_of": time_text(now),
+        "currency": state.policy.currency.code,
+        "accounts": own,
+        "levels": {level.name.lower(): int((levels == level).sum()) - (level is Level.NORMAL) for level in Level},
+        "flags": {flag.label: int(((values & flag) != 0).sum()) for flag in Flag},
+        "close_outs": len(book.close_outs),
+        "working_orders": sum(map(len, book.working.values())),
+        "owed": text(int(book.column("receivable").sum())),
+        "debtors": int((book.column("receivable") > 0).sum()),
+        "cash": text(int(book.column("cash").sum())),
+        "ledger": {name: text(balance) for name, balance in state.ledger.balances.items()},
+        "ledger_imbalance": text(state.ledger.imbalance()),
+    }
+
+
+def contracts(state: State, now: int) -> list[dict[str, Any]]:
+    """What holds in each contract now."""
+    return [contract_document(state, contract, now) for contract in state.contracts.values()]
+
+
+def contract_document(state: State, contract: ContractState, now: int) -> dict[str, Any]:
+    facts, text = contract.contract, state.policy.currency.text
+    lots = contract.lots[: contract.count]
+    one = None if contract.mark is None else _one(contract, contract.mark)
+    news = contract.news
+    return {
+        "contract": facts.name,
+        "kind": facts.kind.value,
+        "tick": format(facts.tick, "f"),
+        "lot": format(facts.lot, "f"),
+        "contract_size": format(facts.contract_size, "f"),
+        "mark": None if contract.mark is None else facts.price_text(contract.mark),
+        "mark_source": contract.mark_source,
+        "mark_time": None if contract.mark is None else time_text(contract.mark_time),
+        "mark_age_seconds": None if contract.mark is None else max(0, now - contract.mark_time) // SECOND,
+        "grade": state.grade(contract),
+        "window": contract.window.name,
+        "session": contract.session,
+        "is_open": contract.is_open,
+        "halted": contract.halted,
+        "expired": contract.expired,
+        "news_multiplier": None if news is None else rate_text(news.multiplier),
+        "news_held": None if news is None else news.held,
+        "margin_of_one_lot": None if one is None else {kind: text(micros) for kind, micros in one.items()},
+        "tiers": [_tier(contract, tier, text) for tier in contract.tiers],
+        "holders": int((lots != 0).sum()),
+        "open_interest": facts.quantity_text(int(lots[lots > 0].sum())),
+        "short_interest": facts.quantity_text(int(-lots[lots < 0].sum())),
+    }
+
+
+def _tier(contract: ContractState, tier: Any, text: Any) -> dict[str, Any]:
+    """A tier by the names of the rulebook file; margin per lot, which is the contract's smallest quantity."""
+    shown: dict[str, Any] = {"notional_from": text(tier.notional_from)}
+    for kind in MarginKind:
+        name = kind.name.lower()
+        shown[f"{name}_margin_rate"] = rate_text(tier.rate[kind])
+        shown[f"{name}_margin_per_lot"] = text(tier.per_lot[kind])
+    return shown
+
+
+def _one(contract: ContractState, mark: int) -> dict[str, int]:
+    from closeout.core.margin import margin
+
+    notional = contract.contract.notional(mark, 1)
+    return {kind.name.lower(): margin(contract.tiers, kind, 1, notional) for kind in MarginKind}
+
+
+# -- before the switch ---------------------------------------------------------------------------------
+
+
+def look_ahead(state: State, now: int) -> dict[str, Any]:
+    """The accounts that the next change of window finds short, with what clears each (US-27).
+
+    One vectorised pass finds who would be below the auto-liquidation line at the present marks; those are worked out.
+    """
+    used = sorted({contract.session for contract in state.contracts.values() if contract.session is not None})
+    following = assessment.next_windows(state.policy, used, now) if used else None
+    if following is None:
+        return {"switch_at": None, "countdown_seconds": None, "items": []}
+    switch, windows = following
+    rows = short_rows(state, {name: windows[name] for name in windows})
+    items: list[dict[str, Any]] = []
+    for row in rows:
+        part = _part(state, row, isolated=row in state.book.parent)
+        shown = assessment.part_ahead(part, windows, state.policy)
+        items.append({
+            "account_id": state.book.ids[row], "owner": state.book.owner.get(row, ""), "level_now": _level(state, row),
+            **shown,
+        })  # fmt: skip
+    items.sort(key=lambda item: (-Decimal(item["short"]), item["account_id"]))
+    return {"switch_at": time_text(switch), "countdown_seconds": -((now - switch) // SECOND), "items": items}
+
+
+def short_rows(state: State, windows: dict[str, Any]) -> Sequence[int]:
+    """Rows that would liquidate under these windows by session, at the present marks."""
+    before = {name: contract.window for name, contract in state.contracts.items()}
+    try:
+        for contract in state.contracts.values():
+            if contract.session in windows:
+                contract.window = windows[contract.session]
+        _, _, level = scan.levels(state)
+    finally:
+        for name, contract in state.contracts.items():
+            contract.window = before[name]
+    return [int(row) for row in np.flatnonzero(level == Level.LIQUIDATING) if state.book.ids[int(row)] != SUSPENSE]
