@@ -86,10 +86,11 @@ class SmtpSender:
         if self._client is not None:
             try:
                 await self._client.noop()
-            except _LOST:
-                self._drop()
-            else:
                 return self._client
+            except BaseException as error:
+                self._drop()
+                if not isinstance(error, _LOST):
+                    raise
         server = self._server
         client = aiosmtplib.SMTP(
             hostname=server.host,

@@ -34,7 +34,7 @@ ALARMS = {
     "margin_raised": "One person alone raised a margin; somebody else has to review it.",
     "mark_jump": "A mark moved further than the rulebook believes; nothing trades on it until another confirms it.",
     "mark_missing": "A source has no price for a contract any more.",
-    "mark_stale": "A contract that customers hold has had no new mark for too long; nothing is closed out on the old one.",
+    "mark_stale": "A contract that customers hold has had no new mark for too long; nothing is closed out on it.",
     "overfilled": "The venue reported more filled than was ordered.",
     "reconciliation_break": "Our books and the back office's file differ; the account opens and withdraws nothing.",
     "unknown_account": "A fill came for an account that we do not know; it is booked to suspense.",
@@ -279,7 +279,7 @@ def look_ahead_list(rows: Sequence[Shortfall], about: About) -> Letter:
             time_left(row.switch_at - about.time),
             about.amount(row.net_liq),
             about.amount(row.requirement),
-            "; or ".join(f"{what.lower()} {how_much}" for what, how_much in _cures(row, about)),
+            "; or ".join(f"{what} {how_much}" for what, how_much in _cures(row, about)),
         )
         for row in rows
     ]
@@ -288,8 +288,8 @@ def look_ahead_list(rows: Sequence[Shortfall], about: About) -> Letter:
 
 
 def _cures(row: Shortfall, about: About) -> list[tuple[str, str]]:
-    closing = [(f"Close {name}, at least", quantity) for name, quantity in row.fewest.items() if quantity is not None]
-    return [("Deposit, at least", about.amount(row.deposit)), *closing]
+    closing = [(f"close {name}, at least", quantity) for name, quantity in row.fewest.items() if quantity is not None]
+    return [("deposit, at least", about.amount(row.deposit)), *closing]
 
 
 def time_left(nanoseconds: int) -> str:
