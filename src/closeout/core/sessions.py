@@ -75,6 +75,18 @@ class SessionInstant:
 
 
 @dataclass(frozen=True, slots=True)
+class TradeDay:
+    """The instants (UTC nanoseconds) of one day's session; `trade_date` is what its trades carry, which is a later one
+    where the day is merged into the next."""
+
+    date: dt.date
+    open_ns: int
+    switch_ns: int
+    close_ns: int
+    trade_date: dt.date
+
+
+@dataclass(frozen=True, slots=True)
 class _Day:
     """One trade date's instants in UTC nanoseconds."""
 
@@ -156,6 +168,14 @@ class Session:
     def next_open(self, time_ns: int) -> int:
         """The next instant after this one at which a session opens and the intraday window begins."""
         return next(day.open_ns for day in self._days_from(self._current(time_ns).date) if day.open_ns > time_ns)
+
+    def trade_dates(self, start_ns: int, end_ns: int) -> Iterator[TradeDay]:
+        """The trade dates that open or close in (start, end], ascending."""
+        for day in self._days_from(self._current(start_ns).date):
+            if day.open_ns > end_ns:
+                return
+            if day.open_ns > start_ns or day.close_ns <= end_ns:
+                yield TradeDay(day.date, day.open_ns, day.switch_ns, day.close_ns, self._trade_date(day))
 
     # -- trade dates ---------------------------------------------------------------------------------
 

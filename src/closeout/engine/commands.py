@@ -400,6 +400,15 @@ class AnnounceExpiry(Command, frozen=True):
     what: str
 
 
+class GiveNotice(Command, frozen=True):
+    """A notice that the clock or the desk has reason for, such as the look-ahead list (US-27): it becomes a `Notice`,
+    so that its mail is sent once. `account_id` "" is the desk."""
+
+    account_id: str
+    kind: str
+    detail: str
+
+
 AnyCommand = (
     LoadRulebook
     | OpenAccount
@@ -439,6 +448,7 @@ AnyCommand = (
     | Reconcile
     | RaiseAlarm
     | AnnounceExpiry
+    | GiveNotice
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from closeout.core.margin import Level, MarginKind
+from closeout.core.margin import Level, MarginKind, Window
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import rate_text
 from closeout.engine import scan
@@ -249,30 +249,37 @@ def _one(contract: ContractState, mark: int) -> dict[str, int]:
 # -- before the switch ---------------------------------------------------------------------------------
 
 
+def next_switch(state: State, now: int) -> tuple[int, dict[str, Window]] | None:
+    """The next change of window among the sessions of all contracts, and the windows that hold from then on."""
+    used = sorted({contract.session for contract in state.contracts.values() if contract.session is not None})
+    return assessment.next_windows(state.policy, used, now) if used else None
+
+
 def look_ahead(state: State, now: int) -> dict[str, Any]:
     """The accounts that the next change of window finds short, with what clears each (US-27).
 
     One vectorised pass finds who would be below the auto-liquidation line at the present marks; those are worked out.
     """
-    used = sorted({contract.session for contract in state.contracts.values() if contract.session is not None})
-    following = assessment.next_windows(state.policy, used, now) if used else None
+    following = next_switch(state, now)
     if following is None:
         return {"switch_at": None, "countdown_seconds": None, "items": []}
     switch, windows = following
-    rows = short_rows(state, {name: windows[name] for name in windows})
+    text = state.policy.currency.text
     items: list[dict[str, Any]] = []
-    for row in rows:
+    for row in short_rows(state, windows):
         part = _part(state, row, isolated=row in state.book.parent)
-        shown = assessment.part_ahead(part, windows, state.policy)
         items.append({
-            "account_id": state.book.ids[row], "owner": state.book.owner.get(row, ""), "level_now": _level(state, row),
-            **shown,
+            "account_id": state.book.ids[row],
+            "owner": state.book.owner.get(row, ""),
+            "level_now": _level(state, row),
+            "net_liq": text(part.risk(state.policy.net_liq_floor).net_liq),
+            **assessment.part_ahead(part, windows, state.policy),
         })  # fmt: skip
     items.sort(key=lambda item: (-Decimal(item["short"]), item["account_id"]))
     return {"switch_at": time_text(switch), "countdown_seconds": -((now - switch) // SECOND), "items": items}
 
 
-def short_rows(state: State, windows: dict[str, Any]) -> Sequence[int]:
+def short_rows(state: State, windows: dict[str, Window]) -> Sequence[int]:
     """Rows that would liquidate under these windows by session, at the present marks."""
     before = {name: contract.window for name, contract in state.contracts.items()}
     try:

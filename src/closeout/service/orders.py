@@ -1,0 +1,260 @@
+"""Close-out orders on their way to the venue, and executions on their way back (G-16).
+
+An order's row is durable before it is marked `sending`, and that mark is durable before the order is sent. What nobody
+knows is asked of the venue under the order's id: found = adopted, surely absent = sent again, unknown = the leg is
+frozen (its row stays `sending`, the engine counts the order as outstanding) and the desk is alarmed, and the venue is
+asked again. No order is ever sent on a guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from closeout.adapters.venues.port import (
+    ABSENT,
+    UNKNOWN,
+    Execution,
+    Found,
+    NotConnected,
+    Refused,
+    Report,
+    Uncertain,
+    Venue,
+    VenueOrder,
+)
+from closeout.core.times import SECOND
+from closeout.engine.commands import AnyCommand, Fill, OrderDone, RaiseAlarm
+from closeout.engine.events import AnyEvent, CancelOrders, CloseOutOrder
+from closeout.service.store.effects import Effects
+from closeout.service.store.records import Effect
+from closeout.service.time import Clock
+from closeout.service.writer import Busy, Writer
+
+T = TypeVar("T")
+
+AT_ONCE = 50
+"""Orders under way to the venue at the same time."""
+LONGEST_PAUSE = 60 * SECOND
+
+
+@dataclass(slots=True)
+class OrderDesk:
+    """Sends what the outbox holds, and books what the venue reports. `patience` (nanoseconds) is how long an order may
+    be unknown before it is asked for again."""
+
+    effects: Effects
+    writer: Writer
+    venue: Venue
+    clock: Clock
+    patience: int = 10 * SECOND
+    on_sent: Callable[[Effect, int], None] | None = None
+    sent: int = 0
+    frozen: dict[str, int] = field(default_factory=dict[str, int])
+    """Orders of which the venue cannot say whether it has them, and since when (clock nanoseconds)."""
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _refusals: dict[str, int] = field(default_factory=dict[str, int])
+    _under_way: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    @property
+    def source(self) -> str:
+        return f"venue:{self.venue.name}"
+
+    def wake(self) -> None:
+        """New rows are durable."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Clear up what an earlier process left, then send for ever."""
+        for effect in await self._open_orders():
+            self.venue.remember(self._order(effect.event), effect.time)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.venue.run(self.booked))
+            await self._until_connected()
+            await self.reconcile()
+            group.create_task(self._ask_again())
+            while True:
+                self._wake.clear()
+                due = await self._call(self.effects.due_effects, self.clock.now(), AT_ONCE, ("order", "cancel"))
+                if not due:
+                    await self._pause(SECOND // 4)
+                    continue
+                if not self.venue.connected:
+                    await self._until_connected()
+                    await self.reconcile()
+                    continue
+                await self._call(self.effects.mark_sending, [effect.effect_id for effect in due])
+                for effect in due:
+                    group.create_task(self._send(effect))
+
+    # -- out -----------------------------------------------------------------------------------------
+
+    async def _send(self, effect: Effect) -> None:
+        event = effect.event
+        if isinstance(event, CancelOrders):
+            await self._cancel(effect, event)
+            return
+        assert isinstance(event, CloseOutOrder)  # noqa: S101
+        try:
+            async with self._under_way:
+                await self.venue.place(self._order(event))
+        except NotConnected as reason:
+            await self._call(self.effects.mark_failed, effect.effect_id, str(reason), self.clock.now())
+        except Refused as reason:
+            await self._refused(effect, event, str(reason))
+        except Uncertain as reason:
+            await self._ask(effect, str(reason))
+        else:
+            await self._sent(effect)
+
+    async def _sent(self, effect: Effect, note: str = "") -> None:
+        self._refusals.pop(effect.account_id, None)
+        self.frozen.pop(effect.effect_id, None)
+        self.sent += 1
+        if self.on_sent is not None:
+            self.on_sent(effect, self.clock.now())
+        await self._call(self.effects.mark_sent, effect.effect_id, note)
+
+    async def _cancel(self, effect: Effect, event: CancelOrders) -> None:
+        """A customer's orders at the venue. What the venue does not know is gone already."""
+        try:
+            for order_id in event.order_ids:
+                await self.venue.cancel(order_id)
+        except (Refused, Uncertain) as reason:
+            not_before = self.clock.now() + self._pause_after(effect.attempts)
+            await self._call(self.effects.mark_failed, effect.effect_id, str(reason), not_before)
+            if effect.attempts == 1:
+                await self._alarm(effect.account_id, "cancel_failed", f"{', '.join(event.order_ids)}: {reason}")
+        else:
+            await self._call(self.effects.mark_sent, effect.effect_id, "")
+
+    async def _refused(self, effect: Effect, event: CloseOutOrder, reason: str) -> None:
+        """The venue surely did not take it: the engine plans anew, after a pause that grows with each refusal."""
+        count = self._refusals[effect.account_id] = self._refusals.get(effect.account_id, 0) + 1
+        await self._alarm(effect.account_id, "order_refused", f"{event.order_id}: {reason}")
+        await self._call(self.effects.mark_sent, effect.effect_id, f"refused: {reason}"[:500])
+        await self.clock.sleep(self._pause_after(count) if count > 1 else 0)
+        await self._offer(self.source, OrderDone(event.order_id, f"refused: {reason}"[:200]))
+
+    def _pause_after(self, attempts: int) -> int:
+        return min(SECOND << min(attempts, 10), LONGEST_PAUSE)
+
+    def _order(self, event: AnyEvent) -> VenueOrder:
+        assert isinstance(event, CloseOutOrder)  # noqa: S101
+        contract = self.writer.engine.loaded.contracts[event.contract].contract
+        return VenueOrder(event.order_id, event.account_id, contract, event.lots, event.limit_ticks)
+
+    # -- what nobody knows ---------------------------------------------------------------------------
+
+    async def reconcile(self) -> None:
+        """After a start or a reconnect: ask for every order that was being sent, and for every order that the engine
+        still counts as outstanding."""
+        for effect in await self._call(self.effects.sending_effects):
+            if effect.kind == "cancel":
+                await self._send(effect)
+            elif effect.kind == "order":
+                await self._ask(effect, "the connection was lost while it was being sent")
+        for effect in await self._open_orders():
+            if effect.state != "sent":
+                continue
+            found = await self.venue.find(effect.effect_id, effect.time)
+            if found is ABSENT:
+                await self._offer(self.source, OrderDone(effect.effect_id, "unknown to the venue"))
+            elif isinstance(found, Found):
+                await self._adopt(effect.effect_id, found)
+
+    async def _open_orders(self) -> list[Effect]:
+        """The rows of the orders that the engine counts as outstanding."""
+        active = self.writer.engine.loaded.book.close_outs.values()
+        outstanding = [order_id for close_out in active for order_id in close_out.outstanding]
+        rows = [await self._call(self.effects.effect, order_id) for order_id in outstanding]
+        return [row for row in rows if row is not None]
+
+    async def _ask(self, effect: Effect, reason: str) -> None:
+        """Found = adopted, surely absent = sent again, unknown = frozen."""
+        found = await self.venue.find(effect.effect_id, effect.time)
+        if isinstance(found, Found):
+            await self._sent(effect, "found after a doubt")
+            await self._adopt(effect.effect_id, found)
+        elif found is ABSENT:
+            self.frozen.pop(effect.effect_id, None)
+            not_before = self.clock.now() + self._pause_after(effect.attempts)
+            await self._call(self.effects.mark_failed, effect.effect_id, f"surely absent: {reason}"[:500], not_before)
+        else:
+            assert found is UNKNOWN  # noqa: S101
+            if effect.effect_id not in self.frozen:
+                detail = f"{effect.effect_id}: {reason}; the venue cannot say whether it has it. The leg is frozen."
+                await self._alarm(effect.account_id, "order_unknown", detail)
+            self.frozen[effect.effect_id] = self.clock.now()
+
+    async def _ask_again(self) -> None:
+        """Frozen legs are asked for until somebody knows."""
+        while True:
+            await self.clock.sleep(self.patience)
+            if self.frozen and self.venue.connected:
+                for effect in await self._call(self.effects.sending_effects):
+                    if effect.effect_id in self.frozen:
+                        await self._ask(effect, "still unknown")
+
+    async def _adopt(self, order_id: str, found: Found) -> None:
+        for execution in found.executions:
+            await self.booked(execution)
+        if found.done:
+            await self._offer(self.source, OrderDone(order_id, "done at the venue"))
+
+    # -- back ----------------------------------------------------------------------------------------
+
+    async def booked(self, report: Report) -> None:
+        """An execution, or the end of an order, becomes an input. What was booked before the engine drops (G-09)."""
+        if isinstance(report, Execution):
+            state = self.writer.engine.loaded
+            if report.fill_id in state.fills:
+                return
+            row = state.order_owner.get(report.order_id)
+            account_id = state.book.ids[row] if row is not None else await self._account_of(report.order_id)
+            fill = Fill(account_id, report.contract, report.lots, report.price_ticks, report.order_id, report.fill_id)
+            await self._offer(self.source, fill)
+        elif report.order_id in self.writer.engine.loaded.order_owner:
+            await self._offer(self.source, OrderDone(report.order_id, report.reason))
+
+    async def _account_of(self, order_id: str) -> str:
+        known = await self._call(self.effects.effect, order_id)
+        return known.account_id if known else ""
+
+    # -- helpers -------------------------------------------------------------------------------------
+
+    async def _until_connected(self) -> None:
+        told = False
+        while not self.venue.connected:
+            await asyncio.sleep(0.05)
+            if not told and self._has_orders():
+                await self._alarm("", "venue_lost", f"{self.venue.name} is not connected; close-out orders wait")
+                told = True
+
+    def _has_orders(self) -> bool:
+        return any(active.outstanding for active in self.writer.engine.loaded.book.close_outs.values())
+
+    async def _pause(self, nanoseconds: int) -> None:
+        try:
+            async with asyncio.timeout(nanoseconds / SECOND):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _alarm(self, account_id: str, code: str, detail: str) -> None:
+        known = account_id if account_id in self.writer.engine.loaded.book.row else ""
+        await self._offer("service", RaiseAlarm(known, code, detail[:500]))
+
+    async def _offer(self, source: str, command: AnyCommand) -> None:
+        """What the venue says is never dropped: a full queue is waited for."""
+        while True:
+            try:
+                await self.writer.offer(source, command)
+                return
+            except Busy:
+                await asyncio.sleep(0.05)
+
+    async def _call(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.to_thread(function, *args)

@@ -1,0 +1,216 @@
+"""What falls due when: wall times and sessions turned into commands (US-02, US-13, US-14, US-23, US-24).
+
+A schedule knows instants and makes commands of them; it reads no clock and keeps nothing but samples. The service asks
+for all that fell due since the last time, so that after a pause nothing is skipped and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from closeout.core.funding import funding_rate, premium
+from closeout.core.sessions import Session
+from closeout.core.times import MINUTE, SECOND, time_text
+from closeout.core.units import InputError, rate
+from closeout.engine.commands import (
+    AccrueFunding,
+    AnyCommand,
+    BookFunding,
+    BusinessDay,
+    Flatten,
+    RaiseAlarm,
+    SessionChange,
+    Settle,
+    TradeDate,
+)
+from closeout.engine.state import State
+from closeout.rulebooks.loader import Rulebook
+
+DAY = dt.timedelta(days=1)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+FUNDING_HOURS = 8
+
+
+def instant(date: dt.date, wall: dt.time, zone: ZoneInfo) -> int:
+    """A wall time as UTC nanoseconds."""
+    local = dt.datetime.combine(date, wall, tzinfo=zone)
+    return (local.astimezone(dt.UTC) - EPOCH) // dt.timedelta(microseconds=1) * 1000
+
+
+def wall_instants(text: str, zone: ZoneInfo, since: int, until: int) -> Iterator[tuple[int, dt.date]]:
+    """Every (since, until] at which it is ``HH:MM`` in a zone, with the local date."""
+    date = dt.datetime.fromtimestamp(since // SECOND, zone).date() - DAY
+    wall = dt.time.fromisoformat(text)
+    while (at := instant(date, wall, zone)) <= until:
+        if at > since:
+            yield at, date
+        date += DAY
+
+
+@dataclass(slots=True)
+class Samples:
+    """What settlement and funding are made of: a contract's marks in ticks and premiums, with their times."""
+
+    marks: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
+    premiums: deque[tuple[int, Fraction]] = field(default_factory=deque[tuple[int, Fraction]])
+
+    def mark(self, time: int, ticks: int) -> None:
+        self.marks.append((time, ticks))
+        while self.marks and self.marks[0][0] < time - 30 * MINUTE:
+            self.marks.popleft()
+
+    def sample(self, time: int, book: int, index: Fraction) -> None:
+        """A premium of the mark (which stands for both sides of the book) over the index, both in ticks."""
+        self.premiums.append((time, premium(book, book, index)))
+        while self.premiums and self.premiums[0][0] < time - FUNDING_HOURS * 60 * MINUTE:
+            self.premiums.popleft()
+
+    def average(self, since: int, until: int) -> int | None:
+        """The time-weighted average of the marks in force between two instants, to the nearest tick, ties to even."""
+        weighted = total = 0
+        inside = [(max(time, since), ticks) for time, ticks in self.marks if time < until]
+        ends = [time for time, _ in inside[1:]] + [until]
+        for (begin, ticks), end in zip(inside, ends, strict=True):
+            if end > begin:
+                weighted += ticks * (end - begin)
+                total += end - begin
+        return round(Fraction(weighted, total)) if total else None
+
+
+@dataclass(slots=True)
+class Schedule:
+    """The clock's duties under one rulebook. `business_day` is ``HH:MM`` in the first session's time zone."""
+
+    rulebook: Rulebook
+    business_day: str
+    samples: dict[str, Samples] = field(default_factory=dict[str, Samples])
+    sessions: dict[str, Session] = field(init=False)
+
+    def __post_init__(self) -> None:
+        policy = self.rulebook.policy()
+        used = {rules.session for rules in policy.contracts.values()}
+        self.sessions = {name: session for name, session in policy.sessions.items() if name in used}
+        for name in policy.contracts:
+            self.samples.setdefault(name, Samples())
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The firm's own time zone: that of its first session."""
+        first = next(iter(self.sessions.values()), None)
+        return ZoneInfo(first.time_zone if first else "America/Chicago")
+
+    def at_start(self, state: State, now: int) -> list[AnyCommand]:
+        """What must be said so that the engine's sessions are those of this instant, after a start or a pause."""
+        said: list[AnyCommand] = []
+        for name, session in self.sessions.items():
+            held = next(contract for contract in state.contracts.values() if contract.session == name)
+            due = session.state(now)
+            if (held.window.name, held.is_open) != (due.window, due.is_open):
+                said.append(SessionChange(name, due.window, due.is_open))
+        return said
+
+    def due(self, state: State, since: int, until: int) -> list[tuple[int, AnyCommand]]:
+        """All that falls due in (since, until], in order of time; at one instant in the order of the duties here."""
+        found: list[tuple[int, int, AnyCommand]] = []
+        duties = (
+            self._settlements(state, since, until),
+            self._session_changes(since, until),
+            self._trade_dates(since, until),
+            self._funding(state, since, until),
+            self._business_days(since, until),
+            self._flatten_times(state, since, until),
+        )
+        for order, duty in enumerate(duties):
+            found += [(time, order, command) for time, command in duty]
+        found.sort(key=lambda item: item[:2])
+        return [(time, command) for time, _, command in found]
+
+    # -- duties --------------------------------------------------------------------------------------
+
+    def _session_changes(self, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
+        for name, session in self.sessions.items():
+            for change in session.changes(since, until):
+                yield change.time_ns, SessionChange(name, change.window, change.is_open)
+
+    def _trade_dates(self, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
+        first = next(iter(self.sessions.values()), None)
+        for day in first.trade_dates(since, until) if first else ():
+            if since < day.open_ns <= until and day.trade_date == day.date:
+                yield day.open_ns, TradeDate(day.date.isoformat())
+
+    def _business_days(self, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
+        first = next(iter(self.sessions.values()), None)
+        closed = {holiday.date for holiday in first.holidays if holiday.closes is None} if first else set[dt.date]()
+        for at, date in wall_instants(self.business_day, self.zone, since, until):
+            if date.weekday() < 5 and date not in closed:
+                yield at, BusinessDay(date.isoformat())
+
+    def _settlements(self, state: State, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
+        table = self.rulebook.table.settlement
+        if table is None:
+            return
+        contracts = self.rulebook.table.contracts
+        for name, session in self.sessions.items():
+            for day in session.trade_dates(since, until):
+                if not since < day.close_ns <= until:
+                    continue
+                for contract, rules in contracts.items():
+                    if rules.session == name and state.contracts[contract].holders().size:
+                        price = self._settlement(state, contract, day.close_ns, table.period_minutes, table.prices)
+                        yield day.close_ns, price
+
+    def _settlement(self, state: State, contract: str, close: int, minutes: int, order: list[str]) -> AnyCommand:
+        """The first price of the rulebook's order that can be had of marks (US-24); the exchange's own comes by the API
+        and stands as the previous settlement until the next."""
+        for kind in order:
+            price = None
+            if kind == "midpoint_twap":
+                price = self.samples[contract].average(close - minutes * MINUTE, close)
+            elif kind == "previous_settlement":
+                price = state.contracts[contract].settlement
+            if price is not None:
+                return Settle(contract, price)
+        detail = f"{contract}: no settlement price at {time_text(close)}: no mark and no earlier settlement; give one"
+        return RaiseAlarm("", "no_settlement_price", detail)
+
+    def _funding(self, state: State, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
+        table = self.rulebook.table.funding
+        if table is None:
+            return
+        zone = ZoneInfo(table.time_zone)
+        for end in table.interval_ends:
+            for at, _ in wall_instants(end, zone, since, until):
+                for contract in table.contracts:
+                    if state.contracts[contract].holders().size:
+                        interest, clamp = rate(table.interest, "interest"), rate(table.clamp, "clamp")
+                        yield at, self._accrual(contract, at, interest, clamp)
+        for at, _ in wall_instants(table.booking, zone, since, until):
+            yield at, BookFunding()
+
+    def _accrual(self, contract: str, end: int, interest: int, clamp: int) -> AnyCommand:
+        begin = end - FUNDING_HOURS * 60 * MINUTE
+        premiums = [value for time, value in self.samples[contract].premiums if begin < time <= end]
+        try:
+            return AccrueFunding(contract, funding_rate(premiums, interest, clamp))
+        except InputError:
+            detail = f"{contract}: no funding rate for the interval to {time_text(end)}: no index was heard; give one"
+            return RaiseAlarm("", "no_funding_rate", detail)
+
+    def _flatten_times(self, state: State, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
+        for account_id, text in flatten_times(state):
+            for at, _ in wall_instants(text, self.zone, since, until):
+                yield at, Flatten(account_id, f"flatten time {text}")
+
+
+def flatten_times(state: State) -> list[tuple[str, str]]:
+    """The accounts whose owners set a flatten time, by id."""
+    return sorted(
+        (state.book.ids[row], settings.flatten_at)
+        for row, settings in state.book.risk_settings.items()
+        if settings.flatten_at
+    )

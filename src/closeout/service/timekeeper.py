@@ -1,0 +1,107 @@
+"""Turns wall time into inputs: what falls due, a tick after it, and the list of who will be short at the switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from closeout.adapters.notices.wording import Shortfall
+from closeout.core.times import MINUTE, SECOND
+from closeout.engine.commands import AnyCommand, GiveNotice, Tick
+from closeout.service import views
+from closeout.service.schedule import Schedule
+from closeout.service.time import Clock
+from closeout.service.writer import Busy, Writer
+
+SOURCE = "clock"
+CHUNK = 200
+"""Commands in one offer: an account's order checks do not wait for ten thousand notices."""
+
+
+@dataclass(slots=True)
+class Timekeeper:
+    """`tick` is the time between two ticks, in the clock's nanoseconds. `look_ahead`: how many minutes before a switch
+    its list is sent."""
+
+    writer: Writer
+    schedule: Schedule
+    clock: Clock
+    look_ahead: Iterable[int] = (60, 15)
+    tick: int = SECOND
+    last: int = 0
+    """The instant up to which everything has been said."""
+    _announced: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+
+    async def begin(self) -> None:
+        """Say what is true now, and what fell due while nobody kept the time."""
+        state = self.writer.engine.loaded
+        now = self.clock.now()
+        since = state.ticked or now
+        await self._say([*(command for _, command in self.schedule.due(state, since, now))])
+        await self._say([*self.schedule.at_start(self.writer.engine.loaded, now), Tick()])
+        self.last = now
+
+    async def run(self) -> None:
+        """Keep the time, for ever."""
+        while True:
+            await self.clock.sleep(self._until_next())
+            now = max(self.clock.now(), self.last)
+            due = self.schedule.due(self.writer.engine.loaded, self.last, now)
+            await self._say([*(command for _, command in due), Tick()])
+            self.last = now
+            await self._announce(now)
+
+    def _until_next(self) -> int:
+        """To the next tick, or to what falls due before it: a switch is not a tick late."""
+        due = self.schedule.due(self.writer.engine.loaded, self.last, self.last + self.tick)
+        at = due[0][0] if due else self.last + self.tick
+        return max(0, at - self.clock.now())
+
+    async def _say(self, commands: list[AnyCommand]) -> None:
+        """One frame where it is not too large; the tick comes last, so that a crash in between repeats the rest."""
+        for start in range(0, len(commands), CHUNK):
+            while True:
+                try:
+                    await self.writer.offer(SOURCE, *commands[start : start + CHUNK])
+                    break
+                except Busy:
+                    await self.clock.sleep(SECOND // 20)
+
+    # -- look-ahead ----------------------------------------------------------------------------------
+
+    async def _announce(self, now: int) -> None:
+        """Ahead of a switch, the list to the desk and a letter to each customer on it (US-27), once each."""
+        state = self.writer.engine.loaded
+        found = views.next_switch(state, now)
+        if found is None:
+            return
+        switch, _ = found
+        minutes = [m for m in self.look_ahead if switch - m * MINUTE <= now < switch]
+        if not minutes or (switch, min(minutes)) in self._announced:
+            return
+        self._announced = {(switch, m) for m in self.look_ahead if m >= min(minutes)}
+        rows = shortfalls(views.look_ahead(state, now), state.policy.currency.places, switch)
+        if rows:
+            listed = msgspec.json.encode(rows[:CHUNK]).decode()
+            notices = [GiveNotice(row.account_id, "look_ahead", msgspec.json.encode(row).decode()) for row in rows]
+            await self._say([GiveNotice("", "look_ahead_list", listed), *notices])
+
+
+def shortfalls(found: dict[str, Any], places: int, switch: int) -> list[Shortfall]:
+    """The list's rows in micros, for the letters."""
+    from decimal import Decimal
+
+    def micros(text: str) -> int:
+        return int(Decimal(text).scaleb(places))
+
+    return [
+        Shortfall(
+            item["account_id"], switch, micros(item["net_liq"]), micros(item["requirement"]),
+            micros(item["smallest_deposit"]),
+            {row["contract"]: row["quantity"] for row in item["fewest_lots"]},
+        )
+        for item in found["items"]
+    ]  # fmt: skip
