@@ -1,0 +1,109 @@
+"""The service about itself: health, metrics, its own description, the rulebook, the books and the journal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from closeout.engine.engine import Engine
+from closeout.rulebooks.loader import describe
+from closeout.service.api import openapi
+from closeout.service.api.route import Answer, Call, encode, route
+from closeout.service.api.schema import View
+
+
+class Health(View, frozen=True, kw_only=True):
+    """`status` is ready or not_ready; `checks` says of each part what it lacks, "" where nothing."""
+
+    status: str
+    checks: dict[str, str]
+
+
+@route("GET", "/health", Health, other=((503, "the service is not ready"),))
+async def health(call: Call) -> Answer:
+    """Whether the service is ready."""
+    checks = dict(call.context.ready())
+    ready = not any(checks.values())
+    return Answer(
+        encode(Health(status="ready" if ready else "not_ready", checks=checks)), 200 if ready else 503
+    )  # fmt: skip
+
+
+@route("GET", "/metrics", str, media=("text/plain",))
+async def metrics(call: Call) -> Answer:
+    """Metrics in Prometheus' text format; without a key only from the machine itself."""
+    return Answer(call.context.metrics(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+
+class AnyDocument(Struct):
+    """A JSON object."""
+
+
+@route("GET", "/openapi.json", AnyDocument)
+async def openapi_document(call: Call) -> Answer:
+    """This document."""
+    return Answer(openapi.encoded())
+
+
+class Me(View, frozen=True, kw_only=True):
+    key_id: str
+    name: str
+    role: str
+    accounts: list[str]
+
+
+@route("GET", "/v1/me", Me)
+async def get_me(call: Call) -> Me:
+    """Whose key this is, and what it may do."""
+    key = call.person
+    return Me(key_id=key.key_id, name=key.name, role=str(key.role), accounts=sorted(key.accounts))
+
+
+@route("GET", "/v1/rulebook", AnyDocument)
+async def get_rulebook(call: Call) -> Any:
+    """The rulebook in force: every parameter with its source."""
+    return describe(call.context.rulebook)
+
+
+class Ledger(View, frozen=True, kw_only=True):
+    """Balances of the ledger accounts; they add up to zero: `ledger_imbalance` is the sum."""
+
+    seq: int
+    currency: str
+    balances: dict[str, str]
+    ledger_imbalance: str
+    faults: list[str]
+
+
+@route("GET", "/v1/ledger", Ledger)
+async def get_ledger(call: Call) -> Ledger:
+    """The ledger's balances, and whether they agree with the accounts."""
+    state, text = call.state, call.currency.text
+    return Ledger(
+        seq=call.context.writer.seq,
+        currency=call.currency.code,
+        balances={name: text(balance) for name, balance in state.ledger.balances.items()},
+        ledger_imbalance=text(state.ledger.imbalance()),
+        faults=call.context.writer.engine.imbalances(),
+    )
+
+
+class JournalView(View, frozen=True, kw_only=True):
+    """`published` is what to note elsewhere: with it a journal whose end was taken away is found out."""
+
+    seq: int
+    published: str
+    engine_version: str
+    rulebook_digest: str
+
+
+@route("GET", "/v1/journal", JournalView)
+async def get_journal(call: Call) -> JournalView:
+    """Where the journal stands."""
+    return JournalView(
+        seq=call.context.writer.seq,
+        published=call.context.published(),
+        engine_version=Engine.version,
+        rulebook_digest=call.state.policy.digest,
+    )

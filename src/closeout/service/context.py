@@ -1,0 +1,103 @@
+"""What the API and the streams are given: the running parts, made by whoever starts the service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+from closeout.rulebooks.loader import Rulebook
+from closeout.service.store import Store
+from closeout.service.time import Clock
+from closeout.service.writer import Writer
+
+
+class ApiKey(Protocol):
+    """Whose key it is. `name` is the person's (or the system's): the `by` of every act."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def accounts(self) -> Collection[str]:
+        """A customer's accounts; empty for everybody else."""
+        ...
+
+
+class Allowance(Protocol):
+    """What a key has left: `reset` is in seconds."""
+
+    @property
+    def allowed(self) -> bool: ...
+
+    @property
+    def limit(self) -> int: ...
+
+    @property
+    def remaining(self) -> int: ...
+
+    @property
+    def reset(self) -> int: ...
+
+
+class Access(Protocol):
+    """Who may call, and how often."""
+
+    def check(self, token: str) -> ApiKey | None:
+        """Whose key it is; None for a key that nobody has."""
+        ...
+
+    def spend(self, key: ApiKey) -> Allowance:
+        """Count one request."""
+        ...
+
+
+class Reports(Protocol):
+    """Reports by name and day (US-22)."""
+
+    def available(self) -> Sequence[Mapping[str, Any]]:
+        """For each its name and title, and the dates that there are."""
+        ...
+
+    def render(self, name: str, day: date, form: str) -> tuple[str, bytes] | None:
+        """Content type and bytes of a report as `form` csv or html; None where there is none."""
+        ...
+
+
+class NoReports:
+    """Stands in where no reports are made."""
+
+    def available(self) -> Sequence[Mapping[str, Any]]:
+        return ()
+
+    def render(self, name: str, day: date, form: str) -> tuple[str, bytes] | None:
+        return None
+
+
+@dataclass(slots=True)
+class Context:
+    """`ready` says what each part of the service lacks to be ready, "" where nothing; `feeds` one row per feed;
+    `metrics` the Prometheus text; `published` the journal's digest as of its last checkpoint."""
+
+    writer: Writer
+    store: Store
+    access: Access
+    clock: Clock
+    rulebook: Rulebook
+    ready: Callable[[], Mapping[str, str]] = lambda: {}
+    feeds: Callable[[], Sequence[Mapping[str, Any]]] = lambda: ()
+    metrics: Callable[[], bytes] = lambda: b""
+    published: Callable[[], str] = lambda: ""
+    answered: Callable[[str, str, int, float], None] = lambda operation, role, status, seconds: None
+    """Told of each answer of the API."""
+    failed: Callable[[str, BaseException], None] = lambda where, error: None
+    """Told of each error that is the service's own."""
+    reports: Reports = field(default_factory=NoReports)
+    streams_per_key: int = 20
