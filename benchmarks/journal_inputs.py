@@ -17,8 +17,9 @@ from typing import Any
 
 from benchmarks.measure import machine, percentiles, table
 from closeout.engine.commands import ENCODER, Input, LoadRulebook, Mark, Marks
-from closeout.journal.journal import SETTINGS, Journal
+from closeout.journal.journal import Journal
 from closeout.journal.records import document_digest
+from closeout.journal.sqlite import SETTINGS
 
 DOCUMENT = b"{}"
 COMMITS = {1: 3_000, 100: 1_500, 1_000: 600}

@@ -232,7 +232,12 @@ def bench(
 
 @app.command()
 def verify(
-    journal: Annotated[Path, typer.Argument(help="A journal, such as journal.sqlite of a replay.")],
+    journal: Annotated[
+        str,
+        typer.Argument(
+            help="A journal, such as journal.sqlite of a replay, or postgresql://USER@HOST/DATABASE?schema=NAME."
+        ),
+    ],
     published: Annotated[str | None, typer.Option(help="The digest that was published when the run ended.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -246,16 +251,16 @@ def verify(
     if as_json:
         print(json.dumps(asdict(result), indent=2))
     else:
-        print(_verification_text(journal, result))
+        print(_verification_text(result))
     if not result.ok:
         raise typer.Exit(3)
 
 
-def _verification_text(journal: Path, result: Verification) -> str:
+def _verification_text(result: Verification) -> str:
     if not result.ok:
         return "\n".join(map(one_line, result.problems))
     return "\n".join([
-        f"{journal}: proven. Run again from its first input, nothing differs.",
+        f"{result.journal}: proven. Run again from its first input, nothing differs.",
         f"{result.inputs:,} inputs in {result.frames:,} frames, {result.events:,} events, "
         f"{result.postings:,} postings, {result.receipts:,} receipts; the books balance after every frame.",
         f"state digest      {result.state_digest}",

@@ -9,6 +9,7 @@ from typing import Self
 
 import msgspec
 
+from closeout.core.units import InputError
 from closeout.engine.commands import Deposit, DeskAction, Input, LoadRulebook, OpenAccount, Withdraw
 from closeout.engine.events import AnyEvent, CloseOutEnded, Posted, Rejected
 from closeout.journal.journal import Journal
@@ -96,8 +97,8 @@ def straight(items: list[Input]) -> Purse:
     return engine
 
 
-def new_journal(path: Path, engine_version: str = Purse.version) -> Journal:
-    return Journal.create(path, engine_version=engine_version, rulebook_digest=document_digest(DOCUMENT))
+def new_journal(place: Path | str, engine_version: str = Purse.version) -> Journal:
+    return Journal.create(place, engine_version=engine_version, rulebook_digest=document_digest(DOCUMENT))
 
 
 def feed(journal: Journal, engine: Purse, items: list[Input]) -> int:
@@ -108,10 +109,10 @@ def feed(journal: Journal, engine: Purse, items: list[Input]) -> int:
     return last
 
 
-def write(path: Path, count: int = 60, per_frame: int = 10, snapshot_every: int = 20) -> str:
+def write(place: Path | str, count: int = 60, per_frame: int = 10, snapshot_every: int = 20) -> str:
     """A closed journal with a checkpoint per two frames; its published digest."""
     engine, items, published = Purse(), inputs(count), ""
-    with new_journal(path) as journal:
+    with new_journal(place) as journal:
         for start in range(0, count, per_frame):
             last = feed(journal, engine, items[start : start + per_frame])
             if last % snapshot_every == 0:
@@ -120,14 +121,15 @@ def write(path: Path, count: int = 60, per_frame: int = 10, snapshot_every: int 
     return published
 
 
-def write_until_killed(path: Path, seed: int) -> None:
+def write_until_killed(place: str, seed: int) -> None:
     """Take up the journal, then append for ever, saying on standard output what is durable."""
     rng = random.Random(seed)
-    if path.exists():
-        journal = Journal.open(path)
-        engine, last = journal.recover(Purse)
+    try:
+        journal = Journal.open(place)
+    except InputError:  # the first time
+        journal, engine, last = new_journal(place), Purse(), 0
     else:
-        journal, engine, last = new_journal(path), Purse(), 0
+        engine, last = journal.recover(Purse)
     source = stream()
     for _ in range(last):
         next(source)
@@ -142,4 +144,4 @@ def write_until_killed(path: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    write_until_killed(Path(sys.argv[1]), int(sys.argv[2]))
+    write_until_killed(sys.argv[1], int(sys.argv[2]))

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.journal.places import Place
 from tests.journal.purse import Purse, inputs, straight
 
 from closeout.journal.journal import Journal
@@ -17,12 +18,11 @@ KILLS = 10
 
 
 @pytest.mark.rule("G-09", "G-16", "G-17")
-def test_sigkill_loses_nothing_acknowledged(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
+def test_sigkill_loses_nothing_acknowledged(place: Place) -> None:
     rng = random.Random(7)
     survived = []
     for seed in range(KILLS):
-        command = [sys.executable, "-m", "tests.journal.purse", str(path), str(seed)]
+        command = [sys.executable, "-m", "tests.journal.purse", str(place), str(seed)]
         writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert writer.stdout is not None
         resumed = int(writer.stdout.readline())
@@ -33,12 +33,12 @@ def test_sigkill_loses_nothing_acknowledged(tmp_path: Path) -> None:
         # a line cut in the middle was never read by anybody as an acknowledgement
         acknowledged = [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
 
-        result = verify(path, Purse)
+        result = verify(place, Purse)
         assert result.problems == []
-        with Journal.open(path) as journal:
+        with Journal.open(place) as journal:
             engine, last = journal.recover(Purse)
         assert last >= max(acknowledged, default=resumed)
         assert engine.digest() == straight(inputs(last)).digest()
         survived.append(last)
     assert survived[-1] > 0
-    assert verify(path, Purse).inputs == survived[-1]
+    assert verify(place, Purse).inputs == survived[-1]

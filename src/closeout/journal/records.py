@@ -42,8 +42,6 @@ class EngineLike(Protocol):
     @classmethod
     def restore(cls, image: bytes, /) -> Self: ...
 
-    def digest(self) -> str: ...
-
     def imbalances(self) -> list[str]: ...
 
 
@@ -112,7 +110,7 @@ class Snapshot(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """What stood after input `seq`: the state, all events so far, the chain."""
+    """What stood after input `seq`: the state (its image's digest, in hexadecimal), all events so far, the chain."""
 
     segment: int
     seq: int

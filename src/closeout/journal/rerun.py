@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from closeout.engine.events import Posted
+from closeout.engine.commands import Input
+from closeout.engine.events import AnyEvent, Posted
 from closeout.journal.reader import JournalReader
 from closeout.journal.records import (
     Checkpoint,
@@ -20,19 +22,24 @@ from closeout.journal.records import (
 )
 
 E = TypeVar("E", bound=EngineLike)
+OnApplied = Callable[[int, Input, list[AnyEvent]], object]
 
 
 class Rerun(Generic[E]):
     """An engine that follows a journal. Each step raises `VerificationError`, without the file's name, at the first
-    difference from the record. `unstored` collects the receipts that the journal does not hold."""
+    difference from the record. `unstored` collects the receipts that the journal does not hold. `on_applied` is told
+    each input and its events, once its receipts are compared."""
 
-    def __init__(self, journal: JournalReader, engine: E, outputs: Outputs) -> None:
+    def __init__(
+        self, journal: JournalReader, engine: E, outputs: Outputs, on_applied: OnApplied | None = None
+    ) -> None:
         self.engine = engine
         self.outputs = outputs
         self.postings = 0
         self.receipts: set[tuple[int, str]] = set()
         self.unstored: list[Receipt] = []
         self._journal = journal
+        self._on_applied = on_applied
 
     def frame(self, frame: Frame) -> None:
         """Apply a frame's inputs and compare the receipts that they issue with the stored ones."""
@@ -46,10 +53,13 @@ class Rerun(Generic[E]):
             self.postings += sum(isinstance(event, Posted) for event in events)
             for receipt in self.outputs.add(seq, events):
                 self._compare_receipt(receipt)
+            if self._on_applied:
+                self._on_applied(seq, item, events)
 
     def compare(self, record: Checkpoint | Snapshot, chain: bytes) -> None:
         """Compare state, events and chain with those of a checkpoint or snapshot."""
-        if (digest := self.engine.digest()) != record.state_digest:
+        image_digest = digest_of_image(self.engine.snapshot())
+        if (digest := image_digest.hex()) != record.state_digest:
             raise VerificationError(f"{record.name}: the state's digest is {digest}, recorded is {record.state_digest}")
         if self.outputs.events != record.events:
             raise VerificationError(f"{record.name}: {self.outputs.events} events, recorded are {record.events}")
@@ -59,7 +69,7 @@ class Rerun(Generic[E]):
             raise VerificationError(f"{record.name}: its chained digest is not that of the frames before it")
         if isinstance(record, Snapshot):
             record.check_image()
-            if digest_of_image(self.engine.snapshot()) != record.image_digest:
+            if image_digest != record.image_digest:
                 raise VerificationError(f"{record.name}: its image is not that of the state")
 
     def _compare_receipt(self, receipt: Receipt) -> None:
@@ -78,7 +88,7 @@ def restore(snapshot: Snapshot, engine_class: type[E], chain: bytes) -> E:
     snapshot.check_image()
     try:
         engine = engine_class.restore(snapshot.image)
-        digest = engine.digest()
+        digest = digest_of_image(engine.snapshot()).hex()
     except Exception as error:
         raise VerificationError(f"{snapshot.name}: its image cannot be restored: {one_line(error)}") from error
     if digest != snapshot.state_digest:

@@ -21,6 +21,7 @@ from closeout.journal.records import (
     Segment,
     VerificationError,
     check_rulebook,
+    digest_of_image,
 )
 from closeout.journal.rerun import Rerun, restore
 
@@ -30,7 +31,8 @@ E = TypeVar("E", bound=EngineLike)
 @dataclass(slots=True)
 class Verification:
     """What was proven. `ok` says that every frame was run again and nothing differs; `problems` holds one plain line
-    for each segment that could not be run and one for the first difference. Counts are of what was run again."""
+    for each segment that could not be run and one for the first difference. Counts are of what was run again; `journal`
+    is its path, or its address without the password."""
 
     ok: bool = False
     problems: list[str] = field(default_factory=list[str])
@@ -45,23 +47,26 @@ class Verification:
     events_digest: str = ""
     chain_digest: str = ""
     published: str = ""
+    journal: str = ""
 
 
 def verify(
-    path: Path | str,
+    address: Path | str,
     engine_class: type[EngineLike],
     *,
     published: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Verification:
-    """Run the journal again from its first input. `published` is a digest that `checkpoint` once gave; it must be that
-    of a checkpoint which holds. `progress` is called with inputs done and inputs in all.
+    """Run the journal in a file, or at ``postgresql://...``, again from its first input. `published` is a digest that
+    `checkpoint` once gave; it must be that of a checkpoint which holds. `progress` is called with inputs done and
+    inputs in all.
 
-    `InputError` if the file is not a journal; all else that is wrong is in the result.
+    `InputError` if there is no journal; all else that is wrong is in the result.
     """
     result = Verification()
     try:
-        with JournalReader.read(path) as journal:
+        with JournalReader.read(address) as journal:
+            result.journal = journal.name
             head = journal.check()
             result.chain_digest = head.chain.hex()
             try:
@@ -103,7 +108,7 @@ class _Verifier(Generic[E]):
             self._segment(segment, end, rulebook)
             rulebook = segment.rulebook_digest
         if self.rerun is not None:
-            self.result.state_digest = self.rerun.engine.digest()
+            self.result.state_digest = digest_of_image(self.rerun.engine.snapshot()).hex()
         for _, seq in sorted([*self.checkpoints, *self.snapshots]):
             raise VerificationError(f"a checkpoint stands after input {seq}, but no frame ends there: {self._end()}")
         for receipt in self.journal.receipts(self.head.seq + 1):
@@ -122,7 +127,7 @@ class _Verifier(Generic[E]):
             (seq for number, seq in [*self.checkpoints, *self.snapshots] if number == segment.number), default=0
         )
         self._compare_records(rerun, segment.number, segment.first_seq - 1, segment.chain)
-        for frame in self.journal.frames(segment=segment.number):
+        for frame in self.journal.frames(first_segment=segment.number, last_segment=segment.number):
             if frame.first_seq == segment.first_seq:
                 check_rulebook(segment, rulebook_before, frame.inputs()[0])
             self._frame(rerun, frame)
@@ -144,7 +149,7 @@ class _Verifier(Generic[E]):
             start.check_image()
         if segment.engine_version != self.engine_class.version:
             self.result.problems.append(
-                f"{self.journal.path}: segment {segment.number} (inputs {segment.first_seq} to {end}) was recorded by "
+                f"{self.journal.name}: segment {segment.number} (inputs {segment.first_seq} to {end}) was recorded by "
                 f"engine {segment.engine_version}, this is {self.engine_class.version}: it cannot be run again here"
             )
             self.rerun = None
