@@ -93,16 +93,19 @@ class Session(Act):
 
 
 class News(Act):
-    """A news window begins with a `multiplier` above 1 and ends with 0; `held` measures positions held as well."""
+    """A news window begins with a `multiplier` above 1 and ends with 0, by two people; `held` measures positions held
+    as well."""
 
     contract: str
     multiplier: str
     held: bool
     by: str
     reason: str
+    second: str = ""
 
     def commands(self, desk: Desk) -> Iterator[c.Command]:
-        yield c.NewsWindow((self.contract,), rate(self.multiplier, "multiplier"), self.held, self.by, self.reason)
+        multiplier = rate(self.multiplier, "multiplier")
+        yield c.NewsWindow((self.contract,), multiplier, self.held, self.by, self.reason, self.second)
 
 
 class Toggle(Act):

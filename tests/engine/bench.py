@@ -196,7 +196,8 @@ class Desk:
         return self.done(c.DeskAction(account_id, action, "ann", "a reason", second))
 
     def news(self, multiplier: str, *contracts: str, held: bool = False) -> list[ev.AnyEvent]:
-        return self.done(c.NewsWindow(contracts, rate(multiplier, "multiplier"), held, "ann", "payrolls"))
+        second = "" if rate(multiplier, "multiplier") else "bob"
+        return self.done(c.NewsWindow(contracts, rate(multiplier, "multiplier"), held, "ann", "payrolls", second))
 
     def set_margin(self, contract: str, second: str = "", **tier: str) -> c.SetMargin:
         tiers = msgspec.json.encode([{"notional_from": "0", **tier}])

@@ -201,7 +201,7 @@ def test_a_news_multiple_of_a_rate(multiplier: int, code: str) -> None:
     desk.done(c.NewsWindow(("ONE",), 20 * RATE, True, "ann", "x"))
     raised = c.SetMargin("ONE", _tiers(initial_margin_rate="0.100000001"), "ann", "x")
     assert answer(desk, raised) == "out_of_bounds"
-    desk.done(c.NewsWindow(("ONE",), 0, True, "ann", "x"))
+    desk.done(c.NewsWindow(("ONE",), 0, True, "ann", "x", "bob"))
     assert answer(desk, raised) == ""
 
 

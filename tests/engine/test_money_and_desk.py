@@ -215,9 +215,9 @@ def test_corrections_need_two_names_and_a_fill_that_exists() -> None:
     desk = desk_with("1000")
     desk.trade("A", "CAR", "1", "1000")
     fill = _last_fill(desk)
-    for by, second in (("ann", ""), ("ann", "ann"), ("", "bob")):
-        assert desk.refused(c.CorrectFill(fill, None, by, second, "x")) == "needs_second"
-        assert desk.refused(c.AdjustCash("A", 1, by, second, "x")) == "needs_second"
+    for by, second, code in (("ann", "", "needs_second"), ("ann", "ann", "needs_second"), ("", "bob", "needs_name")):
+        assert desk.refused(c.CorrectFill(fill, None, by, second, "x")) == code
+        assert desk.refused(c.AdjustCash("A", 1, by, second, "x")) == code
     assert desk.refused(c.CorrectFill("nothing", None, "ann", "bob", "x")) == "unknown_fill"
     assert desk.refused(c.CorrectFill(fill, 2**40 + 1, "ann", "bob", "x")) == "out_of_bounds"
     assert desk.refused(c.AdjustCash("A", 0, "ann", "bob", "x")) == "out_of_bounds"

@@ -1,26 +1,24 @@
-"""Accounts and their money: opening, cash, debts, the desk, corrections (US-13, US-16, US-20, US-25)."""
+"""Accounts and their money: opening, cash, debts, corrections (US-13, US-16, US-25)."""
 
 from __future__ import annotations
 
 from closeout.core.units import MAX_VALUE, RATE, rate_text
+from closeout.engine import brakes, receipts
 from closeout.engine import ledger as books
-from closeout.engine import receipts
 from closeout.engine.book import Flag
 from closeout.engine.commands import (
     AdjustCash,
     CorrectFill,
     Deposit,
-    DeskAction,
     OpenAccount,
     SetReceivableStatus,
-    SetValidation,
     TransferPosition,
     Withdraw,
     WriteOff,
 )
 from closeout.engine.judge import changed_receivable, judge, pay_receivable
-from closeout.engine.state import Reject, State
-from closeout.engine.trading import worst_case
+from closeout.engine.orders import worst_case
+from closeout.engine.state import Reject, State, require_name, require_second
 
 STATUSES = ("demanded", "plan", "collections")
 
@@ -42,6 +40,8 @@ def open_account(state: State, command: OpenAccount) -> None:
         book.owner[row] = command.owner
     if parent is not None:
         book.parent[row] = parent
+    if owner := book.owner_of(row):
+        book.owned.setdefault(owner, []).append(row)
     if command.leverage:
         book.leverage[row] = dict(command.leverage)
     book.set_flag(row, Flag.INITIAL_ONLY, not command.validate_with_intraday)
@@ -52,6 +52,7 @@ def deposit(state: State, command: Deposit) -> None:
     _check_amount(command.micros)
     state.check_cash(row, command.micros)
     state.post(row, books.SEGREGATED_BANK, books.CUSTOMER_CASH, command.micros, "deposit")
+    brakes.move(state, row, command.micros)
     pay_receivable(state, row, "payment by deposit")
     judge(state, row)
 
@@ -74,11 +75,14 @@ def withdraw(state: State, command: Withdraw) -> None:
         raise Reject("in_debit", "nothing can be withdrawn while a deficit is owed")
     if state.book.has(row, Flag.UNPRICED):
         raise Reject("unpriced", "a position has no mark")
+    if state.book.has(row, Flag.FROZEN):
+        raise Reject("reconciliation_break", "the account's books differ from the clearing side's")
     free = withdrawable(state, row)
     if command.micros > free:
         raise Reject("exceeds_withdrawable", f"withdrawable is {state.policy.currency.text(free)}")
     state.check_cash(row, -command.micros)
     state.post(row, books.CUSTOMER_CASH, books.SEGREGATED_BANK, command.micros, "withdrawal")
+    brakes.move(state, row, -command.micros)
     judge(state, row)
 
 
@@ -95,42 +99,8 @@ def transfer_position(state: State, command: TransferPosition) -> None:
         judge(state, row)
 
 
-def set_validation(state: State, command: SetValidation) -> None:
-    """The toggle changes what new orders must fit, and nothing that is held (US-06)."""
-    row = state.row(command.account_id)
-    reason = "intraday margin" if command.with_intraday else "initial margin"
-    state.set_flag(row, Flag.INITIAL_ONLY, not command.with_intraday, f"new orders validate against {reason}")
-
-
-DESK_FLAGS = {
-    "hold": (Flag.HELD, True),
-    "release_hold": (Flag.HELD, False),
-    "lock": (Flag.LOCKED, True),
-    "unlock": (Flag.LOCKED, False),
-    "liquidate_only": (Flag.DESK_LIQUIDATE_ONLY, True),
-    "release_liquidate_only": (Flag.DESK_LIQUIDATE_ONLY, False),
-    "liquidate": (Flag.LIQUIDATE_NOW, True),
-    "restrict": (Flag.RESTRICTED, True),
-    "release_restriction": (Flag.RESTRICTED, False),
-}
-
-
-def desk_action(state: State, command: DeskAction) -> None:
-    row = state.row(command.account_id)
-    if command.action not in DESK_FLAGS:
-        raise Reject("unknown_action", f"{command.action!r}; expected one of {', '.join(DESK_FLAGS)}")
-    if command.action == "release_restriction":
-        _check_second(command.by, command.second)
-    if command.action == "liquidate" and not state.holdings(row):
-        raise Reject("flat", "there is nothing to liquidate")
-    flag, on = DESK_FLAGS[command.action]
-    state.set_flag(row, flag, on, f"{command.by}: {command.reason}")
-    if command.action == "liquidate" and row in state.book.close_outs:
-        state.book.close_outs[row].flatten = True
-    judge(state, row, executed=command.action in ("liquidate", "release_hold"))
-
-
 def set_receivable_status(state: State, command: SetReceivableStatus) -> None:
+    require_name(command.by)
     row = state.row(command.account_id)
     if command.status not in STATUSES:
         raise Reject("unknown_status", f"{command.status!r}; expected one of {', '.join(STATUSES)}")
@@ -143,8 +113,9 @@ def set_receivable_status(state: State, command: SetReceivableStatus) -> None:
 
 def write_off(state: State, command: WriteOff) -> None:
     """Forgive part of a debt: the firm bears it, by two names (US-13)."""
+    require_name(command.by)
     row = state.row(command.account_id)
-    _check_second(command.by, command.second)
+    require_second(command.by, command.second)
     _check_amount(command.micros)
     if command.micros > int(state.book.receivable[row]):
         raise Reject("exceeds_receivable", "more than is owed")
@@ -155,8 +126,9 @@ def write_off(state: State, command: WriteOff) -> None:
 
 def adjust_cash(state: State, command: AdjustCash) -> None:
     """A correction in money between the firm and the customer (US-25)."""
+    require_name(command.by)
     row = state.row(command.account_id)
-    _check_second(command.by, command.second)
+    require_second(command.by, command.second)
     _check_amount(abs(command.micros))
     state.check_cash(row, command.micros)
     before = int(state.book.cash[row])
@@ -166,6 +138,7 @@ def adjust_cash(state: State, command: AdjustCash) -> None:
     else:
         state.post(row, books.CUSTOMER_CASH, books.HOUSE, -command.micros, "correction")
         state.post(row, books.HOUSE, books.SEGREGATED_BANK, -command.micros, "correction")
+    brakes.move(state, row, command.micros)
     receipts.correction(state, row, command, command.receipt_id, "cash adjusted", before)
     if command.restore_count and int(state.book.liquidations[row]) > 0:
         state.book.liquidations[row] -= 1
@@ -176,7 +149,8 @@ def adjust_cash(state: State, command: AdjustCash) -> None:
 def correct_fill(state: State, command: CorrectFill) -> None:
     """Bust a fill, or book it at another price: the reverse trade without fee, its fee back as taken, and for an
     adjustment the same lots anew (US-25)."""
-    _check_second(command.by, command.second)
+    require_name(command.by)
+    require_second(command.by, command.second)
     past = state.fills.get(command.fill_id)
     if past is None:
         raise Reject("unknown_fill", f"no fill {command.fill_id!r}")
@@ -207,8 +181,3 @@ def correct_fill(state: State, command: CorrectFill) -> None:
 def _check_amount(micros: int) -> None:
     if micros <= 0 or micros > MAX_VALUE:
         raise Reject("out_of_bounds", f"amount {micros} is not between 1 and {MAX_VALUE} micros")
-
-
-def _check_second(by: str, second: str) -> None:
-    if not by or not second or by == second:
-        raise Reject("needs_second", "this act needs two different people")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from closeout.core.contracts import Contract, Position
 from closeout.core.margin import News, Terms, Tiers, Window
+from closeout.engine.commands import Limits, RiskSettings
 
 Column = NDArray[np.int64]
 
@@ -36,6 +37,10 @@ class Flag(IntFlag):
     """The customer's toggle is off: new orders must fit initial margin (US-06)."""
     LIQUIDATE_NOW = 128
     """The desk ordered the liquidation; it flattens whatever the policy says."""
+    STOPPED = 256
+    """The customer's own brake: no opening orders before the next trade date (US-23)."""
+    FROZEN = 512
+    """The clearing side holds something else: no opening orders and no withdrawals (US-26)."""
 
     @property
     def label(self) -> str:
@@ -63,7 +68,9 @@ def grown(column: NDArray[Any], size: int) -> NDArray[Any]:
 @dataclass(slots=True)
 class ContractState:
     """One contract: what holds for it now, and its positions. `margin_set_by` is the input with which the desk set its
-    margin rates; 0 while they are the rulebook's."""
+    margin rates; 0 while they are the rulebook's. `news` is what the releases that have begun and the desk's own window
+    (`news_by_hand`) come to together. `desk` holds the desk's flags for the product, `stale_told` that the desk knows
+    of its stale mark."""
 
     contract: Contract
     index: int
@@ -72,9 +79,12 @@ class ContractState:
     session: str | None
     expected_cost: int
     news: News | None = None
+    news_by_hand: News | None = None
     is_open: bool = True
     halted: bool = False
     margin_set_by: int = 0
+    desk: int = 0
+    stale_told: bool = False
     expired: bool = False
     mark: int | None = None
     good_mark: int | None = None
@@ -144,7 +154,8 @@ class Receivable:
 
 @dataclass(slots=True)
 class CloseOut:
-    """A liquidation event in progress. `outstanding` maps order ids to (contract, signed lots left)."""
+    """A close-out in progress. `outstanding` maps order ids to (contract, signed lots left). `own` is the reason of the
+    customer's own brake; "" for a liquidation event."""
 
     receipt_id: str
     flatten: bool
@@ -154,11 +165,79 @@ class CloseOut:
     filled: bool = False
     fee: int = 0
     queued: dict[str, str] = field(default_factory=dict[str, str])
+    own: str = ""
+
+
+@dataclass(slots=True)
+class MarginCall:
+    """A margin call that stands (US-17); `micros` is what was called for when it was issued or last aged."""
+
+    call_id: str
+    business_days: int
+    micros: int
+
+
+@dataclass(slots=True)
+class Brakes:
+    """The customers' own brakes (US-23) as columns: a row for each account that ever set one, so that they cost nothing
+    where nobody has. `slot` maps account rows to rows here. Losses are 0 where not set; bases and peak are net liqs,
+    moved with what is paid in and out."""
+
+    count: int = 0
+    slot: dict[int, int] = field(default_factory=dict[int, int])
+    flatten_at: dict[int, str] = field(default_factory=dict[int, str])
+    account: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    daily_loss: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    weekly_loss: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    trailing_drawdown: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    base_day: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    base_week: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    peak: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "account", "daily_loss", "weekly_loss", "trailing_drawdown", "base_day", "base_week", "peak",
+    )  # fmt: skip
+
+    def column(self, name: str) -> Column:
+        """A column cut to the rows that exist."""
+        values: Column = getattr(self, name)
+        return values[: self.count]
+
+    def add(self, account: int, net_liq: int) -> None:
+        """A row for an account, its bases and its peak at `net_liq`."""
+        slot = self.slot[account] = self.count
+        self.count += 1
+        for name in self.COLUMNS:
+            setattr(self, name, grown(getattr(self, name), self.count))
+        self.account[slot] = account
+        self.base_day[slot] = self.base_week[slot] = self.peak[slot] = net_liq
+
+    def settings(self, account: int) -> RiskSettings:
+        """What the account has set; nothing where it never did."""
+        slot = self.slot.get(account)
+        if slot is None:
+            return RiskSettings()
+        return RiskSettings(
+            int(self.daily_loss[slot]),
+            int(self.weekly_loss[slot]),
+            int(self.trailing_drawdown[slot]),
+            self.flatten_at.get(account, ""),
+        )
+
+    def set(self, account: int, settings: RiskSettings) -> None:
+        slot = self.slot[account]
+        self.daily_loss[slot] = settings.daily_loss
+        self.weekly_loss[slot] = settings.weekly_loss
+        self.trailing_drawdown[slot] = settings.trailing_drawdown
+        self.flatten_at.pop(account, None)
+        if settings.flatten_at:
+            self.flatten_at[account] = settings.flatten_at
 
 
 @dataclass(slots=True)
 class Book:
-    """All accounts. Column arrays may be longer than `count`."""
+    """All accounts. Column arrays may be longer than `count`. `owned` lists the rows of each owner's accounts. `stops`
+    holds the reason of a brake whose close-out has not begun."""
 
     count: int = 0
     ids: list[str] = field(default_factory=list[str])
@@ -169,6 +248,12 @@ class Book:
     working: dict[int, dict[str, WorkingOrder]] = field(default_factory=dict[int, dict[str, WorkingOrder]])
     debts: dict[int, Receivable] = field(default_factory=dict[int, Receivable])
     close_outs: dict[int, CloseOut] = field(default_factory=dict[int, CloseOut])
+    acknowledged: dict[int, str] = field(default_factory=dict[int, str])
+    limits: dict[int, Limits] = field(default_factory=dict[int, Limits])
+    owned: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    brakes: Brakes = field(default_factory=Brakes)
+    stops: dict[int, str] = field(default_factory=dict[int, str])
+    calls: dict[int, MarginCall] = field(default_factory=dict[int, MarginCall])
     cash: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     accrued: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     pending: Column = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -187,6 +272,12 @@ class Book:
         for name in self.COLUMNS:
             setattr(self, name, grown(getattr(self, name), self.count))
         return row
+
+    def owner_of(self, row: int) -> str:
+        """Whose account it is: an isolated one without an owner of its own belongs to its parent's; "" unknown."""
+        found = self.owner.get(row, "")
+        parent = self.parent.get(row)
+        return found or (self.owner_of(parent) if parent is not None else "")
 
     def column(self, name: str) -> Column:
         """A column cut to the accounts that exist."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from closeout.core.margin import below, line
+from closeout.core.margin import Level, below, line
 from closeout.core.risk import Holding, Risk, assess
 from closeout.core.units import RATE, mul_div_ceil
 from closeout.engine import ledger as books
 from closeout.engine import receipts
 from closeout.engine.book import CloseOut, ContractState, Flag, Grade
-from closeout.engine.events import CancelOrders, CloseOutOrder, CloseOutQueued
+from closeout.engine.events import CloseOutOrder, CloseOutQueued
 from closeout.engine.state import State
 from closeout.rulebooks.policy import CloseOutMethod
 
@@ -22,12 +22,17 @@ Plan = dict[str, int]
 
 
 def start(state: State, row: int, risk: Risk) -> None:
-    """Begin a liquidation event: working orders are cancelled first, then the account is looked at again."""
+    """Begin a close-out: working orders are cancelled first, then the account is looked at again. It is one of the
+    customer's own brake only where nothing else asks for it (US-23)."""
     book = state.book
     by_desk = _ordered(state, row)
-    flatten = by_desk or state.policy.close_out.method is CloseOutMethod.FLATTEN_ALL
+    own = book.stops.pop(row, "")
+    if by_desk or risk.level is Level.LIQUIDATING:
+        own = ""
+    flatten = by_desk or bool(own) or state.policy.close_out.method is CloseOutMethod.FLATTEN_ALL
     receipt_id = f"{state.seq}-{book.ids[row]}"
-    active = CloseOut(receipt_id, flatten, receipts.opened(state, row, receipt_id, risk, by_desk=by_desk))
+    receipt = receipts.opened(state, row, receipt_id, risk, by_desk=by_desk, own=own)
+    active = CloseOut(receipt_id, flatten, receipt, own=own)
     book.close_outs[row] = active
     _cancel_working(state, row, active)
     # Working orders do not count in the requirement of positions held, so the second look cannot differ from the
@@ -38,12 +43,11 @@ def start(state: State, row: int, risk: Risk) -> None:
 def advance(state: State, row: int, active: CloseOut) -> bool:
     """Plan anew and send what is missing. Returns True when the event is over (the caller then judges the account)."""
     holdings = state.holdings(row)
-    if not active.outstanding and (
-        not holdings or (cured(state, row, holdings, {}, active) and not _ordered(state, row))
-    ):
+    whole = bool(active.own) or _ordered(state, row)
+    if not active.outstanding and (not holdings or (not whole and cured(state, row, holdings, {}, active))):
         _end(state, row, active)
         return True
-    if state.book.has(row, Flag.HELD) and not _ordered(state, row):
+    if held(state, row) and not _ordered(state, row):
         return False
     closable = [holding for holding in holdings if not _blocked(state, row, holding, active)]
     wanted = plan(state, row, holdings, closable, active)
@@ -65,12 +69,7 @@ def closing(active: CloseOut, name: str, held: int) -> int:
 
 def _cancel_working(state: State, row: int, active: CloseOut) -> None:
     """Cancel the customer's working orders before a close-out order goes out (G-07)."""
-    cancelled = tuple(state.book.working.pop(row, {}))
-    for order_id in cancelled:
-        del state.order_owner[order_id]
-    if cancelled:
-        active.receipt["cancelled_orders"] += cancelled
-        state.emit(CancelOrders(state.book.ids[row], cancelled, "close-out"))
+    active.receipt["cancelled_orders"] += state.cancel_orders(row, "close-out")
 
 
 def plan(state: State, row: int, holdings: list[Holding], closable: list[Holding], active: CloseOut) -> Plan:
@@ -113,7 +112,9 @@ def _fewest(
 def cured(state: State, row: int, holdings: list[Holding], closed: Plan, active: CloseOut) -> bool:
     """Whether closing `closed` at the marks leaves usage, fees counted, at or under the target and no line crossed."""
     money = state.money(row)
-    fees = _fee(state, row) if closed and not active.fee else 0  # a fee that is pending stands in net liq already
+    fees = (
+        _fee(state, row, active) if closed and not active.fee else 0
+    )  # a fee that is pending stands in net liq already
     after: list[Holding] = []
     profit = 0
     for holding in holdings:
@@ -166,12 +167,14 @@ def _obstacle(state: State, contract: ContractState) -> str:
         return "market closed"
     if contract.halted:
         return "trading halted"
+    if contract.desk & Flag.HELD:
+        return "held by the desk"
     return f"mark is {grade}" if grade != Grade.OK else ""
 
 
 def _send(state: State, row: int, active: CloseOut, holding: Holding, lots: int) -> None:
     if not active.fee:
-        active.fee = _fee(state, row)
+        active.fee = _fee(state, row, active)
         state.book.pending[row] += active.fee
     active.orders_sent += 1
     while (order_id := f"{active.receipt_id}-{active.orders_sent}") in state.order_owner:
@@ -183,10 +186,17 @@ def _send(state: State, row: int, active: CloseOut, holding: Holding, lots: int)
     state.emit(CloseOutOrder(state.book.ids[row], order_id, active.receipt_id, holding.contract.name, signed))
 
 
-def _fee(state: State, row: int) -> int:
-    """US-10: the first event's fee, or the later one."""
+def _fee(state: State, row: int, active: CloseOut) -> int:
+    """US-10: the first event's fee, or the later one; the customer's own brake costs none (US-23)."""
+    if active.own:
+        return 0
     first = int(state.book.liquidations[row]) == 0
     return state.policy.liquidation_fee_first if first else state.policy.liquidation_fee_later
+
+
+def held(state: State, row: int) -> bool:
+    """Whether the desk keeps close-outs of the account back, alone or with the whole firm (US-20)."""
+    return bool((int(state.book.flags[row]) | state.desk) & Flag.HELD)
 
 
 def _ordered(state: State, row: int) -> bool:
@@ -197,7 +207,7 @@ def _end(state: State, row: int, active: CloseOut) -> None:
     """Charge the event's fee if anything was filled, restrict, and let the judge do the rest."""
     book = state.book
     book.pending[row] -= active.fee
-    if active.filled:
+    if active.filled and not active.own:
         state.post(row, books.CUSTOMER_CASH, books.FEES, active.fee, "liquidation fee")
         book.liquidations[row] += 1
         if state.policy.restrict_after_liquidation:

@@ -8,7 +8,7 @@ from typing import Any
 
 from closeout import __version__
 from closeout.core.units import InputError
-from closeout.engine import accounts, commands, image, market, trading
+from closeout.engine import accounts, commands, desk, image, limits, market, orders, rates, reconcile, settings, trading
 from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, ContractState
 from closeout.engine.commands import Input, LoadRulebook, Marks
@@ -21,26 +21,39 @@ HANDLERS: dict[type, Callable[[State, Any], None]] = {
     commands.Deposit: accounts.deposit,
     commands.Withdraw: accounts.withdraw,
     commands.TransferPosition: accounts.transfer_position,
-    commands.SetValidation: accounts.set_validation,
-    commands.DeskAction: accounts.desk_action,
     commands.SetReceivableStatus: accounts.set_receivable_status,
     commands.WriteOff: accounts.write_off,
     commands.AdjustCash: accounts.adjust_cash,
     commands.CorrectFill: accounts.correct_fill,
     commands.Fill: trading.fill,
     commands.OrderDone: trading.order_done,
-    commands.CheckOrder: trading.check_order,
+    commands.CheckOrder: orders.check_order,
     commands.CancelOrder: trading.cancel_order,
     commands.Tick: market.tick,
     commands.SessionChange: market.session_change,
     commands.Halt: market.halt,
-    commands.NewsWindow: market.news_window,
-    commands.SetMargin: market.set_margin,
     commands.AccrueFunding: market.accrue_funding,
     commands.BookFunding: market.book_funding,
     commands.Settle: market.settle,
     commands.Expire: market.expire,
     commands.BusinessDay: market.business_day,
+    commands.AnnounceExpiry: market.announce_expiry,
+    commands.NewsWindow: rates.news_window,
+    commands.ScheduleNews: rates.schedule_news,
+    commands.SetMargin: rates.set_margin,
+    commands.ReviewMargin: rates.review_margin,
+    commands.DeskAction: desk.desk_action,
+    commands.DeskSwitch: desk.desk_switch,
+    commands.RaiseAlarm: desk.raise_alarm,
+    commands.GiveNotice: desk.give_notice,
+    commands.SetLimits: limits.set_limits,
+    commands.SetValidation: settings.set_validation,
+    commands.SetDisclosure: settings.set_disclosure,
+    commands.AcknowledgeDisclosure: settings.acknowledge_disclosure,
+    commands.SetRiskSettings: settings.set_risk_settings,
+    commands.Flatten: settings.flatten,
+    commands.TradeDate: settings.trade_date,
+    commands.Reconcile: reconcile.reconcile,
 }
 
 

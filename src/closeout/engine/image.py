@@ -17,15 +17,16 @@ import numpy as np
 
 from closeout.core.margin import News, Tiers
 from closeout.core.units import InputError
-from closeout.engine.book import Book, CloseOut, ContractState, Receivable, WorkingOrder
-from closeout.engine.state import PastFill, State
+from closeout.engine.book import Book, CloseOut, ContractState, MarginCall, Receivable, WorkingOrder
+from closeout.engine.commands import Limits, RiskSettings
+from closeout.engine.state import PastFill, Release, State
 
 ENCODER = msgspec.msgpack.Encoder(order="sorted")
-FORMAT = 2
+FORMAT = 3
 
 PLAIN = (
-    "is_open", "halted", "margin_set_by", "expired", "mark", "good_mark", "mark_time", "mark_source", "grade",
-    "profit_residue", "funding_residue", "funding_rounding", "largest",
+    "is_open", "halted", "margin_set_by", "desk", "stale_told", "expired", "mark", "good_mark", "mark_time",
+    "mark_source", "grade", "profit_residue", "funding_residue", "funding_rounding", "largest",
 )  # fmt: skip
 
 
@@ -54,6 +55,12 @@ def _state(state: State) -> dict[str, Any]:
         "document": state.document,
         "time": state.time,
         "seq": state.seq,
+        "desk": state.desk,
+        "disclosure": state.disclosure,
+        "trade_date": state.trade_date,
+        "owner_limits": state.owner_limits,
+        "releases": {key: asdict(release) for key, release in state.releases.items()},
+        "reviews": sorted((seq, *raise_) for seq, raise_ in state.reviews.items()),
         "ledger": state.ledger.balances,
         "ids": ids,
         "columns": {name: book.column(name)[order].tobytes() for name in Book.COLUMNS},
@@ -63,6 +70,11 @@ def _state(state: State) -> dict[str, Any]:
         "working": by_id(book.working, lambda orders: [asdict(order) for order in orders.values()]),
         "debts": by_id(book.debts, asdict),
         "close_outs": by_id(book.close_outs, _close_out),
+        "acknowledged": by_id(book.acknowledged),
+        "limits": by_id(book.limits),
+        "brakes": {book.ids[row]: _brake(book, row) for row in book.brakes.slot},
+        "stops": by_id(book.stops),
+        "calls": by_id(book.calls, asdict),
         "fills": {key: {**asdict(past), "account": book.ids[past.account]} for key, past in state.fills.items()},
         "contracts": {name: _contract(state, contract) for name, contract in state.contracts.items()},
     }
@@ -75,6 +87,11 @@ def _close_out(active: CloseOut) -> dict[str, Any]:
     return {**fields, "outstanding": outstanding, "receipt": msgspec.json.encode(active.receipt)}
 
 
+def _brake(book: Book, row: int) -> tuple[RiskSettings, int, int, int]:
+    table, slot = book.brakes, book.brakes.slot[row]
+    return table.settings(row), int(table.base_day[slot]), int(table.base_week[slot]), int(table.peak[slot])
+
+
 def _contract(state: State, contract: ContractState) -> dict[str, Any]:
     live = contract.lots[: contract.count] != 0
     rows = contract.account[: contract.count][live]
@@ -85,6 +102,7 @@ def _contract(state: State, contract: ContractState) -> dict[str, Any]:
         "tiers": [asdict(tier) for tier in contract.tiers],
         "window": contract.window.name,
         "news": None if contract.news is None else asdict(contract.news),
+        "news_by_hand": None if contract.news_by_hand is None else asdict(contract.news_by_hand),
         "holders": [ids[i] for i in order],
         "lots": contract.lots[: contract.count][live][order].tobytes(),
         "cost": contract.cost[: contract.count][live][order].tobytes(),
@@ -106,6 +124,10 @@ def decode(image: bytes, initial: Callable[[bytes], State]) -> tuple[dict[str, i
 def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     state = initial(raw["document"])
     state.time, state.seq = raw["time"], raw["seq"]
+    state.desk, state.disclosure, state.trade_date = raw["desk"], raw["disclosure"], raw["trade_date"]
+    state.owner_limits = msgspec.convert(raw["owner_limits"], dict[str, Limits])
+    state.releases = msgspec.convert(raw["releases"], dict[str, Release])
+    state.reviews = {seq: (contract, by) for seq, contract, by in raw["reviews"]}
     state.ledger.balances.update(raw["ledger"])
     state.book = _book(raw)
     row = state.book.row
@@ -135,6 +157,19 @@ def _book(raw: dict[str, Any]) -> Book:
     book.parent = {row[key]: row[value] for key, value in raw["parent"].items()}
     book.leverage = {row[key]: value for key, value in raw["leverage"].items()}
     book.debts = {row[key]: Receivable(**value) for key, value in raw["debts"].items()}
+    book.acknowledged = {row[key]: value for key, value in raw["acknowledged"].items()}
+    book.limits = {row[key]: msgspec.convert(value, Limits) for key, value in raw["limits"].items()}
+    book.stops = {row[key]: value for key, value in raw["stops"].items()}
+    book.calls = {row[key]: MarginCall(**value) for key, value in raw["calls"].items()}
+    for key, (settings, *bases) in raw["brakes"].items():
+        table = book.brakes
+        table.add(row[key], 0)
+        table.set(row[key], msgspec.convert(settings, RiskSettings))
+        slot = table.slot[row[key]]
+        table.base_day[slot], table.base_week[slot], table.peak[slot] = bases
+    for account in sorted(book.owner.keys() | book.parent.keys()):
+        if owner := book.owner_of(account):
+            book.owned.setdefault(owner, []).append(account)
     return book
 
 
@@ -144,6 +179,7 @@ def _restore_contract(state: State, contract: ContractState, fields: dict[str, A
     contract.tiers = msgspec.convert(fields["tiers"], Tiers)
     contract.window = state.policy.windows[fields["window"]]
     contract.news = None if fields["news"] is None else News(**fields["news"])
+    contract.news_by_hand = None if fields["news_by_hand"] is None else News(**fields["news_by_hand"])
     lots, cost = np.frombuffer(fields["lots"], np.int64), np.frombuffer(fields["cost"], np.int64)
     for account_id, held, paid in zip(fields["holders"], lots.tolist(), cost.tolist(), strict=True):
         position = contract.position(state.book.row[account_id])

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from closeout.core.margin import Level
 from closeout.core.risk import Risk
-from closeout.engine import closeout, receipts, scan
+from closeout.engine import brakes, closeout, margin_calls, receipts, scan
 from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, Flag, Receivable
 from closeout.engine.events import DeficitBooked, LevelChanged, Notice, ReceivableChanged
@@ -18,15 +18,16 @@ def judge_all(state: State) -> None:
     judge_rows(state, (int(row) for row in scan.candidates(state)))
 
 
-def judge_rows(state: State, rows: Iterable[int]) -> None:
-    """Isolated accounts first: what they give to or take from their parents is in the parents' verdicts (G-19)."""
+def judge_rows(state: State, rows: Iterable[int], *, executed: bool = False) -> None:
+    """Isolated accounts first: what they give to or take from their parents is in the parents' verdicts (G-19).
+    `executed`: plans of close-outs that go on are made anew."""
     due = set(rows)
     for row in _by_id(state, due & state.book.parent.keys()):
         due.discard(row)
-        parent = _judge(state, row, executed=False)
+        parent = _judge(state, row, executed=executed)
         due |= set() if parent is None else {parent}
     for row in _by_id(state, due):
-        judge(state, row)
+        judge(state, row, executed=executed)
 
 
 def _by_id(state: State, rows: Iterable[int]) -> list[int]:
@@ -45,16 +46,24 @@ def judge(state: State, row: int, *, executed: bool = False) -> None:
 
 
 def _judge(state: State, row: int, *, executed: bool) -> int | None:
+    """One account's verdict, and what it means for its margin call. Returns the parent if it must be judged now."""
+    if state.book.ids[row] == SUSPENSE:
+        return None
+    parent = _verdict(state, row, executed=executed)
+    margin_calls.look(state, row)
+    return parent
+
+
+def _verdict(state: State, row: int, *, executed: bool) -> int | None:
     """Bring one account's flags and level up to date and act on them. Returns the parent if it must be judged now."""
     book = state.book
-    if book.ids[row] == SUSPENSE:
-        return None
     unpriced = any(holding.mark is None for holding in state.holdings(row))
     if unpriced and not book.has(row, Flag.UNPRICED):
         state.alarm(book.ids[row], "unpriced", "a position has no mark yet; it is valued at the bounded worst")
     state.set_flag(
         row, Flag.UNPRICED, unpriced, "a position has no mark yet" if unpriced else "every position is marked"
     )
+    brakes.watch(state, row)
     ended = None
     active = book.close_outs.get(row)
     if active is not None:
@@ -63,7 +72,9 @@ def _judge(state: State, row: int, *, executed: bool) -> int | None:
             _flag_debit(state, row)
             return None
         ended = active
+        brakes.watch(state, row)
     risk = state.risk(row)
+    brakes.trip(state, row, risk)
     _set_level(state, row, risk)
     deficit = owed = 0
     parent = None
@@ -86,12 +97,15 @@ def _flag_debit(state: State, row: int) -> None:
 
 def _set_level(state: State, row: int, risk: Risk) -> None:
     book, before, level = state.book, state.level(row), risk.level
-    if book.has(row, Flag.LIQUIDATE_NOW):
-        if state.holdings(row):
-            level = Level.LIQUIDATING
-        else:
-            state.set_flag(row, Flag.LIQUIDATE_NOW, False, "flat")
-    elif level is Level.LIQUIDATING and book.has(row, Flag.HELD):
+    ordered = book.has(row, Flag.LIQUIDATE_NOW)
+    if (ordered or row in book.stops) and not state.holdings(row):
+        book.stops.pop(row, None)
+        state.set_flag(row, Flag.LIQUIDATE_NOW, False, "flat")
+    elif ordered:
+        level = Level.LIQUIDATING
+    elif not closeout.held(state, row):
+        level = Level.LIQUIDATING if row in book.stops else level
+    elif level is Level.LIQUIDATING:
         level = Level.LIQUIDATE_ONLY
     if level is before:
         return
@@ -168,6 +182,7 @@ def _settle_isolated(state: State, row: int, parent: int, receipt_id: str) -> tu
     if cash > 0:
         state.post(row, books.CUSTOMER_CASH, books.TRANSFER, cash, "isolated margin returned")
         state.post(parent, books.TRANSFER, books.CUSTOMER_CASH, cash, "isolated margin returned")
+        brakes.move(state, parent, cash)
     elif cash < 0:
         paid = min(-cash, max(0, int(book.cash[parent])))
         owed = -cash - paid
@@ -176,4 +191,5 @@ def _settle_isolated(state: State, row: int, parent: int, receipt_id: str) -> tu
         if owed:
             state.post(parent, books.RECEIVABLE, books.TRANSFER, owed, "deficit owed by the customer")
             _cover(state, parent, owed, receipt_id)
+        brakes.move(state, parent, cash)
     return max(0, -cash), owed

@@ -1,4 +1,4 @@
-"""What the market does to every holder: marks, sessions, news, rates, funding, settlement (US-02, US-08, US-14, US-24).
+"""What the market does to every holder: marks, sessions, funding, settlement, the day (US-02, US-14, US-24).
 
 The acts over all holders are loops over a column; money is posted account by account, because each posting is a fact
 of somebody's statement.
@@ -7,28 +7,26 @@ of somebody's statement.
 from __future__ import annotations
 
 from closeout.core.contracts import OutOfBounds
-from closeout.core.margin import MarginTier, News, Tiers
-from closeout.core.units import MAX_VALUE, RATE, InputError, floor_div, mul_div_ceil
+from closeout.core.times import time_text
+from closeout.core.units import MAX_VALUE, RATE, floor_div, mul_div_ceil
 from closeout.engine import ledger as books
+from closeout.engine import margin_calls, rates
 from closeout.engine.book import ContractState, Grade
 from closeout.engine.commands import (
     AccrueFunding,
+    AnnounceExpiry,
     BookFunding,
     BusinessDay,
     Expire,
     Halt,
     Marks,
-    NewsWindow,
     SessionChange,
-    SetMargin,
     Settle,
     Tick,
 )
 from closeout.engine.events import CancelOrders, Notice
 from closeout.engine.judge import changed_receivable, judge_all, judge_rows
 from closeout.engine.state import Reject, State
-from closeout.engine.trading import drop_order
-from closeout.rulebooks.loader import tiers_from_json
 
 
 def marks(state: State, command: Marks, source: str) -> None:
@@ -77,13 +75,28 @@ def _take_mark(state: State, contract: ContractState, ticks: int | None, source:
         state.alarm("", "mark_jump", f"{name}: {source} moved from {contract.mark} to {ticks} ticks")
     contract.grade = Grade.JUMP if jumps else Grade.OK
     if not jumps:
-        contract.good_mark = ticks
+        contract.good_mark, contract.stale_told = ticks, False
     contract.mark, contract.mark_time, contract.mark_source = ticks, state.time, source
 
 
 def tick(state: State, command: Tick) -> None:
-    """Time passes: plans that wait are looked at again."""
+    """Time passes: marks grow stale, news windows begin and end, plans that wait are looked at again."""
+    for contract in state.contracts.values():
+        _tell_stale(state, contract)
+    rates.news_due(state)
     judge_all(state)
+
+
+def _tell_stale(state: State, contract: ContractState) -> None:
+    """The desk hears once that a mark somebody depends on has grown stale, before anything needs it (G-06)."""
+    if contract.stale_told or state.grade(contract) != Grade.STALE:
+        return
+    name, working = contract.contract.name, state.book.working.values()
+    if contract.holders().size or any(order.contract == name for orders in working for order in orders.values()):
+        contract.stale_told = True
+        state.alarm(
+            "", "mark_stale", f"{name}: no mark from {contract.mark_source} since {time_text(contract.mark_time)}"
+        )
 
 
 def session_change(state: State, command: SessionChange) -> None:
@@ -102,49 +115,6 @@ def session_change(state: State, command: SessionChange) -> None:
 def halt(state: State, command: Halt) -> None:
     state.live_contract(command.contract).halted = command.halted
     judge_all(state)
-
-
-def news_window(state: State, command: NewsWindow) -> None:
-    """A news window begins or ends for contracts (US-08)."""
-    contracts = [state.contract(name) for name in command.contracts]
-    news = None
-    if command.multiplier:
-        if command.multiplier < RATE:
-            raise Reject("out_of_bounds", "a news multiplier below 1")
-        news = News(command.multiplier, command.held)
-    for contract in contracts:
-        state.check_margin(contract, contract.tiers, news, contract.largest)
-    for contract in contracts:
-        contract.news = news
-    judge_all(state)
-
-
-def set_margin(state: State, command: SetMargin) -> None:
-    """The desk may raise any rate at once, alone; lowering needs two (US-08)."""
-    contract = state.live_contract(command.contract)
-    try:
-        tiers = tiers_from_json(contract.contract, command.tiers)
-    except InputError as bad:
-        raise Reject("bad_tiers", str(bad)) from None
-    if not command.by:
-        raise Reject("needs_name", "who changes a margin rate must be named")
-    if not _nowhere_lower(contract.tiers, tiers) and (not command.second or command.second == command.by):
-        raise Reject("needs_second", "lowering a margin rate needs two different people")
-    state.check_margin(contract, tiers, contract.news, contract.largest)
-    contract.tiers, contract.margin_set_by = tiers, state.seq
-    judge_all(state)
-
-
-def _nowhere_lower(before: Tiers, after: Tiers) -> bool:
-    """Whether no figure falls. Another tier structure counts as lower: it takes a second person to say it is not."""
-
-    def figures(tier: MarginTier) -> list[int]:
-        return [*tier.rate, *tier.per_lot, *(-amount for amount in tier.amount)]
-
-    return len(before) == len(after) and all(
-        old.notional_from == new.notional_from and all(b <= a for b, a in zip(figures(old), figures(new), strict=True))
-        for old, new in zip(before, after, strict=True)
-    )
 
 
 def accrue_funding(state: State, command: AccrueFunding) -> None:
@@ -203,11 +173,7 @@ def expire(state: State, command: Expire) -> None:
     rows = _settle(state, contract, command.price_ticks, "final settlement", close=True)
     contract.expired = True
     for row in list(state.book.working):
-        gone = tuple(o.order_id for o in state.book.working[row].values() if o.contract == command.contract)
-        for order_id in gone:
-            drop_order(state, row, order_id)
-        if gone:
-            state.emit(CancelOrders(state.book.ids[row], gone, "expired"))
+        state.cancel_orders(row, "expired", command.contract)
     for row, active in state.book.close_outs.items():
         for order_id in [o for o, (name, _) in active.outstanding.items() if name == command.contract]:
             del active.outstanding[order_id]
@@ -235,8 +201,16 @@ def _settle(state: State, contract: ContractState, price: int, reason: str, *, c
     return rows
 
 
+def announce_expiry(state: State, command: AnnounceExpiry) -> None:
+    """The last trade or the roll comes nearer: every holder is told (US-24)."""
+    contract = state.live_contract(command.contract)
+    for row in sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__):
+        state.emit(Notice(state.book.ids[row], "expiry_warning", command.what))
+
+
 def business_day(state: State, command: BusinessDay) -> None:
-    """Debts age and, where the rulebook says so, earn interest; the day's variation is paid (US-13)."""
+    """Debts age and, where the rulebook says so, earn interest; the day's variation is paid, margin calls are made
+    and age (US-13, US-17)."""
     book, policy = state.book, state.policy.receivable
     rows = sorted(book.debts, key=book.ids.__getitem__)
     interest = {row: mul_div_ceil(int(book.receivable[row]), policy.daily_interest, RATE) for row in rows}
@@ -251,4 +225,5 @@ def business_day(state: State, command: BusinessDay) -> None:
         state.post(-1, books.SEGREGATED_BANK, books.CLEARING_HOUSE, variation, "variation received")
     elif variation < 0:
         state.post(-1, books.CLEARING_HOUSE, books.SEGREGATED_BANK, -variation, "variation paid")
+    margin_calls.business_day(state)
     judge_rows(state, rows)

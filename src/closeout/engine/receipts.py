@@ -19,15 +19,20 @@ from closeout.engine.state import State
 OTHER_CASH = "customer, from other cash"
 
 RULES = ["G-04", "G-07", "US-01", "US-04", "US-09", "US-10", "US-13"]
+OWN_RULES = ["G-07", "US-01", "US-13", "US-23"]
+OWN_BRAKE = "own_brake"
 
 
-def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool) -> dict[str, Any]:
-    """The receipt of an event that begins now."""
+def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool, own: str) -> dict[str, Any]:
+    """The receipt of a close-out that begins now. `own` is the reason of the customer's own brake, if it is one: only
+    such a receipt has a `kind`."""
     text = state.policy.currency.text
     floor = state.policy.net_liq_floor
     line = risk.lines[2]
     if by_desk:
         cause = "ordered by the desk"
+    elif own:
+        cause = f"the customer's own {own}"
     elif risk.net_liq < line:
         cause = "net liq below the auto-liquidation line"
     else:
@@ -40,7 +45,8 @@ def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool
         "owner": state.book.owner.get(row, ""),
         "rulebook": {"name": state.policy.name, "version": state.policy.version, "digest": state.policy.digest},
         "engine_version": __version__,
-        "rules": RULES,
+        "rules": OWN_RULES if own else RULES,
+        **({"kind": OWN_BRAKE} if own else {}),
         "currency": state.policy.currency.code,
         "trigger": {
             "time": time_text(state.time),
@@ -182,9 +188,11 @@ def correction(
 def words(receipt: dict[str, Any], currency: Currency) -> str:
     """The receipt in plain sentences; the e-mail says the same."""
     trigger, end, code = receipt["trigger"], receipt["end"], currency.code
+    own = receipt.get("kind") == OWN_BRAKE
+    line = "" if own else f"; the line was {trigger['line']} {code}"
     said = [
         f"At {trigger['time']} account {receipt['account_id']} had a net liq of {trigger['net_liq']} {code} against a "
-        f"requirement of {trigger['requirement']} {code} ({trigger['cause']}; the line was {trigger['line']} {code})."
+        f"requirement of {trigger['requirement']} {code} ({trigger['cause']}{line})."
     ]
     said += [
         f"{mark['contract']} was marked at {mark['price']} ({mark['source']}, {mark['time']}, {mark['grade']})."
@@ -203,14 +211,19 @@ def words(receipt: dict[str, Any], currency: Currency) -> str:
             f"{fill['time']}, fee {fill['fee']} {code}, result {fill['profit']} {code}."
             for fill in order["fills"]
         ]
-    said.append(f"The liquidation fee was {receipt['liquidation_fee']} {code}.")
+    said.append(
+        "It was no liquidation: there is no fee for it."
+        if own
+        else f"The liquidation fee was {receipt['liquidation_fee']} {code}."
+    )
     said.append(f"At {end['time']} the account was {end['how']} with a net liq of {end['net_liq']} {code}.")
     other_cash = [part["amount"] for part in receipt["borne_by"] if part["party"] == OTHER_CASH]
     if other_cash:
         said.append(f"Of the deficit of {receipt['deficit']} {code}, {other_cash[0]} {code} came from other cash.")
     if receipt["owed"] != currency.text(0):
+        act = "Closing" if own else "Liquidation"
         said.append(
-            f"Liquidation does not cap the loss: the customer owes {receipt['owed']} {code}, due at once. "
+            f"{act} does not cap the loss: the customer owes {receipt['owed']} {code}, due at once. "
             "The firm has covered it from its own money; no other customer's balance moved."
         )
     return " ".join(said)

@@ -6,23 +6,22 @@ fewer, and the order in which they are judged does not depend on it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from closeout.core.margin import Level, Window, held_requirement
+from closeout.core.margin import Level, MarginKind, Window, below, held_requirement, margin
 from closeout.core.risk import level_of, lines_of, unpriced
-from closeout.engine import closeout
-from closeout.engine.book import Column, Flag
+from closeout.engine import brakes, closeout
+from closeout.engine.book import Column, ContractState, Flag
 from closeout.engine.state import State
 
+Positions = tuple[ContractState, Column, Column, Column, Column]
 
-def levels(state: State) -> tuple[Column, Column, Column]:
-    """Net liq, requirement and level number of every account, by the same formulas as `core.risk.assess`."""
-    book = state.book
-    net_liq = book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
-    holds = np.zeros(book.count, bool)
-    by_window: dict[Window, Any] = {}
+
+def _positions(state: State) -> Iterator[Positions]:
+    """Of each contract that is held: account rows, lots, open profit and notional."""
     for contract in state.contracts.values():
         rows, lots, cost = (column[: contract.count] for column in (contract.account, contract.lots, contract.cost))
         held = lots != 0
@@ -35,6 +34,16 @@ def levels(state: State) -> tuple[Column, Column, Column]:
             profit, notional = unpriced(facts, cost, state.policy.marks.unpriced_move)
         else:
             profit, notional = facts.profit(contract.mark, lots, cost), facts.notional(contract.mark, lots)
+        yield contract, rows, lots, profit, notional
+
+
+def levels(state: State) -> tuple[Column, Column, Column]:
+    """Net liq, requirement and level number of every account, by the same formulas as `core.risk.assess`."""
+    book = state.book
+    net_liq = _money(state)
+    holds = np.zeros(book.count, bool)
+    by_window: dict[Window, Any] = {}
+    for contract, rows, lots, profit, notional in _positions(state):
         # A row appears once per contract, so plain fancy indexing adds each exactly once.
         net_liq[rows] += profit
         holds[rows] = True
@@ -46,14 +55,39 @@ def levels(state: State) -> tuple[Column, Column, Column]:
     return net_liq, requirement, np.asarray(level, np.int64)
 
 
-def candidates(state: State) -> Column:
-    """Rows of accounts whose stored level is not what it would be now, or that have a plan to look at again."""
+def _money(state: State) -> Column:
     book = state.book
-    _, _, level = levels(state)
+    return book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
+
+
+def undermargined(state: State) -> Column:
+    """Rows of accounts below the maintenance margin of what they hold, news left out (US-17)."""
+    net_liq, required = _money(state), np.zeros(state.book.count, np.int64)
+    holds = np.zeros(state.book.count, bool)
+    for contract, rows, lots, profit, notional in _positions(state):
+        net_liq[rows] += profit
+        holds[rows] = True
+        required[rows] += margin(contract.tiers, MarginKind.MAINTENANCE, lots, notional)
+    return np.flatnonzero(below(net_liq, required) & holds)
+
+
+def candidates(state: State) -> Column:
+    """Rows of accounts whose stored level is not what it would be now, that have a plan to look at again, whose own
+    brake trips, or that have met their margin call. What the scan sees is seen: it raises the brakes' peaks."""
+    book = state.book
+    net_liq, _, level = levels(state)
     flags = book.column("flags")
-    kept_back = ((flags & Flag.HELD) != 0) & ((flags & Flag.LIQUIDATE_NOW) == 0) & (level == Level.LIQUIDATING)
+    for row in book.stops:
+        if not closeout.held(state, row):
+            level[row] = Level.LIQUIDATING
+    kept_back = ((flags & Flag.LIQUIDATE_NOW) == 0) & (level == Level.LIQUIDATING)
+    if not state.desk & Flag.HELD:
+        kept_back &= (flags & Flag.HELD) != 0
     level[kept_back] = Level.LIQUIDATE_ONLY
     changed = level != book.column("level")
+    changed[brakes.found(state, net_liq)] = True
+    for row in book.calls:
+        changed[row] |= not below(int(net_liq[row]), state.initial(row))
     for row, close_out in book.close_outs.items():
         changed[row] = not close_out.outstanding or closeout.reopened(state, row, close_out)
     return np.flatnonzero(changed)

@@ -11,7 +11,8 @@ from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.units import MAX_RATE, MAX_VALUE, RATE, floor_div
 from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, Book, ContractState, Flag, Grade
-from closeout.engine.events import Alarm, AnyEvent, FlagChanged, Posted
+from closeout.engine.commands import Limits
+from closeout.engine.events import Alarm, AnyEvent, CancelOrders, FlagChanged, Posted, SettingChanged
 from closeout.engine.ledger import Ledger
 from closeout.rulebooks.policy import Policy
 
@@ -22,6 +23,18 @@ class Reject(Exception):
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
         self.code, self.detail = code, detail
+
+
+def require_name(by: str) -> None:
+    """Reject an act of nobody."""
+    if not by:
+        raise Reject("needs_name", "who does this must be named")
+
+
+def require_second(by: str, second: str, act: str = "this act") -> None:
+    """Reject an act that two different people must stand for."""
+    if not second or by == second:
+        raise Reject("needs_second", f"{act} needs two different people")
 
 
 @dataclass(slots=True)
@@ -36,8 +49,22 @@ class PastFill:
 
 
 @dataclass(slots=True)
+class Release:
+    """A news release to come, or one whose window has begun (US-08)."""
+
+    contracts: tuple[str, ...]
+    begins: int
+    ends: int
+    multiplier: int
+    held: bool
+    begun: bool = False
+
+
+@dataclass(slots=True)
 class State:
-    """`order_owner` maps the ids of working and close-out orders to account rows."""
+    """`order_owner` maps the ids of working and close-out orders to account rows. `desk` holds the desk's flags for the
+    firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
+    which contract's margin alone, by the input's number, and `trade_date` the last one told."""
 
     policy: Policy
     document: bytes
@@ -46,6 +73,12 @@ class State:
     ledger: Ledger = field(default_factory=Ledger)
     order_owner: dict[str, int] = field(default_factory=dict[str, int])
     fills: dict[str, PastFill] = field(default_factory=dict[str, PastFill])
+    desk: int = 0
+    disclosure: str = ""
+    trade_date: str = ""
+    owner_limits: dict[str, Limits] = field(default_factory=dict[str, Limits])
+    releases: dict[str, Release] = field(default_factory=dict[str, Release])
+    reviews: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     time: int = 0
     seq: int = 0
     events: list[AnyEvent] = field(default_factory=list[AnyEvent])
@@ -58,9 +91,31 @@ class State:
     def alarm(self, account_id: str, code: str, detail: str) -> None:
         self.emit(Alarm(account_id, code, detail))
 
+    def setting(self, account_id: str, what: str, detail: str, by: str) -> None:
+        self.emit(SettingChanged(account_id, what, detail, by))
+
     def set_flag(self, row: int, flag: Flag, on: bool, reason: str) -> None:
         if self.book.set_flag(row, flag, on):
             self.emit(FlagChanged(self.book.ids[row], flag.label, on, reason))
+
+    # -- working orders ----------------------------------------------------------------------------
+
+    def drop_order(self, row: int, order_id: str) -> None:
+        """A customer's order works no more."""
+        del self.book.working[row][order_id]
+        del self.order_owner[order_id]
+        if not self.book.working[row]:
+            del self.book.working[row]
+
+    def cancel_orders(self, row: int, reason: str, contract: str | None = None) -> tuple[str, ...]:
+        """Cancel the account's working orders, or those in one contract; returns their ids."""
+        orders = self.book.working.get(row, {}).values()
+        gone = tuple(order.order_id for order in orders if contract is None or order.contract == contract)
+        for order_id in gone:
+            self.drop_order(row, order_id)
+        if gone:
+            self.emit(CancelOrders(self.book.ids[row], gone, reason))
+        return gone
 
     # -- money -------------------------------------------------------------------------------------
 
@@ -159,6 +214,10 @@ class State:
     def risk(self, row: int) -> Risk:
         return assess(self.money(row), self.holdings(row), self.policy.net_liq_floor)
 
+    def initial(self, row: int) -> int:
+        """Initial margin in micros of the positions held, without news (US-17)."""
+        return sum(holding.margin(MarginKind.INITIAL) for holding in self.holdings(row))
+
     def level(self, row: int) -> Level:
         return Level(int(self.book.level[row]))
 
@@ -174,7 +233,7 @@ class State:
                 contract.contract.check_bounds(contract.mark, held)
         except OutOfBounds as bound:
             raise Reject("out_of_bounds", str(bound)) from None
-        self.check_margin(contract, contract.tiers, contract.news, abs(held))
+        self.check_margin(contract, contract.tiers, self.most_news(contract), abs(held))
 
     def check_outcome(self, row: int, contract: ContractState, trades: Sequence[tuple[int, int]], fees: int) -> None:
         """Reject trades (signed lots, units) that would leave cost or cash out of bounds; nothing is changed yet."""
@@ -185,6 +244,13 @@ class State:
         if abs(position.cost) > MAX_VALUE:
             raise Reject("out_of_bounds", f"cost of {contract.contract.name} would pass the bound on one position")
         self.check_cash(row, change)
+
+    def most_news(self, contract: ContractState) -> News | None:
+        """The largest multiplier that holds or is scheduled: a release that begins cannot be refused any more."""
+        name = contract.contract.name
+        due = [News(r.multiplier, r.held) for r in self.releases.values() if name in r.contracts]
+        due += [contract.news] if contract.news else []
+        return max(due, key=lambda news: news.multiplier, default=None)
 
     def check_margin(self, contract: ContractState, tiers: Tiers, news: News | None, lots: int) -> None:
         """Reject margin that would take the requirement of |lots| past its bound: per lot that on a position's value,
