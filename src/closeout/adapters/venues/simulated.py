@@ -171,6 +171,10 @@ class SimulatedVenue:
                 told.append(OrderDone(resting.order.order_id, "filled"))
         return told
 
+    def cancel(self, order_id: str) -> bool:
+        """Take an order out of the book; False when it is not in it."""
+        return self._open.pop(order_id, None) is not None
+
     def end(self) -> list[Fill | OrderDone]:
         """The market's data are over: what is still open is done without further fills."""
         told: list[Fill | OrderDone] = [OrderDone(order_id, "end of data") for order_id in sorted(self._open)]
