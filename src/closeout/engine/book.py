@@ -70,7 +70,7 @@ class ContractState:
     """One contract: what holds for it now, and its positions. `margin_set_by` is the input with which the desk set its
     margin rates; 0 while they are the rulebook's. `news` is what the releases that have begun and the desk's own window
     (`news_by_hand`) come to together. `desk` holds the desk's flags for the product, `stale_told` that the desk knows
-    of its stale mark."""
+    of its stale mark, `settlement` the last settlement price."""
 
     contract: Contract
     index: int
@@ -91,6 +91,7 @@ class ContractState:
     mark_time: int = 0
     mark_source: str = ""
     grade: str = Grade.MISSING
+    settlement: int | None = None
     profit_residue: int = 0
     funding_residue: int = 0
     funding_rounding: int = 0

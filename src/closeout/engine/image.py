@@ -26,7 +26,7 @@ FORMAT = 3
 
 PLAIN = (
     "is_open", "halted", "margin_set_by", "desk", "stale_told", "expired", "mark", "good_mark", "mark_time",
-    "mark_source", "grade", "profit_residue", "funding_residue", "funding_rounding", "largest",
+    "mark_source", "grade", "settlement", "profit_residue", "funding_residue", "funding_rounding", "largest",
 )  # fmt: skip
 
 
@@ -58,6 +58,7 @@ def _state(state: State) -> dict[str, Any]:
         "desk": state.desk,
         "disclosure": state.disclosure,
         "trade_date": state.trade_date,
+        "ticked": state.ticked,
         "owner_limits": state.owner_limits,
         "releases": {key: asdict(release) for key, release in state.releases.items()},
         "reviews": sorted((seq, *raise_) for seq, raise_ in state.reviews.items()),
@@ -125,6 +126,7 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     state = initial(raw["document"])
     state.time, state.seq = raw["time"], raw["seq"]
     state.desk, state.disclosure, state.trade_date = raw["desk"], raw["disclosure"], raw["trade_date"]
+    state.ticked = raw["ticked"]
     state.owner_limits = msgspec.convert(raw["owner_limits"], dict[str, Limits])
     state.releases = msgspec.convert(raw["releases"], dict[str, Release])
     state.reviews = {seq: (contract, by) for seq, contract, by in raw["reviews"]}

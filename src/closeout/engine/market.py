@@ -85,6 +85,7 @@ def tick(state: State, command: Tick) -> None:
         _tell_stale(state, contract)
     rates.news_due(state)
     judge_all(state)
+    state.ticked = state.time
 
 
 def _tell_stale(state: State, contract: ContractState) -> None:
@@ -163,6 +164,7 @@ def settle(state: State, command: Settle) -> None:
     contract = state.live_contract(command.contract)
     _check_mark(contract, command.price_ticks)
     rows = _settle(state, contract, command.price_ticks, "daily settlement", close=False)
+    contract.settlement = command.price_ticks
     judge_rows(state, rows)
 
 

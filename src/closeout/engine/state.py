@@ -64,7 +64,7 @@ class Release:
 class State:
     """`order_owner` maps the ids of working and close-out orders to account rows. `desk` holds the desk's flags for the
     firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
-    which contract's margin alone, by the input's number, and `trade_date` the last one told."""
+    which contract's margin alone, by the input's number, `trade_date` the last one told, and `ticked` the time of the last tick: up to there the clock has said everything."""
 
     policy: Policy
     document: bytes
@@ -76,6 +76,7 @@ class State:
     desk: int = 0
     disclosure: str = ""
     trade_date: str = ""
+    ticked: int = 0
     owner_limits: dict[str, Limits] = field(default_factory=dict[str, Limits])
     releases: dict[str, Release] = field(default_factory=dict[str, Release])
     reviews: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])

@@ -209,8 +209,4 @@ class Schedule:
 
 def flatten_times(state: State) -> list[tuple[str, str]]:
     """The accounts whose owners set a flatten time, by id."""
-    return sorted(
-        (state.book.ids[row], settings.flatten_at)
-        for row, settings in state.book.risk_settings.items()
-        if settings.flatten_at
-    )
+    return sorted((state.book.ids[row], text) for row, text in state.book.brakes.flatten_at.items())

@@ -111,7 +111,7 @@ class JournalLike(Protocol):
 
     def checkpoint(self, seq: int, engine: Engine) -> str: ...
 
-    def snapshot(self, seq: int, engine: Engine) -> None: ...
+    def snapshot(self, seq: int, engine: Engine) -> object: ...
 
 
 @dataclass(slots=True)
@@ -156,6 +156,8 @@ class Writer:
     keys: set[int] = field(default_factory=set[int])
     subscribers: list[Callable[[Batch], None]] = field(default_factory=list[Callable[[Batch], None]])
     timings: Timings = field(default_factory=Timings)
+    held_up: Callable[[], bool] = lambda: False
+    """Whether those behind the writer are too far behind; offers are then refused as well."""
     queue_limit: int = QUEUE
     frame_limit: int = FRAME
     failed: BaseException | None = None
@@ -187,7 +189,7 @@ class Writer:
         if self._stopping or self.failed:
             self._forget(source, key)
             raise Stopped("the service is stopping")
-        if self._waiting >= self.queue_limit:
+        if self._waiting >= self.queue_limit or self.held_up():
             self._forget(source, key)
             self.timings.refused += 1
             raise Busy(f"{self._waiting} inputs are waiting")

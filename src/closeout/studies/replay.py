@@ -213,10 +213,10 @@ class Replay:
         later: list[tuple[int, list[Command], AccountFile]] = []
         for entry in self.waiting:
             opened_at, wanted, account = entry
-            if opened_at > time or not _marked(self.state, wanted):
+            if opened_at > time or not all_marked(self.state, wanted):
                 later.append(entry)
                 continue
-            net_liq, notional, admitted = _opening(self.state, wanted)
+            net_liq, notional, admitted = opening_check(self.state, wanted)
             self.tracker.opened(account, wanted, time, net_liq, notional, admitted=admitted)
             if admitted:
                 commands += wanted
@@ -275,12 +275,12 @@ def _refused(events: Sequence[AnyEvent]) -> list[Rejected]:
     return [event for event in events if isinstance(event, Rejected)]
 
 
-def _marked(state: State, commands: Sequence[Command]) -> bool:
+def all_marked(state: State, commands: Sequence[Command]) -> bool:
     """Whether every contract of the account has a mark: its first complete set of marks (EX-09)."""
     return all(state.contracts[c.contract].mark is not None for c in commands if isinstance(c, TransferPosition))
 
 
-def _opening(state: State, commands: Sequence[Command]) -> tuple[int, int, bool]:
+def opening_check(state: State, commands: Sequence[Command]) -> tuple[int, int, bool]:
     """Net liq and notional in micros with which an account would open, and whether its book passes the opening check
     (EX-09): none of its margin accounts stands below the requirement in force for positions held."""
     net_liq, notional, admitted = 0, 0, True

@@ -1,0 +1,205 @@
+"""Makes the parts of a service of its configuration, and names what is wrong with it before anything starts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from closeout.adapters.feeds.recorder import Recorder
+from closeout.adapters.feeds.selector import MarkSelector
+from closeout.adapters.notices.folder import FolderSender
+from closeout.adapters.notices.mail import MailSender
+from closeout.adapters.notices.smtp import SmtpSender, SmtpServer
+from closeout.adapters.notices.webhook import WebhookSender
+from closeout.adapters.venues.paper import PaperVenue
+from closeout.adapters.venues.port import Venue
+from closeout.core.times import SECOND
+from closeout.core.units import InputError
+from closeout.rulebooks import loader
+from closeout.rulebooks.loader import Rulebook
+from closeout.service.access import Gate
+from closeout.service.api.app import build
+from closeout.service.applied import Batch
+from closeout.service.config import Config
+from closeout.service.context import Context
+from closeout.service.logs import logger
+from closeout.service.metrics import Metrics
+from closeout.service.observe import Observer
+from closeout.service.orders import OrderDesk
+from closeout.service.post import AddressFile, Addresses, Hook, PostOffice
+from closeout.service.pricing import Pricing, make_feeds, routes
+from closeout.service.projector import Projector
+from closeout.service.schedule import Schedule
+from closeout.service.service import Service, published_marks
+from closeout.service.time import Clock, SystemClock
+from closeout.service.timekeeper import Timekeeper
+from closeout.service.vault import Vault
+from closeout.service.web import Server
+from closeout.service.writer import Writer
+
+LOG = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Where mail and webhooks go."""
+
+    mail: MailSender | None
+    address: Addresses
+    desk: Sequence[str]
+    domain: str
+    hooks: Sequence[Hook]
+    closers: Sequence[Callable[[], Any]] = ()
+
+
+def serve(config: Config) -> Service:
+    """The service of a configuration. `InputError` names the key that is wrong."""
+    clock = SystemClock()
+    rulebook = _rulebook(config)
+    policy = rulebook.policy()
+    for name in config.contracts:
+        if name not in policy.contracts:
+            raise InputError(f"contracts.{name}: rulebook {policy.name} has no such contract")
+    posting = _posting(config, clock)
+    venue = _venue(config, rulebook)
+    feeds = make_feeds(config, clock)
+    selector = MarkSelector(routes(config, policy))
+    index = MarkSelector(routes(config, policy, index=True))
+    recorder = Recorder(config.path(config.service.record), routes(config, policy)) if config.service.record else None
+    vault = Vault.open(
+        config.url(config.storage.journal), config.url(config.storage.store), rulebook, clock.now(),
+        webhooks=bool(config.webhooks),
+    )  # fmt: skip
+    try:
+        schedule = Schedule(rulebook, config.clock.business_day)
+        service = assemble(vault, clock, rulebook, schedule, venue, posting, Gate.of(config.keys), config)
+    except BaseException:
+        vault.close()
+        raise
+    service.pricing = Pricing(feeds, selector, index, service.writer, clock, schedule.samples, recorder)
+    if isinstance(venue, PaperVenue):
+        service.writer.subscribers.append(_moves(venue))
+    return service
+
+
+def assemble(
+    vault: Vault, clock: Clock, rulebook: Rulebook, schedule: Schedule, venue: Venue, posting: Posting, gate: Gate,
+    config: Config, *, tick: int = SECOND,
+) -> Service:  # fmt: skip
+    """Everything around an opened vault, not started yet."""
+    writer = Writer(
+        vault.engine, vault.journal, vault.seq, clock, vault.thread, vault.store, vault.keys(),
+        queue_limit=config.service.queue,
+    )  # fmt: skip
+    projector = Projector(vault.store)
+    metrics = Metrics()
+    currency = rulebook.policy().currency
+    post_office = PostOffice(
+        vault.store, clock, currency, posting.mail, posting.address, posting.desk, posting.domain, hooks=posting.hooks
+    )
+    order_desk = OrderDesk(vault.store, writer, venue, clock, int(config.venue.patience_seconds * SECOND))
+    timekeeper = Timekeeper(writer, schedule, clock, tuple(config.clock.look_ahead_minutes), tick)
+    context = Context(
+        writer, vault.store, gate, clock, rulebook, metrics=metrics.exposition,
+        streams_per_key=config.service.streams_per_key,
+    )  # fmt: skip
+    app = build(context)
+    server = Server(app, config.listen.host, config.listen.port)
+    service = Service(
+        vault, writer, projector, timekeeper, order_desk, post_office, clock, server,
+        snapshot_every=config.storage.snapshot_every, disclosure=config.service.disclosure,
+    )  # fmt: skip
+    context.ready = service.checks
+    context.published = lambda: service.published
+    context.feeds = lambda: service.pricing.status() if service.pricing else ()
+    observer = Observer(service, metrics)
+    service.watchers.append(observer.look)
+    writer.subscribers.append(observer.applied)
+    for note in vault.notes:
+        LOG.info("recovery", note=note)
+    return service
+
+
+def _rulebook(config: Config) -> Rulebook:
+    overrides = None
+    if config.overrides:
+        from closeout.studies.documents import read_object
+
+        overrides = read_object(config.path(config.overrides))
+    name = config.rulebook
+    own = config.path(name.partition(":")[0])
+    return loader.load(str(config.path(name)) if own.suffix == ".toml" else name, overrides)
+
+
+def _moves(venue: PaperVenue) -> Callable[[Batch], None]:
+    """The simulated venue fills at the marks that the engine took, when it took them."""
+
+    def moved(batch: Batch) -> None:
+        venue.on_marks(batch[-1].input.time, published_marks(batch))
+
+    return moved
+
+
+def _venue(config: Config, rulebook: Rulebook) -> Venue:
+    contracts = {name: rules.contract for name, rules in rulebook.policy().contracts.items()}
+    table = config.venue
+    if table.kind == "simulated":
+        return PaperVenue(contracts)
+    symbols = {name: given.venue_symbol for name, given in config.contracts.items() if given.venue_symbol}
+    known = {name: contracts[name] for name in symbols}
+    if not known:
+        raise InputError("contracts: expected a venue_symbol for each contract that the venue trades")
+    if table.kind == "ccxt":
+        from closeout.adapters.venues.ccxt_venue import CcxtVenue
+
+        key = config.secret(table.api_key_env, table.api_key_file, "venue.api_key")
+        secret = config.secret(table.secret_env, table.secret_file, "venue.secret")
+        return CcxtVenue(table.exchange, known, symbols, key, secret)
+    from closeout.adapters.venues.fix_venue import FixVenue
+
+    return FixVenue(known, symbols)
+
+
+def _posting(config: Config, clock: Clock) -> Posting:
+    mail, where = config.mail, config.path
+    senders: dict[str, Callable[[], MailSender | None]] = {
+        "none": lambda: None,
+        "folder": lambda: FolderSender(where(mail.folder), mail.sender, clock.now),
+        "smtp": lambda: SmtpSender(_smtp(config), mail.sender, clock.now),
+    }
+    hooks = [
+        WebhookSender(
+            table.url,
+            config.secret(table.secret_env, table.secret_file, f"webhooks[{index}].secret").encode(),
+            clock.now,
+        )
+        for index, table in enumerate(config.webhooks)
+    ]
+    address: Addresses = AddressFile(where(mail.addresses)) if mail.addresses else (lambda account_id: "")
+    sender = senders[mail.kind]()
+    closers = [part.close for part in (*hooks, sender) if isinstance(part, WebhookSender | SmtpSender)]
+    domain = mail.sender.rpartition("@")[2] or socket.gethostname()
+    return Posting(sender, address, mail.desk, domain, hooks, closers)
+
+
+def _smtp(config: Config) -> SmtpServer:
+    mail = config.mail
+    password = config.secret(mail.password_env, mail.password_file, "mail.password") if mail.user else ""
+    return SmtpServer(mail.host, mail.port, mail.tls, mail.user, password)
+
+
+async def run(service: Service, ready: Callable[[], None]) -> None:
+    """Run a service until Ctrl-C or SIGTERM."""
+    import signal
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, service.stop.set)
+    try:
+        await service.run(ready)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,67 @@
+"""The HTTP server around the application: uvicorn, without its own signals, on a socket that is bound before use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+from typing import Any
+
+import uvicorn
+
+from closeout.core.units import InputError
+
+
+class Server(uvicorn.Server):
+    """One process, one loop: the engine is in it. `port` 0 takes a free one; `address` says which."""
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="websockets-sansio",
+                ws_per_message_deflate=False,
+                ws_max_size=65_536,
+                ws_ping_interval=20.0,
+                timeout_graceful_shutdown=5,
+                server_header=False,
+            )
+        )
+        self._socket = _bound(host, port)
+        self.address = _address(self._socket)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """The service decides when to stop."""
+        yield
+
+    async def run_until(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then let requests under way end."""
+        serving = asyncio.create_task(self.serve(sockets=[self._socket]))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        self.should_exit = True
+        await serving
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        raise InputError(f"listen: {host}:{port}: {error.strerror or error}") from None
+    return found
+
+
+def _address(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"
