@@ -71,6 +71,17 @@ def test_readers_see_no_half_of_a_transaction(store: Store) -> None:
     assert count() == 118
 
 
+def test_a_reader_sees_one_state(store: Store) -> None:
+    store.project(story(1, 10))
+    with store.read() as connection:
+        seqs = [connection.execute(text("SELECT seq FROM projection")).scalar_one()]
+        store.project(story(11, 20))
+        seqs.append(connection.execute(text("SELECT seq FROM projection")).scalar_one())
+    assert seqs == [10, 10]
+    with store.read() as connection:
+        assert connection.execute(text("SELECT seq FROM projection")).scalar_one() == 20
+
+
 # -- SQLite --------------------------------------------------------------------------------------------
 
 

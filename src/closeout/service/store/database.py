@@ -34,7 +34,8 @@ SETTINGS = (
 
 
 class Database:
-    """Connections of one process. `write` is one transaction at a time; `read` sees one consistent state."""
+    """Connections of one process. `write` is one transaction at a time; `read` sees one state, that of its first
+    query."""
 
     def __init__(self, writer: Engine, reader: Engine, release: Callable[[], None]) -> None:
         self._writer, self._reader, self._release = writer, reader, release
@@ -171,7 +172,7 @@ def _open_postgres(url: URL, name: str) -> Database:
         connection.autocommit = False
 
     event.listen(engine, "connect", connected)
-    return Database(engine, engine, lambda: None)
+    return Database(engine, engine.execution_options(isolation_level="REPEATABLE READ"), lambda: None)
 
 
 # -- schema --------------------------------------------------------------------------------------------

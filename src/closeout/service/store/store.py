@@ -7,12 +7,13 @@ Synchronous: the service calls it in worker threads. Any thread may call anythin
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from itertools import pairwise, takewhile
 from typing import Self, TypeVar
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from closeout.core.times import MINUTE
 from closeout.core.units import InputError
@@ -52,6 +53,10 @@ class Store(Effects, Desk):
 
     def close(self) -> None:
         self._database.close()
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """A connection for queries on `schema`'s tables, such as reports. It sees the state at its first query."""
+        return self._database.read()
 
     # -- the projection ------------------------------------------------------------------------------
 
