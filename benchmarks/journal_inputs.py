@@ -3,7 +3,8 @@
     python -m benchmarks.journal_inputs
 
 Beside the journal, in turns with it on the same disk: a plain SQLite table under the same settings without checksum,
-chain or fence, and a bare file with one write and one fsync a frame. All three encode the same inputs.
+chain or fence, and a bare file with one write and one fsync a frame; and, where PostgreSQL is installed, the journal in
+a server on the same disk. All encode the same inputs.
 """
 
 import os
@@ -12,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +43,18 @@ def workload(count: int) -> list[Input]:
 
 
 def open_journal(folder: Path, stack: ExitStack) -> Append:
+    return _open_journal(folder / "journal.sqlite", stack)
+
+
+def open_journal_in_postgres(_: Path, stack: ExitStack) -> Append:
+    from tests.postgres import running_server
+
+    return _open_journal(stack.enter_context(running_server(fsync="on")), stack)
+
+
+def _open_journal(address: Path | str, stack: ExitStack) -> Append:
     digest = document_digest(DOCUMENT)
-    journal = stack.enter_context(
-        Journal.create(folder / "journal.sqlite", engine_version="bench", rulebook_digest=digest)
-    )
+    journal = stack.enter_context(Journal.create(address, engine_version="bench", rulebook_digest=digest))
     journal.append([Input("bench", 1, 0, LoadRulebook(DOCUMENT))])
     return journal.append
 
@@ -74,7 +84,19 @@ def open_bare_file(folder: Path, stack: ExitStack) -> Append:
     return append
 
 
-METHODS = {"journal": open_journal, "plain SQLite": open_plain_sqlite, "file + fsync": open_bare_file}
+def methods() -> dict[str, Callable[[Path, ExitStack], Append]]:
+    """What is measured; PostgreSQL where its programs and driver are."""
+    found: dict[str, Callable[[Path, ExitStack], Append]] = {
+        "journal": open_journal,
+        "plain SQLite": open_plain_sqlite,
+        "file + fsync": open_bare_file,
+    }
+    if find_spec("psycopg") and find_spec("pytest"):
+        from tests.postgres import programs
+
+        if programs():
+            found["journal in PostgreSQL"] = open_journal_in_postgres
+    return found
 
 
 def run(folder: Path | None = None, scale: float = 1.0) -> dict[str, Any]:
@@ -103,9 +125,10 @@ def run(folder: Path | None = None, scale: float = 1.0) -> dict[str, Any]:
 def _measure(folder: Path | None, frame_size: int, commits: int) -> dict[str, list[int]]:
     """Nanoseconds of each commit by method."""
     inputs = workload(frame_size)
-    durations: dict[str, list[int]] = {name: [] for name in METHODS}
+    openers = methods()
+    durations: dict[str, list[int]] = {name: [] for name in openers}
     with tempfile.TemporaryDirectory(dir=folder) as place, ExitStack() as stack:
-        appends = {name: opener(Path(place), stack) for name, opener in METHODS.items()}
+        appends = {name: opener(Path(place), stack) for name, opener in openers.items()}
         for _ in range(ROUNDS):
             for name, append in appends.items():
                 for _ in range(commits // ROUNDS):

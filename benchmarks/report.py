@@ -101,10 +101,12 @@ def journal_lines(rows: list[dict[str, Any]]) -> list[Line]:
     found: list[Line] = []
     for (size,), methods in _by(rows, "inputs a frame").items():
         journal, sqlite, file = methods["journal"], methods["plain SQLite"], methods["file + fsync"]
+        postgres = methods.get("journal in PostgreSQL")
         found.append(
             (
                 f"inputs made durable, {size:,} a commit",
-                f"{journal['inputs/s']:,} inputs/s; {_spread(journal, 'us')} a commit",
+                f"{journal['inputs/s']:,} inputs/s; {_spread(journal, 'us')} a commit"
+                + (f"; in PostgreSQL {postgres['inputs/s']:,} inputs/s, {_spread(postgres, 'us')}" if postgres else ""),
                 f"plain SQLite {sqlite['inputs/s']:,}, a bare file with fsync {file['inputs/s']:,} inputs/s",
             )
         )

@@ -51,8 +51,9 @@ def server_user() -> str:
 
 
 @contextmanager
-def running_server() -> Iterator[str]:
-    """Start a server in a new folder; the address of its database `postgres`. It is stopped, and its data gone, after.
+def running_server(**settings: str) -> Iterator[str]:
+    """Start a server in a new folder, with settings of its own; the address of its database `postgres`. It is stopped,
+    and its data gone, after.
 
     Skips the test where PostgreSQL is not installed."""
     folder_of_programs = programs()
@@ -68,10 +69,9 @@ def running_server() -> Iterator[str]:
         command = [str(folder_of_programs / "initdb"), "-D", "data", "-U", USER, *options]
         made = subprocess.run(command, cwd=folder, capture_output=True, text=True, **identity)
         assert made.returncode == 0, made.stderr
-        settings = " ".join(
-            f"-c {key}={value}" for key, value in {**SETTINGS, "unix_socket_directories": folder}.items()
-        )
-        command = ["sh", "-c", KEEPER, "keeper", str(folder_of_programs), settings]
+        settings = SETTINGS | settings | {"unix_socket_directories": str(folder)}
+        options = " ".join(f"-c {key}={value}" for key, value in settings.items())
+        command = ["sh", "-c", KEEPER, "keeper", str(folder_of_programs), options]
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
         with subprocess.Popen(command, cwd=folder, text=True, process_group=0, **pipes, **identity) as keeper:
             try:
