@@ -199,20 +199,71 @@ def replay(
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="Play to the end, print the summary, exit.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Play two crashes to their ends, print the summaries, exit.")
+    ] = False,
     accounts: Annotated[int, typer.Option(min=1, help="Accounts in the population.")] = 1000,
-    speed: Annotated[float, typer.Option(min=0, help="Times the recorded speed; 0 is as fast as it goes.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("closeout-demo"),
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0, help="Times the recorded speed; 60 unless given, with --once as fast as it goes."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the service listens; 0 takes a free port.")] = 8645,
+    market: Annotated[str, typer.Option(help="A shipped window or a market file.")] = "march-12",
+    rulebook: Annotated[str, typer.Option(help="NAME[:VARIANT] or a .toml file.")] = "kraken-us:as_if_24x7",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps the journal, the store and the mail: the next start goes on from there. "
+            "With --once, the folder of the files."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Play two real crashes over a book of accounts, and print who owes what and why."""
-    from closeout.studies import demo as show
+    """Start the service on this machine with a recorded crash as its market; prints the address and the keys."""
+    if once:
+        from closeout.studies import demo as show
 
-    if not once:
-        print("closeout: the pages are not built yet; playing in the terminal, as with --once", file=sys.stderr)
-    summaries = show.run(out, accounts, speed, print_text=not as_json)
+        summaries = show.run(out or Path("closeout-demo"), accounts, speed or 0, print_text=not as_json)
+        if as_json:
+            print(json.dumps(summaries, indent=2))
+        return
+    from closeout.service import demo as live
+
+    live.run(out, market, rulebook, accounts, 60.0 if speed is None else speed, port, as_json=as_json)
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Option(help="The configuration, closeout.toml.")],
+    check: Annotated[bool, typer.Option("--check", help="Only check the configuration; nothing is opened.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the service on the configured feeds, venue, mail and database until Ctrl-C or SIGTERM."""
+    from closeout.service import run
+
+    run.serve(config, check_only=check, as_json=as_json)
+
+
+keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
+app.add_typer(keys_app, name="keys")
+
+
+@keys_app.command("new")
+def keys_new(
+    key_id: Annotated[str, typer.Option("--id", help="Lower-case letters, digits and hyphens.")],
+    name: Annotated[str, typer.Option(help="The person or system; it stands beside each act.")],
+    role: Annotated[str, typer.Option(help="customer, broker, desk, supervisor or auditor.")],
+    account: Annotated[list[str] | None, typer.Option(help="A customer's account; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key: prints it once, and the table of closeout.toml that lets it in."""
+    from closeout.service.access import make_key
+
+    text, key = make_key(key_id, name, role, account or ())  # pyright: ignore[reportArgumentType]
     if as_json:
-        print(json.dumps(summaries, indent=2))
+        print(json.dumps({"key": text, "hash": key.hash, "toml": key.as_table()}))
+    else:
+        print(f"The key, shown this once:\n{text}\n\nFor closeout.toml:\n{key.as_table()}")
 
 
 @app.command()

@@ -7,18 +7,25 @@ stopped.
 
 from __future__ import annotations
 
+import asyncio
+import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from closeout.adapters.notices.folder import FolderSender
 from closeout.adapters.venues.paper import PaperVenue
 from closeout.core.times import SECOND, time_text
+from closeout.core.units import InputError
 from closeout.rulebooks import loader
 from closeout.service.access import ApiKey, Gate, Role, make_key
 from closeout.service.config import Config, Listen, ServiceTable, Storage
+from closeout.service.logs import configure
 from closeout.service.parts import Posting, assemble
 from closeout.service.recorded import RecordedMarket
+from closeout.service.run import run_until_signal
 from closeout.service.schedule import Schedule
 from closeout.service.service import Service
 from closeout.service.time import RecordedClock
@@ -76,7 +83,15 @@ def _demo(
     keys, texts = _keys(customer)
     schedule = Schedule(replay.rulebook, config.clock.business_day)
     service = assemble(
-        vault, clock, replay.rulebook, schedule, venue, posting, Gate(keys), config, tick=max(SECOND, int(SECOND * speed))
+        vault,
+        clock,
+        replay.rulebook,
+        schedule,
+        venue,
+        posting,
+        Gate(keys),
+        config,
+        tick=max(SECOND, int(SECOND * speed)),
     )
     recorded = RecordedMarket(replay, service.writer, venue, clock, schedule.samples)
     service.extra.append(recorded.run)
@@ -112,3 +127,41 @@ def _keys(customer: str) -> tuple[list[ApiKey], dict[str, str]]:
         keys.append(key)
     return keys, texts
 
+
+def run(
+    folder: Path | None, market: str, rulebook: str, accounts: int, speed: float, port: int, *, as_json: bool
+) -> None:
+    """Run the demo until Ctrl-C or SIGTERM. Without a folder its files go when it ends."""
+    if speed <= 0:
+        raise InputError("--speed: expected a number above 0; --once plays as fast as it goes")
+    configure("info")
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(TemporaryDirectory(prefix="closeout-demo-")))
+        asyncio.run(_run(place, market, rulebook, accounts, speed, port, as_json=as_json))
+
+
+async def _run(
+    folder: Path, market: str, rulebook: str, accounts: int, speed: float, port: int, *, as_json: bool
+) -> None:
+    demo = make_demo(folder, market=market, rulebook=rulebook, accounts=accounts, speed=speed, port=port)
+
+    def ready() -> None:
+        print(json.dumps(demo.announcement) if as_json else _text(demo, folder), flush=True)
+
+    await run_until_signal(demo.service, ready)
+
+
+def _text(demo: Demo, folder: Path) -> str:
+    keys: dict[str, Any] = demo.announcement["keys"]
+    customer = keys["customer"]
+    rows = [("customer", f"{customer['key']}  (account {customer['account_id']})")]
+    rows += [(role, keys[role]) for role in ("broker", "desk", "supervisor", "auditor")]
+    return "\n".join([
+        f"closeout demo: {demo.said}",
+        f"It listens on {demo.announcement['url']}. Its files, the mail among them, are in {folder}.",
+        "Keys of this run:",
+        *(f"  {role:<11}{text}" for role, text in rows),
+        "Try:",
+        f"  curl -H 'Authorization: Bearer {keys['desk']}' {demo.announcement['url']}/v1/risk",
+        "Ctrl-C stops it.",
+    ])  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from closeout.service.logs import logger
 from closeout.service.metrics import Metrics
 from closeout.service.observe import Observer
 from closeout.service.orders import OrderDesk
-from closeout.service.post import AddressFile, Addresses, Hook, PostOffice
+from closeout.service.post import Addresses, AddressFile, Hook, PostOffice
 from closeout.service.pricing import Pricing, make_feeds, routes
 from closeout.service.projector import Projector
 from closeout.service.schedule import Schedule
@@ -55,14 +54,23 @@ class Posting:
     closers: Sequence[Callable[[], Any]] = ()
 
 
-def serve(config: Config) -> Service:
-    """The service of a configuration. `InputError` names the key that is wrong."""
-    clock = SystemClock()
+def check(config: Config) -> Rulebook:
+    """The rulebook, and all of a configuration that can be checked before anything is opened."""
     rulebook = _rulebook(config)
     policy = rulebook.policy()
     for name in config.contracts:
         if name not in policy.contracts:
             raise InputError(f"contracts.{name}: rulebook {policy.name} has no such contract")
+    routes(config, policy)
+    Gate.of(config.keys)
+    return rulebook
+
+
+def serve(config: Config) -> Service:
+    """The service of a configuration. `InputError` names the key that is wrong."""
+    clock = SystemClock()
+    rulebook = check(config)
+    policy = rulebook.policy()
     posting = _posting(config, clock)
     venue = _venue(config, rulebook)
     feeds = make_feeds(config, clock)
@@ -95,7 +103,7 @@ def assemble(
         queue_limit=config.service.queue,
     )  # fmt: skip
     projector = Projector(vault.store)
-    metrics = Metrics()
+    metrics = Metrics([feed.name for feed in config.feeds])
     currency = rulebook.policy().currency
     post_office = PostOffice(
         vault.store, clock, currency, posting.mail, posting.address, posting.desk, posting.domain, hooks=posting.hooks
@@ -117,6 +125,8 @@ def assemble(
     context.feeds = lambda: service.pricing.status() if service.pricing else ()
     observer = Observer(service, metrics)
     service.watchers.append(observer.look)
+    order_desk.on_sent = observer.sent
+    context.answered = metrics.answered
     writer.subscribers.append(observer.applied)
     for note in vault.notes:
         LOG.info("recovery", note=note)
@@ -189,17 +199,3 @@ def _smtp(config: Config) -> SmtpServer:
     mail = config.mail
     password = config.secret(mail.password_env, mail.password_file, "mail.password") if mail.user else ""
     return SmtpServer(mail.host, mail.port, mail.tls, mail.user, password)
-
-
-async def run(service: Service, ready: Callable[[], None]) -> None:
-    """Run a service until Ctrl-C or SIGTERM."""
-    import signal
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, service.stop.set)
-    try:
-        await service.run(ready)
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

@@ -13,7 +13,9 @@ from closeout.core.times import SECOND
 
 
 class Clock(Protocol):
-    """UTC nanoseconds."""
+    """UTC nanoseconds, `speed` times as fast as the wall."""
+
+    speed: float
 
     def now(self) -> int: ...
 
@@ -24,6 +26,8 @@ class Clock(Protocol):
 
 class SystemClock:
     """The wall clock."""
+
+    speed = 1.0
 
     def now(self) -> int:
         return time.time_ns()

@@ -120,14 +120,17 @@ class _Offer:
     commands: Sequence[AnyCommand]
     key: str
     future: asyncio.Future[Outcome]
+    at: float
 
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds of the last frame, and totals, for the metrics."""
+    """Seconds of the last frame, with how long each of its offers took from its coming to its published verdict (the
+    marks count as one offer), and totals, for the metrics."""
 
     commit: float = 0.0
     apply: float = 0.0
+    waits: list[float] = field(default_factory=list[float])
     frames: int = 0
     inputs: int = 0
     conflated: int = 0
@@ -163,6 +166,7 @@ class Writer:
     failed: BaseException | None = None
     _offers: deque[_Offer] = field(default_factory=deque[_Offer])
     _waiting: int = 0
+    _marks_at: float = 0.0
     _marks: dict[str, dict[str, int | None]] = field(default_factory=dict[str, dict[str, int | None]])
     _recent: OrderedDict[tuple[str, str], tuple[bytes, Outcome | None]] = field(
         default_factory=OrderedDict[tuple[str, str], tuple[bytes, "Outcome | None"]]
@@ -193,7 +197,7 @@ class Writer:
             self._forget(source, key)
             self.timings.refused += 1
             raise Busy(f"{self._waiting} inputs are waiting")
-        offer = _Offer(source, commands, key, asyncio.get_running_loop().create_future())
+        offer = _Offer(source, commands, key, asyncio.get_running_loop().create_future(), wall.perf_counter())
         self._offers.append(offer)
         self._waiting += len(commands)
         self._work.set()
@@ -201,6 +205,8 @@ class Writer:
 
     def offer_marks(self, source: str, marks: Mapping[str, int | None]) -> None:
         """Marks in ticks, None for a contract that its source lost. They need no answer and never wait."""
+        if not self._marks:
+            self._marks_at = wall.perf_counter()
         slot = self._marks.setdefault(source, {})
         self.timings.conflated += len(slot.keys() & marks.keys())
         slot.update(marks)
@@ -271,6 +277,7 @@ class Writer:
             future.set_result(result)
 
     async def _frame(self) -> None:
+        heard = [self._marks_at] if self._marks else []
         offers, inputs = self._take()
         self._taken = offers
         begun = wall.perf_counter()
@@ -288,6 +295,8 @@ class Writer:
         timings.commit, timings.apply = committed - begun, wall.perf_counter() - committed
         timings.frames += 1
         timings.inputs += len(inputs)
+        done = wall.perf_counter()
+        timings.waits = [done - at for at in (*heard, *(offer.at for offer in offers))]
         for subscriber in self.subscribers:
             subscriber(applied)
         await asyncio.sleep(0)
