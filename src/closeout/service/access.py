@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 import msgspec
 from limits import RateLimitItemPerMinute
@@ -61,11 +61,11 @@ def _toml(text: str) -> str:
 
 
 def make_key(
-    key_id: str, name: str, role: Role, accounts: Sequence[str] = (), per_minute: int = PER_MINUTE
+    key_id: str, name: str, role: str, accounts: Sequence[str] = (), per_minute: int = PER_MINUTE
 ) -> tuple[str, ApiKey]:
     """A new key: its text, which is shown once and kept nowhere, and what is kept. `InputError` for a bad field."""
     secret = secrets.token_hex(32)
-    key = ApiKey(key_id, name, role, tuple(accounts), _digest(secret), per_minute)
+    key = ApiKey(key_id, name, cast(Role, role), tuple(accounts), _digest(secret), per_minute)
     _check(key)
     return f"{_PREFIX}{key_id}_{secret}", key
 

@@ -157,9 +157,10 @@ class Metrics:
         for level in Level:
             self._accounts.labels(level.name.lower()).set(int(levels[level]))
         flags = book.column("flags")
+        flags = flags[flags != 0]  # few accounts have any
         for flag in Flag:
             self._flagged.labels(flag.label).set(int(np.count_nonzero(flags & flag)))
-        self._positions.set(sum(len(contract.holders()) for contract in state.contracts.values()))
+        self._positions.set(sum(int(np.count_nonzero(c.lots[: c.count])) for c in state.contracts.values()))
         self._receivables.set(int(book.column("receivable").sum()) / 10**state.policy.currency.places)
 
     def feeds(self, statuses: Iterable[FeedStatus], now: int) -> None:

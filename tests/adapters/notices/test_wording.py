@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.engine.bench import Desk
 from tests.engine.test_receipts import closed_out
@@ -72,31 +74,44 @@ def every_letter() -> dict[str, Letter]:
     return letters()
 
 
-def called_with(name: str, argument: int) -> set[str]:
-    """The literal texts that the package's calls of `name` (or of a method of that name) give as an argument."""
-    found: set[str] = set()
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    """Every call in the package, with the last part of the name that it calls."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and len(node.args) > argument:
-                function = node.func
-                called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-                value = node.args[argument]
-                if called == name and isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    found.add(value.value)
+            if isinstance(node, ast.Call):
+                yield getattr(node.func, "attr", "") or getattr(node.func, "id", ""), node
+
+
+def texts(*expressions: ast.expr) -> set[str]:
+    """Those of the expressions that are literal texts."""
+    return {e.value for e in expressions if isinstance(e, ast.Constant) and isinstance(e.value, str) and e.value}
+
+
+def alarm_codes() -> set[str]:
+    """The codes that the package raises: first of the texts handed to something called alarm, or in a list `alarms`."""
+    found: set[str] = set()
+    for name, call in calls():
+        if name.lower().endswith("alarm"):
+            found |= texts(*call.args[:2])
+        for keyword in call.keywords:
+            if keyword.arg == "alarms":
+                tuples = [node for node in ast.walk(keyword.value) if isinstance(node, ast.Tuple)]
+                found |= texts(*(pair.elts[0] for pair in tuples))
     return found
 
 
 @pytest.mark.rule("US-11")
 def test_every_kind_of_notice_that_is_emitted_has_words(all_letters: dict[str, Letter]) -> None:
-    kinds = called_with("Notice", 1)
+    kinds = {kind for name, call in calls() if name in ("Notice", "GiveNotice") for kind in texts(*call.args[1:2])}
     assert {"warning", "liquidation", "deficit", "correction", "expiry"} <= kinds
     assert kinds <= all_letters.keys()
 
 
 def test_every_alarm_that_is_raised_is_explained() -> None:
-    codes = called_with("alarm", 1) | called_with("RaiseAlarm", 1) | called_with("Alarm", 1)
+    codes = alarm_codes()
     assert {"unpriced", "mark_jump"} <= codes
     assert codes <= ALARMS.keys()
+    assert all(re.fullmatch("[a-z_]+", code) for code in codes)
 
 
 @pytest.mark.rule("US-18")
@@ -230,6 +245,11 @@ def test_amounts_name_their_currency() -> None:
     level = ev.LevelChanged("A", "normal", "alert", -1, 800_000_000, 1_000_000_000)
     text = notice(ev.Notice("A", "warning", "alert"), ABOUT, level=level).text
     assert "Net liq: -0.000001 USD\n  - Margin requirement: 800.00 USD\n" in text
+
+
+def test_a_line_of_the_list_goes_through_json_and_comes_back() -> None:
+    row = Shortfall("A", NOON, 1, 2, 1, {"MBT": "3", "MET": None})
+    assert msgspec.json.decode(msgspec.json.encode([row]), type=list[Shortfall]) == [row]
 
 
 @pytest.mark.rule("US-27")
