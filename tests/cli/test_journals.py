@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.cli.command import Command, sqlite_journal
+from tests.journal.places import sql
+from tests.postgres import PASSWORD
 
 from closeout.core.times import MINUTE
 from closeout.engine.commands import Input
@@ -153,3 +155,48 @@ def test_a_journal_written_anew_is_caught_by_the_published_digest_alone(command:
 
 def test_a_published_digest_that_is_none(command: Command, journal: Path) -> None:
     assert "published digest nonsense" in failed(command, journal.name, "--published", "nonsense")
+
+
+@pytest.fixture
+def address(journal: Path, postgres_url: str) -> str:
+    """The same journal, frame by frame, in PostgreSQL."""
+    engine = Engine()
+    with (
+        JournalReader.read(journal) as reader,
+        Journal.create(postgres_url, engine_version=Engine.version, rulebook_digest=load("reference").digest) as copy,
+    ):
+        for frame in reader.frames():
+            copy.append(frame.inputs())
+            for seq, given in enumerate(frame.inputs(), frame.first_seq):
+                copy.record(seq, engine.apply(given))
+        copy.checkpoint(copy.last_seq, engine)
+    return postgres_url
+
+
+@pytest.mark.rule("G-03", "G-17")
+def test_a_journal_in_postgresql_is_proven_and_its_password_not_shown(command: Command, address: str) -> None:
+    assert PASSWORD in address
+    answer = command("verify", address, "--published", published(command), "--json")
+    assert (answer.code, answer.json["ok"], answer.json["receipts"]) == (0, True, 1)
+    shown = command("verify", address)
+    assert (shown.code, shown.err) == (0, "")
+    assert "proven" in shown.out
+    assert PASSWORD not in shown.out + answer.out
+
+
+@pytest.mark.rule("G-17")
+def test_a_changed_journal_in_postgresql_is_named_without_password(command: Command, address: str) -> None:
+    sql(address, "DELETE FROM frame WHERE number = 4")
+    line = failed(command, address)
+    assert "frame 4" in line
+    assert PASSWORD not in line
+
+
+def test_an_address_that_leads_nowhere(command: Command, postgres_url: str) -> None:
+    for address, said in (
+        (postgres_url, "no journal in the schema closeout_journal"),
+        ("postgresql://someone:open-sesame@127.0.0.1:1/books", "cannot be reached"),
+        ("postgresql://someone:open@sesame@127.0.0.1:1/books", "expected postgresql://USER"),
+    ):
+        line = command.refuses("verify", address, naming=("postgresql://", said))
+        assert "sesame" not in line
