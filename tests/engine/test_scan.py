@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.engine.bench import Desk, flat_margin, of
 
 from closeout.core.margin import Level
 from closeout.engine import commands as c
@@ -122,3 +123,18 @@ def test_the_scan_is_exact_to_the_micro_at_the_line(lots: int, side: int, ticks:
     assert (level[state.row("a")] == Level.LIQUIDATING) == (micro < 0)
     assert state.risk(state.row("a")).level == level[state.row("a")]
     assert state.level(state.row("a")) is (Level.LIQUIDATE_ONLY if micro < 0 else Level.ALERT)
+
+
+@pytest.mark.rule("US-17", "G-12")
+def test_a_mark_meets_a_margin_call_while_a_close_out_order_is_out() -> None:
+    desk = Desk("kraken-us", {"contracts": {"CAR": flat_margin("50", "300", session="cme_equity")}})
+    desk.session("cme_equity")
+    desk.marks(CAR="1000")
+    desk.account("A", "40")
+    desk.hold("A", "CAR", "2", "1000")
+    assert desk.outstanding("A") == [("CAR", "-2")]
+    (issued,) = of(desk.done(c.BusinessDay("2026-06-11")), ev.MarginCallChanged)
+    assert issued.status == "issued"
+    (met,) = of(desk.marks(CAR="1400"), ev.MarginCallChanged)
+    assert (met.call_id, met.status, met.micros) == (issued.call_id, "met", 0)
+    assert desk.outstanding("A") == [("CAR", "-2")]

@@ -86,8 +86,8 @@ def candidates(state: State) -> Column:
     level[kept_back] = Level.LIQUIDATE_ONLY
     changed = level != book.column("level")
     changed[brakes.found(state, net_liq)] = True
-    for row in book.calls:
-        changed[row] |= not below(int(net_liq[row]), state.initial(row))
     for row, close_out in book.close_outs.items():
         changed[row] = not close_out.outstanding or closeout.reopened(state, row, close_out)
+    for row in book.calls:  # a call is met while close-out orders are out as well
+        changed[row] |= not below(int(net_liq[row]), state.initial(row))
     return np.flatnonzero(changed)
