@@ -3,15 +3,14 @@
 from collections import Counter
 from fractions import Fraction
 
+from tests.model.auditor_limits import Bounds
 from tests.model.auditor_rules import Contract, Rules, down, up
-from tests.model.auditor_state import Account, Figures, Refusal
-
-SUSPENSE = "suspense"
+from tests.model.auditor_state import SUSPENSE, Account, Figures, Refusal, check_name, check_second
 
 
 def check_names(by: str, second: str) -> None:
-    if not by or not second or by == second:
-        raise Refusal("needs_second")
+    check_name(by)
+    check_second(by, second)
 
 
 class Money:
@@ -23,6 +22,11 @@ class Money:
     out: list[tuple]
     reached: Counter[str]
     fills: dict
+    now: int
+    seq: int
+    switches: set[str]
+    disclosure: str
+    owner_bounds: dict[str, Bounds]
 
     def account(self, account_id: str) -> Account:
         raise NotImplementedError
@@ -30,9 +34,34 @@ class Money:
     def live(self, name: str) -> Contract:
         raise NotImplementedError
 
+    def contract(self, name: str) -> Contract:
+        raise NotImplementedError
+
     @property
     def figures(self) -> Figures:
         raise NotImplementedError
+
+    def owner_of(self, account: Account) -> str:
+        """An isolated account that names no owner belongs to whoever its parent belongs to."""
+        return account.owner or (self.accounts[account.parent].owner if account.parent else "")
+
+    def bounds_of(self, account: Account) -> Bounds:
+        """Its own, else for an isolated account what its parent has, for itself alone."""
+        if account.bounds == Bounds() and account.parent is not None:
+            return self.accounts[account.parent].bounds
+        return account.bounds
+
+    def people(self) -> list[Account]:
+        """Everybody but suspense, by id."""
+        return [self.accounts[name] for name in sorted(self.accounts) if name != SUSPENSE]
+
+    def setting(self, account_id: str, what: str, detail: str, by: str) -> None:
+        self.out.append(("setting", account_id, what, detail, by))
+
+    def came(self, account: Account, amount: Fraction) -> None:
+        """Money from outside, or to it, is no profit in the eyes of the customer's brakes."""
+        if account.brakes is not None:
+            account.brakes.moved(amount)
 
     def post(self, debit: str, credit: str, amount: Fraction, account: Account | None = None) -> None:
         """A negative amount is the posting the other way round."""
@@ -59,6 +88,7 @@ class Money:
     def _Deposit(self, account_id: str, micros: int) -> None:
         account, amount = self.account(account_id), self.check_amount(micros)
         self.post("segregated_bank", "customer_cash", amount, account)
+        self.came(account, amount)
         if account.receivable:
             self.reached["deposit into debt"] += 1
         self.pay_receivable(account)
@@ -69,9 +99,12 @@ class Money:
             raise Refusal("in_debit")
         if self.figures.unpriced(account):
             raise Refusal("unpriced")
+        if "frozen" in account.set_flags:
+            raise Refusal("reconciliation_break")
         if amount > self.withdrawable(account):
             raise Refusal("exceeds_withdrawable")
         self.post("customer_cash", "segregated_bank", amount, account)
+        self.came(account, -amount)
 
     def withdrawable(self, account: Account) -> Fraction:
         """What is free, less what the customer's flat isolated accounts will still cost when funding is booked."""
@@ -219,6 +252,7 @@ class Money:
             moved = -min(-child.cash, max(Fraction(0), parent.cash))
         else:
             return
+        self.came(parent, child.cash)  # what the parent comes to owe is no loss of its own either
         child.cash -= moved
         parent.cash += moved
         if child.cash < 0:
@@ -230,7 +264,7 @@ class Money:
             self.reached["the parent owes"] += 1
             self.owes_more(parent, short)
 
-    def _BusinessDay(self, date: str) -> None:
+    def age_debts(self) -> None:
         """Debts age and grow by the interest; the clearing house is paid, or pays, what the day brought."""
         assert self.rules is not None
         for account in self.accounts.values():
@@ -243,6 +277,7 @@ class Money:
 
     def _SetReceivableStatus(self, account_id: str, status: str, by: str, reason: str) -> None:
         account = self.account(account_id)
+        check_name(by)
         if status not in ("demanded", "plan", "collections"):
             raise Refusal("unknown_status")
         if account.receivable == 0:
@@ -269,6 +304,7 @@ class Money:
         amount = self.check_amount(abs(micros)) * (1 if micros > 0 else -1)
         self.post("segregated_bank", "house", amount)
         self.post("house", "customer_cash", amount, account)
+        self.came(account, amount)
         if restore_count and account.liquidations > 0:
             account.liquidations -= 1
             self.reached["count restored"] += 1

@@ -88,6 +88,9 @@ class Contract:
     expired: bool = False
     news_multiplier: Fraction | None = None
     news_held: bool = False
+    manual_news: tuple[Fraction, bool] | None = None
+    switches: set[str] = field(default_factory=set)
+    stale_told: bool = False
     price: Fraction | None = None
     good_price: Fraction | None = None
     grade: str = "missing"

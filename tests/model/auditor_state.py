@@ -3,7 +3,11 @@
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from tests.model.auditor_limits import Bounds
 from tests.model.auditor_rules import Contract, Rules, down, up
+
+SUSPENSE = "suspense"
+EVERYBODY = "*"
 
 
 class Refusal(Exception):
@@ -12,6 +16,16 @@ class Refusal(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+def check_name(by: str) -> None:
+    if not by:
+        raise Refusal("needs_name")
+
+
+def check_second(by: str, second: str) -> None:
+    if not second or by == second:
+        raise Refusal("needs_second")
 
 
 @dataclass
@@ -40,16 +54,18 @@ class Position:
 
 @dataclass
 class Event:
-    """A liquidation under way. `outstanding` maps sent orders to (contract, signed quantity still to fill)."""
+    """A liquidation under way. `outstanding` maps sent orders to (contract, signed quantity still to fill).
+
+    `flatten`: the desk ordered it; `own`: the customer's own brake did. `waiting`: why contracts take no order."""
 
     receipt_id: str
     flatten: bool
+    own: bool = False
     sent: int = 0
     fee: Fraction | None = None
     filled: bool = False
     outstanding: dict[str, tuple[str, Fraction]] = field(default_factory=dict)
-    queued: set[tuple[str, str]] = field(default_factory=set)
-    waiting: set[str] = field(default_factory=set)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     def closing_in(self, contract: str, sign: int) -> Fraction:
         """What is out in one direction. Orders from before the position changed sides close nothing."""
@@ -60,8 +76,54 @@ Order = tuple[Fraction, Fraction | None]  # signed quantity and limit
 
 
 @dataclass
+class Brakes:
+    """The customer's own limits on losses (of the day, of the week, from the peak; 0: none), and the net liqs that
+    they count from."""
+
+    losses: tuple[Fraction, ...]
+    flatten_at: str
+    day: Fraction
+    week: Fraction
+    peak: Fraction
+
+    def moved(self, amount: Fraction) -> None:
+        """Money that came or went is neither profit nor loss."""
+        self.day += amount
+        self.week += amount
+        self.peak += amount
+
+    def lines(self) -> list[tuple[Fraction, str]]:
+        """Those that are set: the net liq below which each trips, and its name."""
+        bases = (self.day, self.week, self.peak)
+        names = ("daily loss limit", "weekly loss limit", "trailing drawdown")
+        return [(base - loss, name) for base, loss, name in zip(bases, self.losses, names, strict=True) if loss > 0]
+
+
+@dataclass
+class Release:
+    """News to come: its window and its terms."""
+
+    contracts: tuple[str, ...]
+    begins: int
+    ends: int
+    multiplier: Fraction
+    held: bool
+    begun: bool
+
+
+@dataclass
+class Call:
+    """A margin call: its age, and what it was last said to be short of."""
+
+    call_id: str
+    days: int
+    missing: Fraction
+
+
+@dataclass
 class Account:
     account_id: str
+    owner: str
     parent: str | None
     with_intraday: bool
     cash: Fraction = Fraction(0)
@@ -78,9 +140,18 @@ class Account:
     event: Event | None = None
     leverage: dict[str, Fraction] = field(default_factory=dict)
     limits: dict[str, Fraction | None] = field(default_factory=dict)
+    bounds: Bounds = field(default_factory=Bounds)
+    acknowledged: str = ""
+    brakes: Brakes | None = None
+    flatten_due: bool = False
+    call: Call | None = None
 
     def held(self) -> dict[str, Position]:
         return {name: position for name, position in self.positions.items() if position.quantity != 0}
+
+    def touched(self) -> list[str]:
+        """Contracts with a position or a working order."""
+        return list(dict.fromkeys([*self.held(), *(name for name, _ in self.working.values())]))
 
     def position(self, contract: str) -> Position:
         return self.positions.setdefault(contract, Position())
@@ -179,11 +250,39 @@ class Figures:
             notional = self.notional(contract, position)
         return contract.entry_requirement(quantity, notional, with_intraday, account.leverage.get(contract.name))
 
-    def entry_total(self, account: Account, with_intraday: bool, extra: dict[str, Order] | None = None) -> Fraction:
+    def entry_total(
+        self,
+        account: Account,
+        with_intraday: bool,
+        extra: dict[str, Order] | None = None,
+        bounds: Bounds | None = None,
+    ) -> Fraction:
+        """`bounds`: large holdings ask for more, but only of orders."""
         extra = extra or {}
-        names = [*account.held(), *(name for name, _ in account.working.values()), *extra]
-        parts = (self.worst_entry(account, n, with_intraday, extra.get(n)) for n in dict.fromkeys(names))
-        return sum(parts, Fraction(0))
+        total = Fraction(0)
+        for name in dict.fromkeys([*account.touched(), *extra]):
+            total += self.worst_entry(account, name, with_intraday, extra.get(name))
+            if bounds is not None:
+                total += self.concentration(account, name, bounds, extra.get(name))
+        return total
+
+    def largest(self, account: Account, name: str, extra: Order | None = None) -> Fraction:
+        """The larger of what is held with all working buys filled, and with all working sells filled."""
+        held = account.positions.get(name, Position()).quantity
+        added = extra[0] if extra else Fraction(0)
+        buys = held + account.working_in(name, 1) + max(added, Fraction(0))
+        sells = held + account.working_in(name, -1) + min(added, Fraction(0))
+        return max(abs(buys), abs(sells))
+
+    def concentration(self, account: Account, name: str, bounds: Bounds, extra: Order | None) -> Fraction:
+        contract = self.rules.contracts[name]
+        allowed = bounds.concentration_lots.get(name)
+        if allowed is None or contract.price is None:
+            return Fraction(0)
+        beyond = self.largest(account, name, extra) - allowed * contract.lot
+        if beyond <= 0:
+            return Fraction(0)
+        return up(contract.notional(contract.price, beyond) * bounds.concentration_rate, contract.micro)
 
     def free(self, account: Account) -> Fraction:
         """Net liq above initial margin, all working orders at their worst; below zero where it is short."""
@@ -197,7 +296,9 @@ class Figures:
     def why_not_closable(self, name: str, now: int) -> str:
         contract = self.rules.contracts[name]
         if contract.expired or not contract.is_open or contract.halted:
-            return "expired" if contract.expired else "halted" if contract.halted else "closed"
+            return "expired" if contract.expired else "closed" if not contract.is_open else "halted"
+        if "held" in contract.switches:
+            return "held by the desk"
         grade = contract.grade_at(now, self.rules.stale_after)
         return "" if grade == "ok" else grade
 

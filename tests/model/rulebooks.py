@@ -11,12 +11,14 @@ from closeout.rulebooks.loader import Rulebook
 
 @dataclass(frozen=True)
 class Setting:
-    """A rulebook, first prices in ticks, and the usual size of an order in lots, by contract."""
+    """A rulebook, first prices in ticks, the usual size of an order in lots, by contract, and a comfortable deposit
+    in micros."""
 
     name: str
     document: bytes = field(repr=False)
     prices: dict[str, int]
     sizes: dict[str, int]
+    wealth: int
 
 
 HEAD = {"title": "model", "notice": "model", "version": "1", "sources": {}, "currency": "USD"}
@@ -207,14 +209,16 @@ SETTINGS = (
         document(REFERENCE),
         {"BTCUSDT": 6_000_000, "SOLUSDT": 15_000, "FINE": 25_000_000_123},
         {"BTCUSDT": 2_000, "SOLUSDT": 400_000, "FINE": 30},
+        500_000_000,
     ),
-    Setting("us", document(US), _US_PRICES, _US_SIZES),
-    Setting("us-flat", document(_us_flat()), _US_PRICES, _US_SIZES),
+    Setting("us", document(US), _US_PRICES, _US_SIZES, 10_000_000_000),
+    Setting("us-flat", document(_us_flat()), _US_PRICES, _US_SIZES, 10_000_000_000),
     Setting(
         "tiered",
         document(TIERED),
         {"BTC": 500_000, "ETH": 300_000, "FINE": 25_000_000_123},
         {"BTC": 30, "ETH": 30, "FINE": 30},
+        3_000_000_000,
     ),
-    Setting("coin", document(COIN), {"XBTUSD": 100_000, "XBTM": 71_429}, {"XBTUSD": 20, "XBTM": 60}),
+    Setting("coin", document(COIN), {"XBTUSD": 100_000, "XBTM": 71_429}, {"XBTUSD": 20, "XBTM": 60}, 1_000_000),
 )

@@ -15,13 +15,10 @@ from hypothesis import strategies as st
 from tests.model.auditor import Auditor
 from tests.model.auditor_state import Account
 from tests.model.rulebooks import SETTINGS, Setting
+from tests.model.streams_desk import DeskInputs
+from tests.model.streams_look import ACCOUNTS, OWNERS, PARENTS, SECOND
 
 from closeout.engine import commands as c
-
-SECOND = 10**9
-START = 1_790_000_000 * SECOND
-ACCOUNTS = ("A", "B", "C", "0", "A/1", "A/2", "0/1")
-PARENTS = {"A/1": "A", "A/2": "A", "0/1": "0"}
 
 WEIGHTS = {
     "marks": 24,
@@ -45,7 +42,7 @@ WEIGHTS = {
     "accrue": 6,
     "book_funding": 2,
     "settle": 2,
-    "expire": 0.6,
+    "expire": 1,
     "business_day": 3,
     "toggle": 1,
     "desk": 5,
@@ -54,7 +51,37 @@ WEIGHTS = {
     "adjust": 4,
     "correct": 4,
     "nonsense": 3,
+    "schedule_news": 6,
+    "review": 1,
+    "switch": 5,
+    "set_disclosure": 2,
+    "acknowledge": 6,
+    "set_limits": 6,
+    "reconcile": 4,
+    "say": 1,
+    "announce_expiry": 0.7,
+    "brakes": 6,
+    "flatten": 0.8,
+    "trade_date": 3,
 }
+
+CALM = {
+    **WEIGHTS,
+    "marks": 40,
+    "aimed_mark": 5,
+    "gap": 0.3,
+    "check_order": 70,
+    "customer_fill": 30,
+    "cancel": 6,
+    "deposit": 10,
+    "halt": 1,
+    "expire": 0.6,
+    "desk": 2,
+    "set_limits": 16,
+    "brakes": 8,
+    "acknowledge": 10,
+}
+"""Accounts with money, whose orders are seldom refused for want of it."""
 
 
 def plain(command: Any) -> dict[str, Any]:
@@ -62,17 +89,21 @@ def plain(command: Any) -> dict[str, Any]:
     fields = {name: getattr(command, name) for name in command.__struct_fields__}
     if isinstance(command, c.Marks):
         fields["marks"] = [(mark.contract, mark.price_ticks) for mark in command.marks]
+    elif isinstance(command, c.SetLimits):
+        limits = {name: getattr(command.limits, name) for name in command.limits.__struct_fields__}
+        fields["limits"] = {**limits, "groups": [(group.contracts, group.micros) for group in command.limits.groups]}
+    elif isinstance(command, c.SetRiskSettings):
+        fields["settings"] = {name: getattr(command.settings, name) for name in command.settings.__struct_fields__}
     return {"type": type(command).__name__, **fields}
 
 
-class Stream:
+class Stream(DeskInputs):
     """Inputs under one rulebook. `auditor` must have taken all inputs given out before."""
 
     def __init__(self, random: Random, setting: Setting, auditor: Auditor) -> None:
-        self.random, self.setting, self.auditor = random, setting, auditor
-        self.time = START
+        super().__init__(random, setting, auditor)
         self.numbers: dict[str, int] = {}
-        self.ids = 0
+        self.calm = random.random() < 0.35
         self.first = self._first_commands()
 
     # -- inputs ----------------------------------------------------------------------------------
@@ -100,10 +131,6 @@ class Stream:
         """To be called when the auditor has taken the input."""
         self.time = self.auditor.now or self.time
 
-    def new_id(self, prefix: str) -> str:
-        self.ids += 1
-        return f"{prefix}{self.ids}"
-
     def _first_commands(self) -> list[Any]:
         """The rulebook, accounts, marks of all contracts but sometimes the last, and positions."""
         names = list(self.setting.prices)
@@ -113,58 +140,36 @@ class Stream:
         found.append(c.LoadRulebook(self.setting.document))
         found += [self._account(account_id) for account_id in ACCOUNTS]
         found.append(c.Marks(tuple(c.Mark(name, self.setting.prices[name]) for name in names)))
+        if self.calm:
+            found += [c.Deposit(account_id, self.random.randint(1, 5 * self.setting.wealth)) for account_id in ACCOUNTS]
+        if len(names) < len(self.setting.prices) and self.random.random() < 0.2:
+            found += self._group_without_a_mark(names[0], list(self.setting.prices)[-1])
         return found
 
+    def _group_without_a_mark(self, marked: str, unmarked: str) -> list[Any]:
+        """One account of an owner holds what nobody can price, and another orders in the same group."""
+        limits = c.Limits(groups=(c.GroupLimit((marked, unmarked), 2**50),))
+        return [
+            c.TransferPosition("A/1", unmarked, 1, 1),
+            c.SetLimits("owner", "A", limits, "desk", "exposure"),
+            c.CheckOrder("A", self.new_id("o"), marked, 1),
+        ]
+
     def _account(self, account_id: str) -> c.OpenAccount:
-        owner = account_id.partition("/")[0]
         leverage = {self.a_contract(): 25 * SECOND} if self.random.random() < 0.2 else {}
-        return c.OpenAccount(account_id, owner, self.random.random() < 0.7, PARENTS.get(account_id), leverage)
+        return c.OpenAccount(
+            account_id, OWNERS[account_id], self.random.random() < 0.7, PARENTS.get(account_id), leverage
+        )
 
     def _command(self) -> Any:
-        names = list(WEIGHTS)
+        weights = CALM if self.calm else WEIGHTS
         for _ in range(30):
-            kind = self.random.choices(names, list(WEIGHTS.values()))[0]
+            kind = self.random.choices(list(weights), list(weights.values()))[0]
             command = getattr(self, f"_{kind}")()
             if command is not None:
-                return command
+                nameless = hasattr(command, "by") and self.random.random() < 0.02
+                return msgspec.structs.replace(command, by="") if nameless else command
         return c.Tick()
-
-    # -- what there is ---------------------------------------------------------------------------
-
-    def accounts(self) -> list[Account]:
-        return [self.auditor.accounts[name] for name in ACCOUNTS if name in self.auditor.accounts]
-
-    def an_account(self) -> Account | None:
-        found = self.accounts()
-        return self.random.choice(found) if found else None
-
-    def a_holder(self) -> tuple[Account, str] | None:
-        held = [(account, name) for account in self.accounts() for name in account.held()]
-        return self.random.choice(held) if held else None
-
-    def a_contract(self) -> str:
-        return self.random.choice(list(self.setting.prices))
-
-    def price(self, name: str) -> int:
-        """The newest price in ticks, or the first one."""
-        contract = self.auditor.contract(name)
-        return self.setting.prices[name] if contract.price is None else int(contract.price / contract.tick)
-
-    def legal(self, name: str, ticks: int) -> int:
-        return ticks if self.auditor.contract(name).linear else max(1, ticks)
-
-    def moved(self, name: str, largest: float) -> int:
-        """A price at most so far from the newest; far enough it may be below zero."""
-        price, first = self.price(name), self.setting.prices[name]
-        step = round(max(abs(price), first // 20) * self.random.uniform(-largest, largest))
-        return self.legal(name, price + step)
-
-    def lots(self, name: str) -> int:
-        return self.random.choice((-1, 1)) * self.random.randint(1, self.setting.sizes[name])
-
-    def micros(self, amount: Fraction) -> int:
-        assert self.auditor.rules is not None
-        return floor(amount / self.auditor.rules.micro)
 
     # -- the market ------------------------------------------------------------------------------
 
@@ -192,7 +197,8 @@ class Stream:
         account, name = found
         contract, figures = self.auditor.contract(name), self.auditor.figures
         lines = [figures.line(figures.requirements(account), level) for level in ("alert", "auto_liquidate")]
-        target = self.random.choice([*lines, Fraction(0)])
+        lines += [line for line, _ in account.brakes.lines()] * 3 if account.brakes else [Fraction(0)]
+        target = self.random.choice(lines)
         a_tick = contract.tick if contract.linear else contract.tick * 20
         assert contract.price is not None
         slope = (
@@ -220,11 +226,6 @@ class Stream:
     def _halt(self) -> Any:
         name = self.a_contract()
         return c.Halt(name, not self.auditor.contract(name).halted and self.random.random() < 0.7)
-
-    def _news(self) -> Any:
-        names = tuple(self.random.sample(list(self.setting.prices), self.random.randint(1, 2)))
-        multiplier = self.random.choice((0, 0, 2 * SECOND, 4 * SECOND, 1_500_000_001))
-        return c.NewsWindow(names, multiplier, self.random.random() < 0.5, "desk", "release")
 
     def _set_margin(self) -> Any:
         name = self.a_contract()
@@ -254,6 +255,11 @@ class Stream:
         return c.Expire(name, self.moved(name, 0.1))
 
     def _business_day(self) -> Any:
+        """One, or a week of them at once while somebody is called for margin."""
+        if any(account.call for account in self.accounts()) and self.random.random() < 0.5:
+            self.first += [c.BusinessDay(self.new_id("day")) for _ in range(5)]
+            called = self.random.choice([account for account in self.accounts() if account.call])
+            self.first += [self._order_of(called) for _ in range(2)]
         return c.BusinessDay(self.new_id("day"))
 
     # -- orders and fills ------------------------------------------------------------------------
@@ -286,9 +292,14 @@ class Stream:
         return c.OrderDone(self.random.choice(orders), "cancelled") if orders else None
 
     def _check_order(self) -> Any:
-        account, name = self.an_account(), self.a_contract()
+        account = self.an_account()
         if account is None:
             return None
+        barred = [account for account in self.accounts() if account.set_flags & {"stopped", "frozen"}]
+        return self._order_of(self.random.choice(barred) if barred and self.random.random() < 0.25 else account)
+
+    def _order_of(self, account: Account) -> c.CheckOrder:
+        name = self.a_contract()
         lots = self.lots(name)
         if self.random.random() < 0.35 and account.held():
             name = self.random.choice(list(account.held()))
@@ -392,13 +403,6 @@ class Stream:
         second = self.random.choice(("second", "second", "", "desk"))
         return c.WriteOff(account.account_id, max(1, micros), "desk", second, "agreed")
 
-    def _status(self) -> Any:
-        account = self.an_account()
-        if account is None:
-            return None
-        status = self.random.choice(("plan", "collections", "settled"))
-        return c.SetReceivableStatus(account.account_id, status, "desk", "talked")
-
     def _adjust(self) -> Any:
         account = self.an_account()
         if account is None:
@@ -419,23 +423,6 @@ class Stream:
             price = self.legal(past.contract, ticks + self.random.randint(-20, 20))
         second = self.random.choice(("second", "second", "second", ""))
         return c.CorrectFill(fill_id, price, "desk", second, "busted")
-
-    # -- the desk --------------------------------------------------------------------------------
-
-    def _desk(self) -> Any:
-        account = self.an_account()
-        if account is None:
-            return None
-        actions = ["hold", "lock", "liquidate_only", "liquidate", "restrict", "dance"]
-        undo = {
-            "held": "release_hold",
-            "locked": "unlock",
-            "desk_liquidate_only": "release_liquidate_only",
-            "restricted": "release_restriction",
-        }
-        actions += [undo[flag] for flag in sorted(account.set_flags)] * 4
-        second = self.random.choice(("", "second"))
-        return c.DeskAction(account.account_id, self.random.choice(actions), "desk", "reason", second)
 
     def _nonsense(self) -> Any:
         """Inputs that no state accepts."""
