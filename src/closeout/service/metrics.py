@@ -23,7 +23,7 @@ from closeout.service.access import ROLES
 from closeout.service.applied import Batch
 
 OTHER = "other"
-SOURCE_KINDS = frozenset({"key", "feed", "venue", "clock", "service"})
+SOURCE_KINDS = frozenset({"key", "desk", "feed", "venue", "clock", "service"})
 EVENT_KINDS = frozenset(kind.__name__ for kind in get_args(AnyEvent))
 EFFECT_KINDS = ("order", "cancel", "notice", "alarm", "webhook")
 EFFECT_STATES = ("pending", "sending", "failed", "parked")
