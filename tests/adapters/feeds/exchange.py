@@ -44,7 +44,8 @@ class Fault(Enum):
     CLOSE = "the venue says goodbye"
 
 
-Step = str | bytes | Fault
+Step = str | bytes | Fault | float
+"""A message, a fault, or seconds of silence."""
 
 
 class Venue(Protocol):
@@ -191,6 +192,8 @@ class Exchange:
                     connection.transport.abort()
                 elif step is Fault.CLOSE:
                     await connection.close()
+                elif isinstance(step, float | int):
+                    await asyncio.sleep(step)
                 else:
                     await connection.send(step)
             await connection.wait_closed()

@@ -140,6 +140,12 @@ def test_silence_is_a_cut() -> None:
     assert status.last_fault == "nothing heard for 1 seconds"
 
 
+def test_a_session_with_tickers_goes_on() -> None:
+    heard, status, _ = hear([marked("1"), 1.8, marked("2"), 1.8, marked("3")], until=3, idle_seconds=3)
+    assert prices(heard, BTC) == ["1", "2", "3"]
+    assert status.reconnects == 0
+
+
 def test_an_unknown_exchange_is_refused() -> None:
     with pytest.raises(InputError, match="ccxt knows no exchange of this name that streams tickers"):
         CcxtFeed("nasdaq", [BTC])

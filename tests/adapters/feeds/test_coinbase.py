@@ -95,6 +95,14 @@ def test_a_ticker_dropped_from_the_recording_is_fetched() -> None:
     assert [request["type"] for request in exchange.requests] == ["subscribe", "unsubscribe", "subscribe"]
 
 
+def test_a_resubscription_may_repeat_what_is_known() -> None:
+    known = ticker(1, 10, "1")
+    venue = CoinbaseVenue([BTC], 1, latest={BTC: known})
+    heard, status, _ = hear(venue, [known, heartbeat(11), heartbeat(11), known], until=2)
+    assert prices(heard, BTC) == ["1", "1"]  # once for each subscription
+    assert status.gaps == 1
+
+
 def test_a_heartbeat_just_ahead_of_its_ticker_is_no_gap() -> None:
     session = [ticker(1, 10, "1"), heartbeat(11), ticker(2, 11, "2"), heartbeat(11), heartbeat(0), ticker(3, 15, "3")]
     heard, status, exchange = hear(CoinbaseVenue([BTC], 1), session, until=3)

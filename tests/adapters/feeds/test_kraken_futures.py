@@ -94,7 +94,9 @@ def test_the_mark_price_is_exact_and_timed() -> None:
         "",
         "[]",
         b"\xff\xfe",
-        "[" * 20_000,
+        '{"x":' * 20_000,
+        b'{"feed":"\x80"}',
+        ticker(FIRST + 1, "1").encode().replace(b'Price":1', b'Price":"\xff"'),
         ticker(FIRST + 1, "NaN"),
         ticker(FIRST + 1, '"NaN"'),
         ticker(FIRST + 1, '"Infinity"'),
@@ -192,7 +194,9 @@ def test_nobody_listens_there() -> None:
 def test_a_product_that_the_venue_does_not_serve_is_named_and_harms_no_other() -> None:
     failed = '{"event":"subscribed_failed","feed":"ticker","product_ids":["PF_GONE"]}'
     gone = '{"event":"unsubscribed","feed":"ticker","product_ids":["PF_XBTUSD"]}'
-    heard, status, _, _ = hear([failed, ticker(FIRST, "1"), gone], until=3, markets=[XBT, "PF_GONE", "PF_NONE"])
+    heard, status, _, _ = hear(
+        [failed, ticker(FIRST, "1"), gone.replace("ticker", "book"), gone], until=3, markets=[XBT, "PF_GONE", "PF_NONE"]
+    )
     assert [(o.market, o.price) for o in heard] == [("PF_GONE", None), (XBT, Decimal(1)), (XBT, None)]
     assert status.unsubscribed == {
         XBT: "unsubscribed",

@@ -101,6 +101,15 @@ def test_failover_in_order_and_back_after_the_hold() -> None:
     assert world.grades() == "Ooo"
 
 
+def test_the_same_price_from_another_source_is_offered_in_its_name() -> None:
+    world = World(A, B)
+    world.hear(A, "100")
+    world.hear(B, "100")
+    assert world.select() == offer(A, 200)
+    world.hear(A, None)
+    assert world.select() == offer(B, 200)
+
+
 @pytest.mark.rule("G-06")
 def test_a_source_that_flaps_is_not_taken_back() -> None:
     world = World(A, B)

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from closeout.adapters.feeds.prices import Malformed, held_price, json_price, nanoseconds
+from closeout.adapters.feeds.prices import UNUSABLE, held_price, json_price, nanoseconds
 from closeout.adapters.feeds.socket import Sleep, SocketFeed, text
 
 URL = "wss://ws.kraken.com/v2"
@@ -95,5 +95,5 @@ class KrakenSpot(SocketFeed):
                 json_price(ticker.last, "last"), json_price(ticker.bid, "bid"), json_price(ticker.ask, "ask")
             )
             self.intake.offer(ticker.symbol, price, nanoseconds(ticker.timestamp))
-        except (Malformed, msgspec.MsgspecError) as fault:
+        except UNUSABLE as fault:
             self.intake.malformed(str(fault))

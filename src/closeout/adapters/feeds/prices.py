@@ -24,6 +24,10 @@ class Malformed(Exception):
     """A message, or a part of one, that cannot be used; the text says why."""
 
 
+UNUSABLE = (Malformed, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What taking a message in may raise; a message nested too deeply, or not in UTF-8, gets past msgspec's own errors."""
+
+
 def is_price(number: Decimal) -> bool:
     """Whether a number is finite and within the bounds of any price."""
     exponent = number.as_tuple().exponent
@@ -48,7 +52,7 @@ def price_of(text: str, what: str) -> Decimal | None:
 
 def json_price(raw: msgspec.Raw, what: str) -> Decimal | None:
     """`price_of` a JSON number, or of a JSON string that holds one."""
-    text = bytes(raw).decode()
+    text = bytes(raw).decode(errors="replace")  # what is not UTF-8 is no number either
     quoted = len(text) >= 2 and text[0] == text[-1] == '"'
     return price_of(text[1:-1] if quoted else text, what)
 

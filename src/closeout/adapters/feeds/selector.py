@@ -60,7 +60,7 @@ class GradedMark:
 @dataclass(slots=True)
 class _Source:
     """What one source last said for one contract. `good` is its last price that was no jump, `ok_since` the instant
-    from which it has been good without a break."""
+    from which it has been good without a break (while it is)."""
 
     feed: str
     market: str
@@ -122,9 +122,9 @@ class MarkSelector:
         for name, marked in self._marked.items():
             chosen = self._choose(marked, now)
             if chosen is None:
-                if marked.offered is not None and marked.selected is not None:
+                if marked.selected is not None:
                     offers.setdefault(marked.sources[marked.selected].feed, {})[name] = None
-                marked.selected = marked.offered = None
+                marked.selected = None
                 continue
             source = marked.sources[chosen]
             if chosen != marked.selected or source.ticks != marked.offered or _needs_renewal(marked, source, now):
@@ -180,10 +180,7 @@ def _observe(marked: _Marked, source: _Source, observation: Observation) -> None
         source.jumps = not (source.good is None or own or _near(source.ticks, source.good, route.jump))
         if not source.jumps:
             source.good = source.ticks
-    if source.ticks is None or source.jumps:
-        source.ok_since = None
-    elif not was_good or source.ok_since is None:
-        source.ok_since = now
+            source.ok_since = source.ok_since if was_good else now
     _confirm(marked, now)
 
 

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosedError, WebSocketException
 
 from closeout.adapters.feeds.intake import Intake
 from closeout.adapters.feeds.port import FeedStatus, Observation
-from closeout.adapters.feeds.prices import Malformed
+from closeout.adapters.feeds.prices import UNUSABLE
 from closeout.core.units import InputError
 
 MAX_MESSAGE = 2**20
@@ -65,7 +65,7 @@ class SocketFeed(ABC):
 
     @abstractmethod
     def hear(self, message: bytes) -> list[str]:
-        """Take one message in; returns what to send back. `Malformed` and msgspec's errors are counted."""
+        """Take one message in; returns what to send back. What is `UNUSABLE` is counted."""
 
     async def run(self, publish: Callable[[Observation], None]) -> None:
         """See `Feed.run`."""
@@ -98,7 +98,7 @@ class SocketFeed(ABC):
         self.intake.heard()
         try:
             return self.hear(message)
-        except (Malformed, msgspec.MsgspecError, RecursionError) as fault:
+        except UNUSABLE as fault:
             self.intake.malformed(str(fault))
             return []
 
