@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any, Protocol
 
 from closeout.rulebooks.loader import Rulebook
+from closeout.service.eventfeed import EventFeed
 from closeout.service.store import Store
 from closeout.service.time import Clock
 from closeout.service.writer import Writer
@@ -81,6 +82,30 @@ class NoReports:
         return None
 
 
+class Seats:
+    """How many streams each key has open."""
+
+    def __init__(self, each: int) -> None:
+        self.each = each
+        self._taken: dict[str, int] = {}
+
+    def take(self, key_id: str) -> Callable[[], None] | None:
+        """A place for one stream; what gives it back, or None where all are taken."""
+        taken = self._taken.get(key_id, 0)
+        if taken >= self.each:
+            return None
+        self._taken[key_id] = taken + 1
+
+        def give_back() -> None:
+            self._taken[key_id] -= 1
+
+        return give_back
+
+    @property
+    def open(self) -> int:
+        return sum(self._taken.values())
+
+
 @dataclass(slots=True)
 class Context:
     """`ready` says what each part of the service lacks to be ready, "" where nothing; `feeds` one row per feed;
@@ -101,3 +126,9 @@ class Context:
     """Told of each error that is the service's own."""
     reports: Reports = field(default_factory=NoReports)
     streams_per_key: int = 20
+    seats: Seats = field(init=False)
+    events: EventFeed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seats = Seats(self.streams_per_key)
+        self.events = EventFeed(self.store, lambda: self.writer.engine.loaded)

@@ -65,6 +65,8 @@ class Access:
 class HandClock:
     """Time stands until it is moved."""
 
+    speed = 1.0
+
     def __init__(self) -> None:
         self.time = START
 

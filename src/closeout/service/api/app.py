@@ -9,25 +9,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache, partial
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 from litestar import Litestar, Request, Response, asgi
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler, Receive, Scope, Send
 
-from closeout.service.api import accounts, cash, orders, problems, system
+from closeout.service.api import (
+    accounts,
+    cash,
+    desk,
+    events,
+    limits,
+    lists,
+    market,
+    news,
+    orders,
+    problems,
+    proposals,
+    reports,
+    system,
+)
 from closeout.service.api.audit import Audit
 from closeout.service.api.problems import PROBLEM_JSON, Problem
 from closeout.service.api.route import ROUTES, Answer, Call, Node, Route, Stream, encode, find, read_body, read_query
 from closeout.service.context import ApiKey, Context
 from closeout.service.store.records import AuditEntry
+from closeout.service.streams import Streams
 from closeout.service.writer import Refused
 
-TOPICS = (accounts, cash, orders, system)
+TOPICS = (accounts, cash, desk, events, limits, lists, market, news, orders, proposals, reports, system)
 """Importing them registered their routes."""
 
 _CHALLENGE = ((b"www-authenticate", b'Bearer realm="closeout"'),)
@@ -51,7 +66,7 @@ class Api:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = time.perf_counter()
-        visit = _Visit(cast(Mapping[str, Any], scope))
+        visit = _Visit(scope)
         try:
             answer = await self._answer(visit, receive)
         except Gone:
@@ -91,7 +106,7 @@ class Api:
 
     def _admit(self, visit: _Visit, route: Route) -> None:
         """Recognise the key, count the request, and hold it to the table of roles."""
-        if not route.roles or (route.path == "/metrics" and visit.remote in _LOOPBACK):
+        if not route.roles or (route.path == "/metrics" and visit.is_local):
             return
         scheme, _, token = visit.header(b"authorization").partition(" ")
         key = self.context.access.check(token.strip()) if scheme.lower() == "bearer" else None
@@ -122,10 +137,9 @@ class Api:
 class _Visit:
     """What is known of a request so far."""
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    def __init__(self, scope: Any) -> None:
         self.method: str = scope["method"]
-        self.path = raw.decode("latin-1")
+        self.path = _raw_path(scope)
         self.query: bytes = scope["query_string"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.remote: str = (scope.get("client") or ("", 0))[0]
@@ -133,6 +147,12 @@ class _Visit:
         self.key: ApiKey | None = None
         self.call: Call | None = None
         self.headers_out: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it comes from this machine, and not through a proxy on it."""
+        forwarded = b"x-forwarded-for" in self.headers or b"forwarded" in self.headers
+        return self.remote in _LOOPBACK and not forwarded
 
     def header(self, name: bytes) -> str:
         return self.headers.get(name, b"").decode("latin-1")
@@ -143,6 +163,12 @@ class _Visit:
             now, "" if key is None else key.key_id, "" if key is None else key.role, self.method, self.path[:1000],
             status, None if self.call is None else self.call.seq, self.remote,
         )  # fmt: skip
+
+
+def _raw_path(scope: Any) -> str:
+    """The path as it was sent, without the query."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.decode("latin-1")
 
 
 def _check_length(visit: _Visit, limit: int) -> None:
@@ -239,20 +265,26 @@ MOUNTS = ("/v1", "/health", "/metrics", "/openapi.json")
 def build(context: Context, pages: Sequence[ControllerRouterHandler] = ()) -> Litestar:
     """The application: the API, the streams, and `pages` beside them (which must not be mounted at ``/``: Litestar
     would give them everything)."""
-    api = Api(context)
+    api, streams = Api(context), Streams(context)
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await api(scope, receive, send)
+        if scope["type"] == "http":
+            await api(scope, receive, send)
+        elif _raw_path(scope) == "/v1/stream":
+            await streams.serve(dict(scope["headers"]), receive, send)
+        else:
+            closed: Any = {"type": "websocket.close"}
+            await send(closed)  # before it is accepted: a 403
 
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncGenerator[None, None]:
-        auditing = asyncio.create_task(api.audit.run())
+        duties = [asyncio.create_task(duty) for duty in (api.audit.run(), streams.run(), context.events.run())]
         try:
             yield
         finally:
-            auditing.cancel()
-            with suppress(asyncio.CancelledError):
-                await auditing
+            for duty in duties:
+                duty.cancel()
+            await asyncio.gather(*duties, return_exceptions=True)
 
     return Litestar(
         [asgi(list(MOUNTS), is_mount=True, copy_scope=False)(serve), *pages],

@@ -10,12 +10,8 @@ from closeout.core.times import time_text
 from closeout.core.units import Currency
 from closeout.engine.commands import CancelOrder, CheckOrder, Fill, OrderDone
 from closeout.engine.events import OrderApproved, OrderRefused
+from closeout.engine.orders import check_order as check_order_now
 from closeout.engine.state import State
-
-try:
-    from closeout.engine import orders as checks  # pyright: ignore
-except ImportError:
-    from closeout.engine import trading as checks  # pyright: ignore
 from closeout.service.api import money, problems
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.route import Call, route
@@ -123,12 +119,12 @@ def preview(state: State, command: CheckOrder) -> OrderApproved | OrderRefused:
     """The engine's own check, with what an approval books taken back before anybody else runs."""
     events, state.events = state.events, []
     try:
-        checks.check_order(state, command)
+        check_order_now(state, command)
         [event] = state.events
     finally:
         state.events = events
     if isinstance(event, OrderApproved):
-        checks.drop_order(state, state.order_owner[command.order_id], command.order_id)
+        state.drop_order(state.order_owner[command.order_id], command.order_id)
         return event
     assert isinstance(event, OrderRefused)  # noqa: S101 - the check answers one of the two
     return event

@@ -80,7 +80,7 @@ def of_validation(error: msgspec.DecodeError | UnicodeDecodeError) -> Problem:
     if not isinstance(error, msgspec.ValidationError):
         return Problem(400, "bad_request", f"the body is not JSON: {message}")
     what, _, place = message.partition(" - at `")
-    pointer = place.rstrip("`").lstrip("$").replace("[", ".").replace("]", "").replace(".", "/")
+    pointer = place.rstrip("`").split("`")[-1].lstrip("$").replace("[", ".").replace("]", "").replace(".", "/")
     for words in ("missing required field `", "contains unknown field `"):
         if words in what:
             pointer += "/" + what.partition(words)[2].rstrip("`")

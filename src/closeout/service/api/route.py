@@ -26,7 +26,9 @@ from closeout.service.writer import Outcome
 
 BODY_LIMIT = 64 * 2**10
 FILE_LIMIT = 8 * 2**20
+PROPOSE = "; propose it at POST /v1/proposals"
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+_ESCAPED_CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\(?:[bfnrt]|u00[01][0-9a-fA-F]|u007[fF])")
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -123,16 +125,21 @@ class Call:
 
     # -- writing -----------------------------------------------------------------------------------
 
-    async def offer(self, *commands: AnyCommand) -> Outcome:
+    async def offer(self, *commands: AnyCommand, key: str = "", source: str = "") -> Outcome:
         """Offer commands under this call's key. What the engine refuses becomes a problem with its code."""
-        outcome = await self.context.writer.offer(self.source, *commands, key=self.idempotency_key)
+        outcome = await self.context.writer.offer(
+            source or self.source, *commands, key=key or self.idempotency_key
+        )  # fmt: skip
         self.replayed = outcome.replayed
         self.seq = outcome.answers[-1].seq
         for answer in outcome.answers:
             rejected = answer.rejected
             if rejected is not None:
                 status = 404 if rejected.code == "unknown_account" else 409
-                raise Problem(status, rejected.code, rejected.detail, seq=answer.seq)
+                detail = rejected.detail
+                if rejected.code == "needs_second" and hasattr(commands[0], "second"):
+                    detail += PROPOSE
+                raise Problem(status, rejected.code, detail, seq=answer.seq)
         return outcome
 
 
@@ -292,6 +299,8 @@ def read_body(route: Route, raw: bytes, content_type: str) -> Any:
         raise Problem(415, "unsupported_media_type", f"expected a body of content type {expected}")
     if route.file:
         return raw
+    if b"\\" in raw and _ESCAPED_CONTROL.search(raw):
+        raise problems.invalid("no text may have a control character in it")
     decoder = _DECODERS.get(route.body)
     if decoder is None:
         decoder = _DECODERS[route.body] = msgspec.json.Decoder(route.body)

@@ -1,0 +1,357 @@
+"""GET /v1/stream: a WebSocket on which pages follow the book as it changes.
+
+A client subscribes to topics: ``account:ID`` (an assessment), ``portfolio`` (a customer's accounts, a line each),
+``desk`` (the whole book and the riskiest accounts) and ``events``. It gets a snapshot first, then deltas:
+
+    {"type": "snapshot" | "delta", "topic": ..., "n": ..., "seq": ..., "ts": ..., "data": {...}}
+
+`n` counts the frames of a topic without a gap. A delta's `data` has the fields that changed, whole; a list of accounts
+(`items`, `riskiest`) is ``{"rows": [changed rows], "order": [all account ids]}``. Of ``events`` a delta's data is the
+list of events. ``{"type": "resume", "topic": ..., "after": n}`` gives the deltas behind `n` while they are kept, else a
+snapshot; for events `after` is an input of the journal.
+
+A topic is worked out at most four times a second, only when something touched it, and once for all its clients. Who
+reads slowly loses deltas and gets a snapshot in their place; who does not read for five seconds is closed (1013).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time as wall
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from litestar.types import Receive, Send
+from msgspec import Struct
+
+from closeout.core.times import time_text
+from closeout.service.api.guards import CUSTOMER
+from closeout.service.api.route import BODY_LIMIT
+from closeout.service.applied import Batch
+from closeout.service.context import ApiKey, Context
+from closeout.service.eventfeed import END, Listener, Sight
+from closeout.service.topics import (
+    ANYTHING,
+    Topic,
+    account_topic,
+    desk_topic,
+    portfolio_topic,
+    touched,
+)
+
+LOOK = 0.05
+"""Seconds between two looks at what is due."""
+LINGER = 30.0
+"""Seconds that a topic goes on without clients, for one that comes back."""
+SEND_TIMEOUT = 5.0
+AUTH_TIMEOUT = 5.0
+TOPICS = 200
+"""Topics of one client, at most."""
+
+UNAUTHORIZED, TOO_MANY, SLOW = (1008, "unauthorized"), (1008, "too many streams"), (1013, "slow")
+EVENTS = "events"
+SNAPSHOT = None
+"""Stands in a client's slot for the whole document, as of when it is sent."""
+ENCODER = msgspec.json.Encoder()
+
+
+class Message(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client may send: auth (`key`), subscribe, resume, unsubscribe (`topic`), ping."""
+
+    type: str
+    topic: str = ""
+    key: str = ""
+    after: int | None = None
+
+
+MESSAGES = msgspec.json.Decoder(Message)
+
+
+class Fault(Exception):
+    """A message that cannot be done; the stream goes on."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
+
+
+# -- one client --------------------------------------------------------------------------------------
+
+
+class Client:
+    """One WebSocket: a slot per topic with the newest that it has not been sent."""
+
+    def __init__(self, key: ApiKey, send: Send) -> None:
+        self.key = key
+        self.topics: dict[str, Topic] = {}
+        self.listener: Listener | None = None
+        self.catching_up: asyncio.Task[None] | None = None
+        self.closing: tuple[int, str] | None = None
+        self._send = send
+        self._slots: dict[Topic, list[str] | None] = {}
+        self._words: deque[str] = deque(maxlen=100)
+        self._events_n = 0
+        self._woken = asyncio.Event()
+
+    def offer(self, topic: Topic, frame: str) -> None:
+        """A delta: it waits, or with another that waits already becomes a snapshot."""
+        self._slots[topic] = SNAPSHOT if topic in self._slots else [frame]
+        self._woken.set()
+
+    def give(self, topic: Topic, frames: list[str] | None) -> None:
+        """What a client gets that subscribes or resumes: deltas, or None for a snapshot."""
+        self._slots[topic] = frames
+        self._woken.set()
+
+    def forget(self, topic: Topic) -> None:
+        self._slots.pop(topic, None)
+
+    def say(self, word: Mapping[str, Any]) -> None:
+        """An answer to a message."""
+        self._words.append(ENCODER.encode(word).decode())
+        self._woken.set()
+
+    def close(self, why: tuple[int, str]) -> None:
+        self.closing = self.closing or why
+        self._woken.set()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def write(self) -> None:
+        """Send what waits, until the client is closed; raises `TimeoutError` where it does not read."""
+        while self.closing is None:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._words and self.closing is None:
+                await self._out(self._words.popleft())
+            for topic in tuple(self._slots):
+                if topic not in self._slots or self.closing is not None:
+                    continue
+                frames = self._slots.pop(topic)
+                for frame in [topic.snapshot()] if frames is None else frames:
+                    await self._out(frame)
+            if self.listener is not None:
+                await self._write_events(self.listener)
+
+    async def _write_events(self, listener: Listener) -> None:
+        if listener.dropped:
+            self.close(SLOW)
+            return
+        events = listener.take()
+        while events and self.closing is None:
+            some, events = events[:500], events[500:]
+            self._events_n += 1
+            body = b",".join(told.body for told in some).decode()
+            head = f'{{"type":"delta","topic":"{EVENTS}","n":{self._events_n},"seq":{some[-1].place[0]}'
+            await self._out(f'{head},"place":"{some[-1].place[0]}.{some[-1].place[1]}","data":[{body}]}}')
+
+    async def _out(self, text: str) -> None:
+        message: Any = {"type": "websocket.send", "text": text}
+        await asyncio.wait_for(self._send(message), SEND_TIMEOUT)
+
+
+# -- all of them -------------------------------------------------------------------------------------
+
+
+class Streams:
+    """The topics that somebody follows, and who does."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._topics: dict[str, Topic] = {}
+        context.writer.subscribers.append(self.take)
+
+    def take(self, batch: Batch) -> None:
+        """Note which topics a batch of the writer's touched."""
+        if not self._topics:
+            return
+        names: set[str] | None = {ANYTHING}
+        for item in batch:
+            found = touched(item)
+            names = None if found is None or names is None else names | found
+        for topic in self._topics.values():
+            if names is None or not names.isdisjoint(topic.touched_by):
+                topic.dirty = True
+
+    async def run(self) -> None:
+        """Work out what is due, for ever."""
+        while True:
+            await asyncio.sleep(LOOK)
+            for inner, topic in tuple(self._topics.items()):
+                now = wall.perf_counter()
+                if not topic.followers and now - topic.idle_since > LINGER:
+                    del self._topics[inner]
+                elif topic.dirty and now >= topic.due:
+                    self._refresh(topic)
+                    await asyncio.sleep(0)  # an order check may be waiting
+
+    def _refresh(self, topic: Topic) -> None:
+        state, writer = self.context.writer.engine.loaded, self.context.writer
+        topic.refresh(state, writer.seq, max(self.context.clock.now(), state.time))
+
+    # -- one connection ------------------------------------------------------------------------------
+
+    async def serve(self, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
+        """One WebSocket, from its handshake to its end."""
+        await receive()  # the handshake
+        await _plainly(send, {"type": "websocket.accept"})
+        key = await self._recognise(headers, receive)
+        if key is None:
+            await _close(send, UNAUTHORIZED)
+            return
+        release = self.context.seats.take(key.key_id)
+        if release is None:
+            await _close(send, TOO_MANY)
+            return
+        client = Client(key, send)
+        client.say({"type": "ready", "seq": self.context.writer.seq})
+        reading = asyncio.create_task(self._read(client, receive))
+        writing = asyncio.create_task(client.write())
+        try:
+            done, _ = await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+            if writing in done and isinstance(writing.exception(), TimeoutError):
+                client.close(SLOW)
+            for task in done:
+                if task.exception() is not None and not isinstance(task.exception(), TimeoutError | OSError):
+                    self.context.failed("stream", task.exception() or Exception())
+        finally:
+            for task in (reading, writing):
+                task.cancel()
+            await asyncio.gather(reading, writing, return_exceptions=True)
+            self._leave(client)
+            release()
+            if client.closing is not None:
+                await _close(send, client.closing)
+
+    async def _recognise(self, headers: Mapping[bytes, bytes], receive: Receive) -> ApiKey | None:
+        """The key of the handshake's Authorization, or of the first message."""
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.context.access.check(token.strip())
+        with suppress(TimeoutError, Fault):
+            message = _decode(await asyncio.wait_for(receive(), AUTH_TIMEOUT))
+            if message is not None and message.type == "auth":
+                return self.context.access.check(message.key)
+        return None
+
+    async def _read(self, client: Client, receive: Receive) -> None:
+        """Do what the client says, until it goes."""
+        while True:
+            try:
+                message = _decode(await receive())
+                if message is None:
+                    return
+                if not self.context.access.spend(client.key).allowed:
+                    raise Fault("rate_limited", "too many messages with this key")
+                await self._do(client, message)
+            except Fault as fault:
+                client.say({"type": "error", "code": fault.code, "detail": fault.detail})
+
+    async def _do(self, client: Client, message: Message) -> None:
+        if message.type in ("subscribe", "resume"):
+            if message.topic == EVENTS:
+                await self._listen(client, message.after)
+                return
+            topic = self._topic(client, message.topic)
+            missed = None
+            if message.type == "resume" and message.after is not None:
+                missed = topic.since(message.after)
+            client.give(topic, missed)
+        elif message.type == "unsubscribe":
+            self._unsubscribe(client, message.topic)
+        elif message.type == "ping":
+            client.say({"type": "pong", "seq": self.context.writer.seq, "ts": time_text(self.context.clock.now())})
+        else:
+            raise Fault("unknown_message", "expected subscribe, resume, unsubscribe or ping")
+
+    def _topic(self, client: Client, name: str) -> Topic:
+        """The topic, which the client follows from now on."""
+        if name not in client.topics and len(client.topics) >= TOPICS:
+            raise Fault("too_many_topics", f"at most {TOPICS}")
+        make = self._maker(client.key, name)
+        inner = f"{name} {client.key.key_id}" if name == "portfolio" else name
+        topic = self._topics.get(inner)
+        if topic is None:
+            topic = self._topics[inner] = make()
+        if topic.document is None:
+            self._refresh(topic)
+        client.topics[name] = topic
+        topic.followers.add(client)
+        return topic
+
+    def _maker(self, key: ApiKey, name: str) -> Callable[[], Topic]:
+        """What makes the topic; a fault where the key may not follow it."""
+        kind, colon, account_id = name.partition(":")
+        is_customer = key.role == CUSTOMER
+        if kind == "account" and colon:
+            known = account_id in self.context.writer.engine.loaded.book.row
+            if not known or (is_customer and account_id.partition("/")[0] not in key.accounts):
+                raise Fault("unknown_account", f"no account {account_id[:128]!r}")
+            return lambda: account_topic(name, account_id)
+        if name == "portfolio" and is_customer:
+            return lambda: portfolio_topic(name, key.accounts)
+        if name == "desk" and not is_customer:
+            return lambda: desk_topic(name)
+        if name in ("portfolio", "desk"):
+            raise Fault("forbidden", f"not for {key.role} keys")
+        raise Fault("unknown_topic", "expected account:ID, portfolio, desk or events")
+
+    async def _listen(self, client: Client, after: int | None) -> None:
+        if client.listener is not None:
+            raise Fault("subscribed", "events are subscribed to already")
+        feed, key = self.context.events, client.key
+        begin = feed.position if after is None else min(max(0, after), 2**53)
+        sight = Sight(frozenset(key.accounts) if key.role == CUSTOMER else None)
+        client.listener = Listener(sight, (begin, END), client.wake)
+        client.catching_up = asyncio.create_task(feed.catch_up(client.listener))
+
+    def _unsubscribe(self, client: Client, name: str) -> None:
+        if name == EVENTS and client.listener is not None:
+            if client.catching_up is not None:
+                client.catching_up.cancel()
+            self.context.events.leave(client.listener)
+            client.listener = None
+        elif name in client.topics:
+            self._drop(client, client.topics.pop(name))
+        else:
+            raise Fault("not_subscribed", "that topic is not subscribed to")
+
+    def _drop(self, client: Client, topic: Topic) -> None:
+        client.forget(topic)
+        topic.followers.discard(client)
+        topic.idle_since = wall.perf_counter()
+
+    def _leave(self, client: Client) -> None:
+        for name in [*client.topics]:
+            self._unsubscribe(client, name)
+        if client.listener is not None:
+            self._unsubscribe(client, EVENTS)
+
+
+def _decode(received: Any) -> Message | None:
+    """A message; None when the client has gone."""
+    if received["type"] == "websocket.disconnect":
+        return None
+    text = received.get("text")
+    if text is None:
+        raise Fault("bad_message", "expected text")
+    if len(text) > BODY_LIMIT:
+        raise Fault("bad_message", f"at most {BODY_LIMIT} characters")
+    try:
+        return MESSAGES.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Fault("bad_message", str(error)[:200]) from None
+
+
+async def _plainly(send: Send, message: Any) -> None:
+    await send(message)
+
+
+async def _close(send: Send, why: tuple[int, str]) -> None:
+    """Close with a reason, as far as the client still listens."""
+    with suppress(Exception):
+        await asyncio.wait_for(_plainly(send, {"type": "websocket.close", "code": why[0], "reason": why[1]}), 1.0)

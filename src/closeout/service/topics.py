@@ -1,0 +1,155 @@
+"""What streams follow: documents of the book that are worked out again as it changes, and sent as what changed."""
+
+from __future__ import annotations
+
+import time as wall
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from closeout.core.times import time_text
+from closeout.engine.commands import Marks, Tick
+from closeout.engine.events import SettingChanged
+from closeout.engine.state import State
+from closeout.service import views
+from closeout.service.applied import Applied
+
+INTERVAL = 0.25
+"""Seconds between two looks at a topic, at least."""
+SHARE = 10
+"""A topic that takes long is worked out less often: it has a tenth of the time at most."""
+KEPT = 64
+"""Deltas of a topic that are kept for `resume`."""
+RISKIEST = 50
+ANYTHING, ANY_MARK = "*", "* mark"
+"""What no account and no contract is called."""
+BY_ACCOUNT = ("items", "riskiest")
+"""Fields that are lists of accounts."""
+
+Document = dict[str, Any]
+ENCODER = msgspec.json.Encoder()
+
+
+class Follower(Protocol):
+    """A client, as a topic knows it."""
+
+    def offer(self, topic: Topic, frame: str) -> None: ...
+
+
+def changes(before: Document, after: Document) -> Document:
+    """The fields of `after` that are not as in `before`."""
+    found: Document = {}
+    for name, value in after.items():
+        if value == before.get(name):
+            continue
+        if name in BY_ACCOUNT and name in before:
+            old = {row["account_id"]: row for row in before[name]}
+            rows = [row for row in value if old.get(row["account_id"]) != row]
+            found[name] = {"rows": rows, "order": [row["account_id"] for row in value]}
+        else:
+            found[name] = value
+    return found
+
+
+@dataclass(slots=True, eq=False)
+class Topic:
+    """One document that clients follow. `n` begins with the wall's milliseconds, so that numbers of an earlier life of
+    the topic, or of the process, are never taken for its own."""
+
+    name: str
+    compute: Callable[[State, int], Document]
+    touches: Callable[[Document], frozenset[str]]
+    n: int = field(default_factory=lambda: wall.time_ns() // 1_000_000)
+    document: Document | None = None
+    seq: int = 0
+    ts: int = 0
+    dirty: bool = True
+    due: float = 0.0
+    idle_since: float = 0.0
+    touched_by: frozenset[str] = frozenset()
+    followers: set[Follower] = field(default_factory=set["Follower"])
+    deltas: deque[tuple[int, str]] = field(default_factory=lambda: deque[tuple[int, str]](maxlen=KEPT))
+    _snapshot: tuple[int, str] = (0, "")
+
+    def refresh(self, state: State, seq: int, now: int) -> None:
+        """Work the document out, and tell the clients what changed."""
+        begun = wall.perf_counter()
+        found = self.compute(state, now)
+        self.dirty, self.seq, self.ts = False, seq, now
+        before, self.document = self.document, found
+        self.touched_by = self.touches(found)
+        if before is not None and (changed := changes(before, found)):
+            self.n += 1
+            frame = self._frame("delta", changed)
+            self.deltas.append((self.n, frame))
+            for follower in self.followers:
+                follower.offer(self, frame)
+        end = wall.perf_counter()
+        self.due = end + max(INTERVAL, SHARE * (end - begun))
+
+    def snapshot(self) -> str:
+        """The whole document, encoded once for all who need it."""
+        if self._snapshot[0] != self.n:
+            self._snapshot = (self.n, self._frame("snapshot", self.document or {}))
+        return self._snapshot[1]
+
+    def since(self, n: int) -> list[str] | None:
+        """The deltas behind `n`, or None where they are not all there."""
+        if n == self.n:
+            return []
+        if n > self.n or not self.deltas or n < self.deltas[0][0] - 1:
+            return None
+        return [frame for number, frame in self.deltas if number > n]
+
+    def _frame(self, kind: str, data: Document) -> str:
+        frame = {
+            "type": kind, "topic": self.name, "n": self.n, "seq": self.seq, "ts": time_text(self.ts), "data": data
+        }  # fmt: skip
+        return ENCODER.encode(frame).decode()
+
+
+def account_topic(name: str, account_id: str) -> Topic:
+    def touches(document: Document) -> frozenset[str]:
+        held = (row["contract"] for row in document["positions"])
+        ordered = (row["contract"] for row in document["account"]["working_orders"])
+        return frozenset({account_id, *held, *ordered})
+
+    return Topic(name, lambda state, now: views.account_assessment(state, account_id, now), touches)
+
+
+def portfolio_topic(name: str, accounts: Iterable[str]) -> Topic:
+    own = sorted(accounts)
+
+    def compute(state: State, now: int) -> Document:
+        rows = [state.book.row[account_id] for account_id in own if account_id in state.book.row]
+        return {"items": views.summaries(state, rows, now)}
+
+    return Topic(name, compute, lambda _: frozenset({*own, ANY_MARK}))
+
+
+def desk_topic(name: str) -> Topic:
+    def compute(state: State, now: int) -> Document:
+        return {**views.totals(state, now), "riskiest": views.riskiest(state, RISKIEST, now)}
+
+    return Topic(name, compute, lambda _: frozenset({ANYTHING}))
+
+
+def touched(item: Applied) -> set[str] | None:
+    """The accounts and contracts that an input touched; None for everything."""
+    command = item.input.command
+    account_id: str | None = getattr(command, "account_id", None)
+    names = set[str]()
+    if account_id is not None:
+        names = {account_id, account_id.partition("/")[0]}
+    elif isinstance(command, Marks):
+        names = {ANY_MARK, *(mark.contract for mark in command.marks)}
+    elif not isinstance(command, Tick):
+        return None
+    for event in item.events:
+        if isinstance(event, SettingChanged) and not event.account_id:
+            return None
+        names |= {event.account_id, event.account_id.partition("/")[0]}
+    return names
