@@ -61,20 +61,20 @@ class Samples:
 
     def mark(self, time: int, ticks: int) -> None:
         self.marks.append((time, ticks))
-        while self.marks and self.marks[0][0] < time - 30 * MINUTE:
+        while len(self.marks) > 1 and self.marks[1][0] < time - 30 * MINUTE:  # the first is in force until the second
             self.marks.popleft()
 
     def sample(self, time: int, book: int, index: Fraction) -> None:
         """A premium of the mark (which stands for both sides of the book) over the index, both in ticks."""
         self.premiums.append((time, premium(book, book, index)))
-        while self.premiums and self.premiums[0][0] < time - FUNDING_HOURS * 60 * MINUTE:
+        while self.premiums[0][0] < time - 3 * FUNDING_HOURS * 60 * MINUTE:
             self.premiums.popleft()
 
     def average(self, since: int, until: int) -> int | None:
         """The time-weighted average of the marks in force between two instants, to the nearest tick, ties to even."""
         weighted = total = 0
         inside = [(max(time, since), ticks) for time, ticks in self.marks if time < until]
-        ends = [time for time, _ in inside[1:]] + [until]
+        ends = [*(time for time, _ in inside[1:]), until][: len(inside)]
         for (begin, ticks), end in zip(inside, ends, strict=True):
             if end > begin:
                 weighted += ticks * (end - begin)
@@ -144,8 +144,8 @@ class Schedule:
                 yield day.open_ns, TradeDate(day.date.isoformat())
 
     def _business_days(self, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
-        first = next(iter(self.sessions.values()), None)
-        closed = {holiday.date for holiday in first.holidays if holiday.closes is None} if first else set[dt.date]()
+        """Monday to Friday, but for the dates on which some session of the rulebook is shut all day (assumed)."""
+        closed = {day.date for session in self.sessions.values() for day in session.holidays if day.closes is None}
         for at, date in wall_instants(self.business_day, self.zone, since, until):
             if date.weekday() < 5 and date not in closed:
                 yield at, BusinessDay(date.isoformat())

@@ -1,0 +1,161 @@
+"""What falls due when: nothing skipped, nothing twice, whatever the pieces in which the time is asked for."""
+
+import datetime as dt
+from fractions import Fraction
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.engine.bench import Desk, nanoseconds
+
+from closeout.core.times import MINUTE, SECOND
+from closeout.core.units import RATE
+from closeout.engine import commands as c
+from closeout.rulebooks.loader import load
+from closeout.service.schedule import Samples, Schedule, wall_instants
+
+CHICAGO = ZoneInfo("America/Chicago")
+DAY = 86_400 * SECOND
+BOOK = load("kraken-us")
+PERP = "PBTCUCZ50"
+
+
+def desk(at: str) -> Desk:
+    """An account that holds the perpetual, at an instant."""
+    bench = Desk("kraken-us", at=at)
+    for command in (
+        c.Marks((c.Mark(PERP, 20_000),)),
+        c.OpenAccount("A1"),
+        c.Deposit("A1", 10**12),
+        c.TransferPosition("A1", PERP, 10, 20_000 * 10 * 50_000),
+    ):
+        assert not any(type(event).__name__ == "Rejected" for event in bench.give(command))
+    return bench
+
+
+def due(schedule: Schedule, bench: Desk, since: str, until: str) -> list[tuple[str, c.AnyCommand]]:
+    found = schedule.due(bench.engine.loaded, nanoseconds(since), nanoseconds(until))
+    assert [time for time, _ in found] == sorted(time for time, _ in found)
+    return [
+        (dt.datetime.fromtimestamp(time / SECOND, CHICAGO).strftime("%a %H:%M"), command) for time, command in found
+    ]
+
+
+@pytest.mark.rule("US-02", "US-13", "US-14", "US-23", "US-24")
+def test_a_day_of_duties_in_chicago_time() -> None:
+    schedule, bench = Schedule(BOOK, "07:00"), desk("2026-06-10T05:00:00Z")
+    schedule.samples[PERP].mark(nanoseconds("2026-06-10T20:50:00Z"), 20_000)
+    for at in ("2026-06-10T07:30:00Z", "2026-06-10T15:30:00Z", "2026-06-10T23:30:00Z"):
+        schedule.samples[PERP].sample(nanoseconds(at), 20_020, Fraction(20_000))
+    found = due(schedule, bench, "2026-06-10T05:00:00Z", "2026-06-11T05:00:00Z")
+    said = [(when, type(command).__name__) for when, command in found if type(command) is not c.SessionChange]
+    assert said == [
+        ("Wed 03:00", "AccrueFunding"),
+        ("Wed 07:00", "BusinessDay"),
+        ("Wed 11:00", "AccrueFunding"),
+        ("Wed 15:00", "BookFunding"),
+        ("Wed 16:00", "Settle"),
+        ("Wed 17:00", "TradeDate"),
+        ("Wed 19:00", "AccrueFunding"),
+    ]
+    changes = {(when, command) for when, command in found if isinstance(command, c.SessionChange)}
+    assert ("Wed 15:45", c.SessionChange("bitnomial", "end_of_day", True)) in changes
+    assert ("Wed 17:00", c.SessionChange("bitnomial", "intraday", True)) in changes
+
+
+@pytest.mark.rule("US-02")
+@pytest.mark.parametrize(("day", "utc"), [("2026-03-06", "21:45"), ("2026-03-09", "20:45"), ("2026-11-02", "21:45")])
+def test_the_switch_follows_daylight_saving(day: str, utc: str) -> None:
+    schedule, bench = Schedule(BOOK, "07:00"), desk(f"{day}T12:00:00Z")
+    switch = nanoseconds(f"{day}T{utc}:00Z")
+    found = schedule.due(bench.engine.loaded, switch - SECOND, switch)
+    assert (switch, c.SessionChange("bitnomial", "end_of_day", True)) in found
+
+
+@settings(max_examples=40, deadline=None)
+@given(cuts=st.lists(st.integers(0, 5 * 24 * 60), max_size=12), begin=st.sampled_from(["2026-03-05", "2026-10-29"]))
+@pytest.mark.rule("G-13", "US-02")
+def test_pieces_of_time_give_what_the_whole_gives(cuts: list[int], begin: str) -> None:
+    schedule, state = Schedule(BOOK, "07:00"), desk(f"{begin}T00:00:00Z").engine.loaded
+    start = nanoseconds(f"{begin}T00:00:00Z")
+    stops = [start, *sorted(start + cut * MINUTE for cut in cuts), start + 5 * DAY]
+    pieces = [item for since, until in pairwise(stops) for item in schedule.due(state, since, until)]
+    assert pieces == schedule.due(state, start, start + 5 * DAY)
+    assert len(pieces) > 20
+
+
+@pytest.mark.rule("US-13")
+def test_business_days_leave_out_weekends_and_full_holidays() -> None:
+    bench = desk("2025-12-22T00:00:00Z")
+    found = due(Schedule(BOOK, "07:00"), bench, "2025-12-22T00:00:00Z", "2026-01-03T00:00:00Z")
+    days = [command.date for _, command in found if isinstance(command, c.BusinessDay)]
+    assert "2025-12-25" not in days
+    assert "2026-01-01" not in days
+    assert not {"2025-12-27", "2025-12-28"} & set(days)
+    assert {"2025-12-22", "2025-12-26", "2026-01-02"} <= set(days)
+
+
+@pytest.mark.rule("US-24")
+def test_settlement_prices_fall_back_in_the_rulebooks_order() -> None:
+    close = nanoseconds("2026-06-10T21:00:00Z")
+    bench = desk("2026-06-10T20:00:00Z")
+
+    def settled(samples: Samples) -> c.AnyCommand:
+        schedule = Schedule(BOOK, "07:00", {PERP: samples})
+        (found,) = (
+            x for _, x in schedule.due(bench.engine.loaded, close - SECOND, close) if not isinstance(x, c.SessionChange)
+        )
+        return found
+
+    heard = Samples()
+    heard.mark(close - 10 * MINUTE, 100)
+    heard.mark(close - 2 * MINUTE, 200)  # three of the five minutes at 100, two at 200
+    assert settled(heard) == c.Settle(PERP, 140)
+    nothing = settled(Samples())
+    assert isinstance(nothing, c.RaiseAlarm)
+    assert nothing.code == "no_settlement_price"
+    bench.give(c.Settle(PERP, 19_000))
+    assert settled(Samples()) == c.Settle(PERP, 19_000)
+
+
+@pytest.mark.rule("US-14")
+def test_funding_without_an_index_is_an_alarm_and_not_a_guess() -> None:
+    bench = desk("2026-06-10T15:00:00Z")
+    found = due(Schedule(BOOK, "07:00"), bench, "2026-06-10T15:59:00Z", "2026-06-10T16:00:00Z")
+    assert [type(command).__name__ for _, command in found] == ["RaiseAlarm"]
+
+
+@pytest.mark.rule("US-14")
+def test_the_funding_rate_is_of_the_premiums_of_its_own_interval() -> None:
+    end = nanoseconds("2026-06-10T16:00:00Z")
+    schedule, bench = Schedule(BOOK, "07:00"), desk("2026-06-10T08:00:00Z")
+    schedule.samples[PERP].sample(end - 8 * 60 * MINUTE, 30_000, Fraction(20_000))  # the interval before
+    schedule.samples[PERP].sample(end - MINUTE, 20_020, Fraction(20_000))  # 0.1 %, from which the clamp takes 0.05 %
+    (found,) = (command for _, command in schedule.due(bench.engine.loaded, end - SECOND, end))
+    assert found == c.AccrueFunding(PERP, RATE * 5 // 10_000)
+
+
+@pytest.mark.rule("US-23")
+def test_flatten_times_come_for_those_who_set_one() -> None:
+    bench = desk("2026-06-10T18:00:00Z")
+    bench.give(c.SetRiskSettings("A1", c.RiskSettings(flatten_at="14:30")))
+    found = due(Schedule(BOOK, "07:00"), bench, "2026-06-10T19:00:00Z", "2026-06-10T19:59:00Z")
+    assert found == [("Wed 14:30", c.Flatten("A1", "flatten time 14:30"))]
+
+
+@pytest.mark.rule("US-02", "US-21")
+def test_after_a_pause_the_sessions_are_those_of_now() -> None:
+    bench = desk("2026-06-10T17:00:00Z")
+    schedule, now = Schedule(BOOK, "07:00"), nanoseconds("2026-06-10T21:30:00Z")
+    said = schedule.at_start(bench.engine.loaded, now)
+    for command in said:
+        bench.give(command)
+    assert said
+    assert schedule.at_start(bench.engine.loaded, now) == []
+
+
+def test_a_wall_time_that_the_clocks_skip_comes_once() -> None:
+    since, until = nanoseconds("2026-03-08T00:00:00Z"), nanoseconds("2026-03-09T00:00:00Z")
+    assert len(list(wall_instants("02:30", CHICAGO, since, until))) == 1
