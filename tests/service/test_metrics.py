@@ -146,6 +146,7 @@ def test_answers_and_latencies() -> None:
     metrics.verdict_after(0.002)
     metrics.order_after(0.2)
     metrics.stream_dropped("slow")
+    metrics.stream_dropped("too many streams")
     found = samples(metrics)
     assert found["closeout_http_requests_total", ("broker", "check_order", "200")] == 1
     assert found["closeout_http_requests_total", ("none", "check_order", "401")] == 1
@@ -153,6 +154,7 @@ def test_answers_and_latencies() -> None:
     assert found["closeout_input_to_verdict_seconds_count", ()] == 1
     assert found["closeout_verdict_to_order_seconds_sum", ()] == 0.2
     assert found["closeout_websocket_dropped_total", ("slow",)] == 1
+    assert found["closeout_websocket_dropped_total", ("too_many_streams",)] == 1
 
 
 CLOSED: dict[str, set[str]] = {

@@ -27,9 +27,8 @@ SOURCE_KINDS = frozenset({"key", "desk", "feed", "venue", "clock", "service"})
 EVENT_KINDS = frozenset(kind.__name__ for kind in get_args(AnyEvent))
 EFFECT_KINDS = ("order", "cancel", "notice", "alarm", "webhook")
 EFFECT_STATES = ("pending", "sending", "failed", "parked")
-DROP_REASONS = frozenset({"slow", "message", "size", "limit", "shutdown"})
-"""Why a stream was ended by the service: its reader was too slow, it sent what cannot be meant or too much, its key has
-too many, the service stops."""
+DROP_REASONS = frozenset({"slow", "too_many_streams", "unauthorized"})
+"""Why `streams` closes a stream, in the words that it tells the client."""
 STATUSES = frozenset(str(status) for status in range(100, 600))
 CODES = frozenset({
     "bad_rulebook", "bad_tiers", "bad_time", "contract_twice", "date_ran_back", "debit_overdue", "disclosure",
@@ -145,7 +144,8 @@ class Metrics:
         self._answer.labels(route).observe(seconds)
 
     def stream_dropped(self, reason: str) -> None:
-        self._dropped.labels(_known(reason, DROP_REASONS)).inc()
+        """A stream that the service closed, with the reason told to its client."""
+        self._dropped.labels(_known(reason.replace(" ", "_"), DROP_REASONS)).inc()
 
     # -- looked at from time to time -----------------------------------------------------------------
 

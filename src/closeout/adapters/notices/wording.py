@@ -59,6 +59,8 @@ ALARMS = {
     "unknown_account": "A fill came for an account that we do not know; it is booked to suspense.",
     "unknown_order": "A fill came for an order that we do not know; it is booked to the account.",
     "unpriced": "A position has no mark yet: no opening orders, no withdrawals, no close-out of it.",
+    "venue_disconnected": "The venue's stream of fills broke; it is made again, and orders are asked for.",
+    "venue_lookup": "The venue could not be asked about an order; it is asked again.",
     "venue_lost": "The venue is not connected while close-outs are under way; their orders wait.",
     "wrong_fill": "The venue reported a fill that does not fit its order; it is booked as reported.",
 }
@@ -106,7 +108,7 @@ def notice(event: Notice, about: About, *, receipt: Receipt | None = None, level
 
 
 def _letter(about: About, subject: str, blocks: Sequence[str | Table]) -> Letter:
-    closing = f"{about.firm} sent this by itself at {moment(about.time)}. The account's page shows how it stands now."
+    closing = f"{about.firm} sent this automatically, about {moment(about.time)}. Your page shows how things stand now."
     return Letter(subject, [*blocks, closing])
 
 
