@@ -62,7 +62,8 @@ def test_a_day_of_duties_in_chicago_time() -> None:
     ]
     changes = {(when, command) for when, command in found if isinstance(command, c.SessionChange)}
     assert ("Wed 15:45", c.SessionChange("bitnomial", "end_of_day", True)) in changes
-    assert ("Wed 17:00", c.SessionChange("bitnomial", "intraday", True)) in changes
+    assert ("Wed 17:00", c.SessionChange("cme_crypto", "intraday", True)) in changes
+    assert ("Wed 19:00", c.SessionChange("bitnomial", "intraday", True)) in changes
 
 
 @pytest.mark.rule("US-02")

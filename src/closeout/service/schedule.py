@@ -32,6 +32,7 @@ from closeout.engine.state import State
 from closeout.rulebooks.loader import Rulebook
 
 DAY = dt.timedelta(days=1)
+DAY_NS = 24 * 60 * MINUTE
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 FUNDING_HOURS = 8
 
@@ -138,10 +139,15 @@ class Schedule:
                 yield change.time_ns, SessionChange(name, change.window, change.is_open)
 
     def _trade_dates(self, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
-        first = next(iter(self.sessions.values()), None)
-        for day in first.trade_dates(since, until) if first else ():
-            if since < day.open_ns <= until and day.trade_date == day.date:
-                yield day.open_ns, TradeDate(day.date.isoformat())
+        """A trade date begins with the first session that opens for it."""
+        opens: dict[dt.date, int] = {}
+        for session in self.sessions.values():
+            for day in session.trade_dates(since - 2 * DAY_NS, until):
+                if day.trade_date == day.date:
+                    opens[day.date] = min(day.open_ns, opens.get(day.date, day.open_ns))
+        for date, at in sorted(opens.items()):
+            if since < at <= until:
+                yield at, TradeDate(date.isoformat())
 
     def _business_days(self, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
         """Monday to Friday, but for the dates on which some session of the rulebook is shut all day (assumed)."""
