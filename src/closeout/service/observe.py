@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from closeout.adapters.feeds.port import FeedStatus
 from closeout.core.times import SECOND
@@ -17,8 +17,8 @@ from closeout.service.store.records import Effect
 class Observer:
     """`applied` and `sent` are called as it happens, `look` once a second."""
 
-    def __init__(self, service: Service, metrics: Metrics) -> None:
-        self._service, self._metrics = service, metrics
+    def __init__(self, service: Service, metrics: Metrics, open_streams: Callable[[], int]) -> None:
+        self._service, self._metrics, self._open_streams = service, metrics, open_streams
         self._counting: asyncio.Task[None] | None = None
 
     def applied(self, batch: Batch) -> None:
@@ -42,6 +42,7 @@ class Observer:
         metrics.state(service.writer.engine.loaded)
         metrics.writer(service.writer.waiting, service.writer.timings.conflated, service.writer.timings.refused)
         metrics.projection_lag(service.projector.lag)
+        metrics.streams(self._open_streams())
         metrics.possible_second_copies(service.post_office.second_copies)
         metrics.feeds(self._feeds(), service.clock.now())
         if self._counting is None or self._counting.done():

@@ -21,6 +21,7 @@ from closeout.rulebooks import loader
 from closeout.rulebooks.loader import Rulebook
 from closeout.service.access import Gate
 from closeout.service.api.app import build
+from closeout.service.api.route import ROUTES
 from closeout.service.applied import Batch
 from closeout.service.config import Config
 from closeout.service.context import Context
@@ -103,7 +104,7 @@ def assemble(
         queue_limit=config.service.queue,
     )  # fmt: skip
     projector = Projector(vault.store)
-    metrics = Metrics([feed.name for feed in config.feeds])
+    metrics = Metrics([feed.name for feed in config.feeds], [*(route.name for route in ROUTES.values()), "none"])
     currency = rulebook.policy().currency
     post_office = PostOffice(
         vault.store, clock, currency, posting.mail, posting.address, posting.desk, posting.domain, hooks=posting.hooks
@@ -123,10 +124,11 @@ def assemble(
     context.ready = service.checks
     context.published = lambda: service.published
     context.feeds = lambda: service.pricing.status() if service.pricing else ()
-    observer = Observer(service, metrics)
+    observer = Observer(service, metrics, lambda: context.seats.open)
     service.watchers.append(observer.look)
     order_desk.on_sent = observer.sent
     context.answered = metrics.answered
+    context.failed = lambda where, error: LOG.error("failed", where=where, exc_info=error)
     writer.subscribers.append(observer.applied)
     for note in vault.notes:
         LOG.info("recovery", note=note)

@@ -77,20 +77,28 @@ def _open(
             raise InputError(f"{place}: there is no journal, but the store follows one: they belong together")
         journal = Journal.create(place, engine_version=Engine.version, rulebook_digest=document_digest(document))
         engine = Engine()
-        given = Input("service", 1, now, LoadRulebook(document))
-        seq = journal.append([given])
-        events = engine.apply(given)
-        if any(isinstance(event, Rejected) for event in events):
-            raise InputError(f"{rulebook.table.name}: the engine does not take this rulebook: {events}")
-        journal.record(seq, events)
-        store.project([Applied(seq, given, events)])
-        return make(journal, store, engine, seq, thread, [])
+        return make(journal, store, engine, _begin(journal, store, engine, document, now), thread, [])
     journal = Journal.open(place)
     try:
+        if journal.last_seq == 0:  # killed between making it and its first input
+            engine, _ = journal.recover(Engine)
+            return make(journal, store, engine, _begin(journal, store, engine, document, now), thread, [])
         return _recover(make, journal, store, document, thread)
     except BaseException:
         journal.close()
         raise
+
+
+def _begin(journal: Journal, store: Store, engine: Engine, document: bytes, now: int) -> int:
+    """The first input loads the rulebook; its number."""
+    given = Input("service", 1, now, LoadRulebook(document))
+    seq = journal.append([given])
+    events = engine.apply(given)
+    if any(isinstance(event, Rejected) for event in events):
+        raise InputError(f"the engine does not take this rulebook: {events}")
+    journal.record(seq, events)
+    store.project([Applied(seq, given, events)])
+    return seq
 
 
 def _recover(

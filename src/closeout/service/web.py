@@ -22,7 +22,7 @@ class Server(uvicorn.Server):
                 app,
                 log_config=None,
                 access_log=False,
-                lifespan="off",
+                lifespan="on",
                 ws="websockets-sansio",
                 ws_per_message_deflate=False,
                 ws_max_size=65_536,
