@@ -101,6 +101,18 @@ def test_failover_in_order_and_back_after_the_hold() -> None:
     assert world.grades() == "Ooo"
 
 
+@pytest.mark.rule("G-06")
+def test_a_source_that_speaks_every_second_is_taken_back_too() -> None:
+    world = World(A, B)
+    world.hear(B, "100")
+    world.select()
+    world.hear(A, "101")
+    for _ in range(4):
+        assert world.select(1) == {}
+        world.hear(A, "101")
+    assert world.select(1) == offer(A, 202)
+
+
 def test_the_same_price_from_another_source_is_offered_in_its_name() -> None:
     world = World(A, B)
     world.hear(A, "100")

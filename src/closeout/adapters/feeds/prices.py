@@ -52,7 +52,7 @@ def price_of(text: str, what: str) -> Decimal | None:
 
 def json_price(raw: msgspec.Raw, what: str) -> Decimal | None:
     """`price_of` a JSON number, or of a JSON string that holds one."""
-    text = bytes(raw).decode(errors="replace")  # what is not UTF-8 is no number either
+    text = bytes(raw).decode()
     quoted = len(text) >= 2 and text[0] == text[-1] == '"'
     return price_of(text[1:-1] if quoted else text, what)
 
