@@ -6,7 +6,8 @@ fewer, and the order in which they are judged does not depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,9 @@ def _positions(state: State) -> Iterator[Positions]:
         yield contract, rows, lots, profit, notional
 
 
-def levels(state: State) -> tuple[Column, Column, Column]:
-    """Net liq, requirement and level number of every account, by the same formulas as `core.risk.assess`."""
+def levels(state: State, windows: Mapping[str, Window] | None = None) -> tuple[Column, Column, Column]:
+    """Net liq, requirement and level number of every account, by the same formulas as `core.risk.assess`; under
+    `windows` by session instead of the present ones where given."""
     book = state.book
     net_liq = _money(state)
     holds = np.zeros(book.count, bool)
@@ -47,9 +49,10 @@ def levels(state: State) -> tuple[Column, Column, Column]:
         # A row appears once per contract, so plain fancy indexing adds each exactly once.
         net_liq[rows] += profit
         holds[rows] = True
-        if contract.window not in by_window:
-            by_window[contract.window] = np.zeros(book.count, np.int64)
-        by_window[contract.window][rows] += held_requirement(contract.terms, lots, notional)
+        window = (windows or {}).get(contract.session or "", contract.window)
+        if window not in by_window:
+            by_window[window] = np.zeros(book.count, np.int64)
+        by_window[window][rows] += held_requirement(replace(contract.terms, window=window), lots, notional)
     requirement = np.asarray(sum(by_window.values(), np.zeros(book.count, np.int64)))
     level = level_of(net_liq, lines_of(by_window), holds, state.policy.net_liq_floor)
     return net_liq, requirement, np.asarray(level, np.int64)

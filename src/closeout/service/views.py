@@ -281,13 +281,5 @@ def look_ahead(state: State, now: int) -> dict[str, Any]:
 
 def short_rows(state: State, windows: dict[str, Window]) -> Sequence[int]:
     """Rows that would liquidate under these windows by session, at the present marks."""
-    before = {name: contract.window for name, contract in state.contracts.items()}
-    try:
-        for contract in state.contracts.values():
-            if contract.session in windows:
-                contract.window = windows[contract.session]
-        _, _, level = scan.levels(state)
-    finally:
-        for name, contract in state.contracts.items():
-            contract.window = before[name]
+    _, _, level = scan.levels(state, windows)
     return [int(row) for row in np.flatnonzero(level == Level.LIQUIDATING) if state.book.ids[int(row)] != SUSPENSE]
