@@ -8,7 +8,7 @@ from tests.model.auditor_rules import Contract, down
 from tests.model.auditor_state import SUSPENSE, Account, micros
 
 FEWER_MAY_PASS = ("margin", "order_size", "position_limit", "group_limit")
-FEW = 40
+FEW = 12
 """Up to so many lots every smaller order is tried; beyond, the answer is searched for by halving."""
 
 

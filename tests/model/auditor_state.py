@@ -382,6 +382,6 @@ def lots_of(contract: Contract, quantity: Fraction) -> int:
 
 
 def micros(amount: Fraction, micro: Fraction) -> int:
-    whole = amount / micro
-    assert whole.denominator == 1, f"{amount} is not in whole micros"
-    return int(whole)
+    whole, rest = divmod(amount.numerator * micro.denominator, amount.denominator * micro.numerator)
+    assert rest == 0, f"{amount} is not in whole micros"
+    return whole

@@ -103,7 +103,7 @@ class Stream(DeskInputs):
     def __init__(self, random: Random, setting: Setting, auditor: Auditor) -> None:
         super().__init__(random, setting, auditor)
         self.numbers: dict[str, int] = {}
-        self.calm = random.random() < 0.35
+        self.calm = random.random() < 0.3
         self.first = self._first_commands()
 
     # -- inputs ----------------------------------------------------------------------------------
@@ -251,8 +251,14 @@ class Stream(DeskInputs):
         return c.Settle(name, self.moved(name, 0.02))
 
     def _expire(self) -> Any:
-        name = self.a_contract()
-        return c.Expire(name, self.moved(name, 0.1))
+        """At a price near the mark, or at one that hurts somebody who holds something else as well."""
+        several = [account for account in self.accounts() if len(account.held()) > 1]
+        if not several or self.random.random() < 0.5:
+            name = self.a_contract()
+            return c.Expire(name, self.moved(name, 0.1))
+        name, position = self.random.choice(list(self.random.choice(several).held().items()))
+        against = -1 if position.quantity > 0 else 1
+        return c.Expire(name, self.legal(name, self.price(name) + against * (abs(self.price(name)) // 3)))
 
     def _business_day(self) -> Any:
         """One, or a week of them at once while somebody is called for margin."""

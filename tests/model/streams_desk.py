@@ -116,6 +116,7 @@ class DeskInputs(Look):
                     held = abs(account.position(name).quantity) / self.auditor.contract(name).lot
                     size = self.setting.sizes[name]
                     table[name] = max(0, int(held) + self.random.choice((0, 1, size // 2, size, 2 * size)))
+        tables[0] = {name: max(1, lots // 4) for name, lots in tables[0].items()}
         if self.random.random() < 0.05:
             tables[0][self.random.choice(("NONE", *self.setting.prices))] = self.random.choice((-1, 2**60))
         collar = self.random.choice((None, None, SECOND // 500, SECOND // 100, SECOND // 50))
