@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from tests.model.auditor import Auditor
 from tests.model.rulebooks import SETTINGS, US, document
-from tests.model.streams import START, Stream, plain
+from tests.model.streams import Stream, plain
+from tests.model.streams_look import START
 
 from closeout.engine import commands as c
 from closeout.engine import events as e
@@ -17,7 +18,7 @@ from closeout.engine.commands import Input
 from closeout.engine.engine import Engine
 from closeout.engine.state import State
 
-STREAMS = 40
+STREAMS = 60
 LENGTH = 120
 
 

@@ -10,10 +10,10 @@ from tests.properties.driver import DOLLARS, PRICES, STREAMS, Desk, dollars, ord
 
 from closeout.core.margin import Level
 from closeout.core.prices import bankruptcy_price, liquidation_price
+from closeout.engine import closeout, scan
 from closeout.engine import commands as c
 from closeout.engine import events as e
-from closeout.engine import scan
-from closeout.engine.book import SUSPENSE, Flag
+from closeout.engine.book import SUSPENSE
 from closeout.engine.engine import Engine
 
 
@@ -37,7 +37,7 @@ def test_the_stored_level_is_always_a_full_recompute() -> None:
             if row in state.book.close_outs:
                 expected = Level.LIQUIDATING
             elif expected is Level.LIQUIDATING:
-                assert state.book.has(row, Flag.HELD)
+                assert closeout.held(state, row)
                 expected = Level.LIQUIDATE_ONLY
             assert state.level(row) is expected, f"{account_id} after {given.command}"
         kinds[type(given.command).__name__] += not any(isinstance(event, e.Rejected) for event in events)
