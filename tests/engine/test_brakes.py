@@ -382,7 +382,8 @@ def test_the_scan_stops_exactly_those_whose_line_is_crossed(
         for name, lots in (("CAR", cars), ("BUS", buses)):
             if lots:
                 desk.hold(f"a{number}", name, str(lots), "1000")
-        desk.done(c.SetRiskSettings(f"a{number}", c.RiskSettings(*losses)))
+        daily, weekly, trailing = losses
+        desk.done(c.SetRiskSettings(f"a{number}", c.RiskSettings(daily, weekly, trailing)))
         models.append({"day": 5 * 10**9, "week": 5 * 10**9, "peak": 5 * 10**9, "stopped": 0})
     day = 1
     for kind, one, other in happenings:

@@ -46,7 +46,7 @@ class LevelChanged(Event, frozen=True):
 
 
 class FlagChanged(Event, frozen=True):
-    """restricted, held, locked, liquidate_only (by the desk), in_debit or unpriced was set or cleared."""
+    """An account flag was set or cleared: the `label` of a `book.Flag`, such as restricted, held, stopped or frozen."""
 
     flag: str
     on: bool
