@@ -18,7 +18,7 @@ import msgspec
 from closeout.adapters.notices import wording
 from closeout.adapters.notices.letter import Letter
 from closeout.adapters.notices.mail import Mail, MailSender, Refused, Retry, message_id
-from closeout.core.times import SECOND, time_text
+from closeout.core.times import MINUTE, SECOND, time_text
 from closeout.core.units import Currency, InputError
 from closeout.engine import events as ev
 from closeout.service.store.records import Effect, LevelChange, Query
@@ -32,6 +32,8 @@ TRIES = 12
 """After so many tries, with pauses of 1 s to 10 min, a person decides."""
 LONGEST_PAUSE = 600 * SECOND
 AT_ONCE = 20
+WARN_AGAIN = 15 * MINUTE
+"""An account that swings about a level is warned of that level once in this time (assumed)."""
 
 
 class Addresses(Protocol):
@@ -94,6 +96,7 @@ class PostOffice:
     second_copies: int = 0
     on_sent: Callable[[str], None] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _warned: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
 
     def wake(self) -> None:
         """New rows are durable."""
@@ -143,12 +146,20 @@ class PostOffice:
             return "mail is off"
         event = effect.event
         to_desk = isinstance(event, ev.Alarm) or not event.account_id
-        own = "" if to_desk else await asyncio.to_thread(self.address, event.account_id)
+        try:
+            own = "" if to_desk else await asyncio.to_thread(self.address, event.account_id)
+        except InputError as bad:  # the file of addresses: its mail waits until it is mended
+            raise Retry(str(bad)) from None
         addresses = [own] if own else list(self.desk)
         if not addresses:
             if to_desk:
                 return "the desk has no address"
             raise Refused(f"account {event.account_id} has no address, and neither has the desk")
+        if isinstance(event, ev.Notice) and event.kind == "warning":
+            before = self._warned.get((event.account_id, event.detail))
+            if before is not None and effect.time - before < WARN_AGAIN:
+                return f"warned of this level at {time_text(before)}"
+            self._warned[event.account_id, event.detail] = effect.time
         letter = await self._letter(effect)
         for index, address in enumerate(addresses):
             own_id = effect.effect_id if index == 0 else f"{effect.effect_id}-{index}"
