@@ -69,7 +69,7 @@ def wipe(store: Store) -> None:
     """Make an opened store new again."""
     with store._database.write() as connection:
         for table in METADATA.sorted_tables:
-            connection.execute(update(projection).values(seq=0) if table is projection else delete(table))
+            connection.execute(update(projection).values(seq=0, rebuilt_to=0) if table is projection else delete(table))
     store.projected_seq = 0
 
 

@@ -175,6 +175,25 @@ def test_the_tables_lie_apart_from_others_in_the_database(postgres_url: str) -> 
         assert connection.execute("SELECT count(*) FROM public.receipt").fetchone() == (0,)
 
 
+def test_ids_are_ordered_by_code_points_whatever_the_database_thinks(postgres_server: str) -> None:
+    names = ["A", "A/x", "A0", "AA", "Z", "a", "Ä"]
+    with psycopg.connect(postgres_server, autocommit=True) as server:
+        server.execute("CREATE DATABASE worded LOCALE_PROVIDER icu ICU_LOCALE 'de' TEMPLATE template0")
+        url = postgres_server.replace("/postgres?", "/worded?")
+        with psycopg.connect(url) as connection:
+            query = "SELECT name FROM unnest(%s::text[]) name ORDER BY name"
+            assert [row[0] for row in connection.execute(query, [names])] != names
+        store = Store.open(url)
+        store.record_day(
+            "2026-06-10", [r.AccountDay(name, "", 0, 0, 0, 0, 0, 0, 0, 0, "", "", 0) for name in names[::-1]]
+        )
+        store.project([applied(1, *(ev.Notice(name, "k", "") for name in names))])
+        assert [row.account_id for row in store.account_days("2026-06-10")] == names
+        assert [notice.account_id for notice in store.page(r.Notice, Query("A")).items] == ["A", "A/x"]
+        store.close()
+        server.execute("DROP DATABASE worded WITH (FORCE)")
+
+
 def test_the_store_lives_on_after_its_connections_broke(postgres_url: str) -> None:
     store = Store.open(postgres_url)
     store.project(story(1, 10))

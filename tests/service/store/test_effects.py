@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.service.store.batches import applied, wipe
 
 from closeout.engine import events as ev
+from closeout.service.applied import Applied
 from closeout.service.store import Conflict, Effect, Store
 
 SUBSCRIBED: list[ev.AnyEvent] = [
@@ -158,14 +159,30 @@ def test_counts_and_age_for_the_metrics(store: Store) -> None:
 
 
 @pytest.mark.rule("G-16")
-def test_a_store_made_again_sends_nothing_blindly(store: Store) -> None:
-    order = ev.CloseOutOrder("A", "1-A-1", "1-A", "BTC", -5)
-    store.project([applied(1, ev.CancelOrders("A", ("o",), ""), order, NOTICE, ev.Alarm("A", "x", ""))], rebuilt=True)
-    assert due(store) == []
-    assert [effect.effect_id for effect in store.sending_effects()] == ["1.0c", "1-A-1"]
-    assert [effect.effect_id for effect in store.parked_effects()] == ["1.2", "1.3"]
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_a_store_made_again_sends_nothing_blindly(url: str, cut: int) -> None:
+    def happened(seq: int) -> Applied:
+        order = ev.CloseOutOrder("A", f"{seq}-A-1", f"{seq}-A", "BTC", -5)
+        return applied(seq, ev.CancelOrders("A", ("o",), ""), order, NOTICE, ev.Alarm("A", "x", ""))
+
+    store = Store.open(url)
+    store.rebuild_to(2)
+    store.project([happened(seq) for seq in (1, 2, 3)][:cut])
+    store.close()  # as if it was killed here: the rest is still known to be old
+    store = Store.open(url)
+    store.project([happened(seq) for seq in (1, 2, 3)])
+    assert [effect.effect_id for effect in store.sending_effects()] == ["1.0c", "1-A-1", "2.0c", "2-A-1"]
+    assert [effect.effect_id for effect in store.parked_effects()] == ["1.2", "1.3", "2.2", "2.3"]
+    assert due(store) == ["3.0c", "3.2", "3.3"]
+    store.close()
+
+
+@pytest.mark.rule("G-16")
+def test_one_batch_can_be_said_to_be_old(store: Store) -> None:
+    store.project([applied(1, NOTICE)], rebuilt=True)
     store.project([applied(2, NOTICE)])
     assert due(store) == ["2.0"]
+    assert [effect.effect_id for effect in store.parked_effects()] == ["1.0"]
 
 
 @pytest.mark.rule("G-07")

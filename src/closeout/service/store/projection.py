@@ -32,10 +32,11 @@ WEBHOOK_EVENTS = (
 REBUILT = "made again from the journal: nobody knows whether it went out"
 
 
-def rows_of(batch: Iterable[Applied], *, webhooks: bool, rebuilt: bool) -> Rows:
-    """All rows that follow from `batch`, by table."""
+def rows_of(batch: Iterable[Applied], *, webhooks: bool, rebuilt_to: int) -> Rows:
+    """All rows that follow from `batch`, by table. Up to input `rebuilt_to` they stood in a store that is lost."""
     rows: Rows = defaultdict(list)
     for item in batch:
+        rebuilt = item.seq <= rebuilt_to
         given = item.input
         for idx, event in enumerate(item.events):
             place = {"seq": item.seq, "idx": idx, "time": given.time, "account_id": event.account_id}

@@ -52,8 +52,8 @@ def _entries(name: str, *columns: Column[Any]) -> Table:
     )
 
 
-projection = Table("projection", METADATA, Column("seq", BigInteger, nullable=False))
-"""One row: the last input whose consequences stand here."""
+projection = Table("projection", METADATA, *_integers("seq", "rebuilt_to"))
+"""One row: the last input whose consequences stand here, and up to which they stood in a store that is lost."""
 
 posting = _entries("posting", *_words("debit", "credit", "currency"), *_integers("micros"), *_words("reason"))
 receipt = _entries(

@@ -62,20 +62,27 @@ class Store(Effects, Desk):
 
     def project(self, batch: Batch, *, rebuilt: bool = False) -> None:
         """Take a batch in, all or nothing. `InputError` if inputs are missing before it: the store belongs to an
-        earlier state of the journal and must be fed from there.
-
-        `rebuilt`: the batch was in a store that is lost. Its orders and cancels then count as under way, so that the
-        venue is asked, and its mail as parked: nothing is blindly sent a second time (G-16)."""
+        earlier state of the journal and must be fed from there. `rebuilt`: as if `rebuild_to` had named its end."""
         with self._database.write() as connection:
-            done = connection.execute(select(projection.c.seq).with_for_update()).scalar_one()
+            at = select(projection.c.seq, projection.c.rebuilt_to).with_for_update()
+            done, rebuilt_to = connection.execute(at).one()
             new = [item for item in batch if item.seq > done]
             if new:
                 _check_order(done, [item.seq for item in new])
-                for table, rows in rows_of(new, webhooks=self._webhooks, rebuilt=rebuilt).items():
+                last = new[-1].seq
+                rows_by_table = rows_of(new, webhooks=self._webhooks, rebuilt_to=last if rebuilt else rebuilt_to)
+                for table, rows in rows_by_table.items():
                     connection.execute(insert(table), rows)
-                done = new[-1].seq
-                connection.execute(update(projection).values(seq=done))
+                connection.execute(update(projection).values(seq=last))
+                done = last
         self.projected_seq = done
+
+    def rebuild_to(self, seq: int) -> None:
+        """Say, before a new store is fed from a journal that goes up to `seq`, that the store which followed it so far
+        is lost. What follows from these inputs may have gone out: its orders and cancels then count as under way, so
+        that the venue is asked, and its mail as parked; nothing is blindly sent a second time (G-16)."""
+        with self._database.write() as connection:
+            connection.execute(update(projection).values(rebuilt_to=seq))
 
     # -- replies -------------------------------------------------------------------------------------
 

@@ -43,8 +43,8 @@ def entries(name: str, *columns: sa.schema.SchemaItem) -> None:
 
 
 def upgrade() -> None:
-    projection = op.create_table("projection", *integers("seq"))
-    op.bulk_insert(projection, [{"seq": 0}])
+    projection = op.create_table("projection", *integers("seq", "rebuilt_to"))
+    op.bulk_insert(projection, [{"seq": 0, "rebuilt_to": 0}])
     trading()
     risk()
     delivery()
