@@ -134,7 +134,7 @@ class ClockTable(Section, frozen=True, kw_only=True):
     how long before the switch the list is mailed. `reports_at`: when the nightly reports are made."""
 
     business_day: WallTime = "07:00"
-    look_ahead_minutes: tuple[Count, ...] = (60, 15)
+    look_ahead_minutes: tuple[Count, ...] = (60, 15, 5)
     reports_at: WallTime = "17:30"
 
 

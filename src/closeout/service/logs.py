@@ -26,8 +26,8 @@ _SECRET_NAME = re.compile(
 )
 _API_KEY = re.compile(r"\bco_([a-z0-9-]+)_[0-9A-Fa-f]{8,}")
 _ADDRESS = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/@:]*):[^\s/@]+@")
-_LOUD = ("httpx", "httpcore", "uvicorn.access", "ccxt")
-"""Packages whose INFO is a line for each request, addresses with secrets among them."""
+_LOUD = ("alembic", "ccxt", "httpcore", "httpx", "uvicorn")
+"""Packages whose INFO says how they work inside, in some with each request and its secrets."""
 
 
 def logger(name: str) -> FilteringBoundLogger:
