@@ -137,6 +137,16 @@ def test_a_liquidation_that_cures_the_account_leaves_its_call_until_initial_marg
     assert calls(desk, day(desk, 11)) == [("aged", "243.00", 2, False)]  # 300 - 57
 
 
+@pytest.mark.rule("US-17", "G-12")
+def test_the_market_meets_a_call_while_close_out_orders_are_out() -> None:
+    desk = desk_with("390")
+    day(desk, 10)
+    desk.marks(CAR="840")  # 70 for 100 / 1.2
+    assert desk.outstanding("A") != []
+    assert calls(desk, desk.marks(CAR="1117.49")) == []  # the fee is pending
+    assert calls(desk, desk.marks(CAR="1117.50")) == [("met", "0.00", 1, False)]
+
+
 # -- reconciliation ------------------------------------------------------------------------------------
 
 
