@@ -105,6 +105,11 @@ class Schedule:
         first = next(iter(self.sessions.values()), None)
         return ZoneInfo(first.time_zone if first else "America/Chicago")
 
+    def is_business_day(self, date: dt.date) -> bool:
+        """Monday to Friday, but for the dates on which some session of the rulebook is shut all day (assumed)."""
+        closed = (day.date for session in self.sessions.values() for day in session.holidays if day.closes is None)
+        return date.weekday() < 5 and date not in closed
+
     def at_start(self, state: State, now: int) -> list[AnyCommand]:
         """What must be said so that the engine's sessions are those of this instant, after a start or a pause."""
         said: list[AnyCommand] = []
@@ -150,10 +155,8 @@ class Schedule:
                 yield at, TradeDate(date.isoformat())
 
     def _business_days(self, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
-        """Monday to Friday, but for the dates on which some session of the rulebook is shut all day (assumed)."""
-        closed = {day.date for session in self.sessions.values() for day in session.holidays if day.closes is None}
         for at, date in wall_instants(self.business_day, self.zone, since, until):
-            if date.weekday() < 5 and date not in closed:
+            if self.is_business_day(date):
                 yield at, BusinessDay(date.isoformat())
 
     def _settlements(self, state: State, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
