@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from closeout.engine.book import SUSPENSE, Flag
 from closeout.engine.commands import OpenAccount, SetValidation
@@ -29,9 +29,9 @@ class NewAccount(Body, frozen=True, kw_only=True):
 class AccountsQuery(PageQuery, frozen=True, kw_only=True):
     """`flag` is one of the labels in an account's `flags`."""
 
-    level: Annotated[str, Meta(pattern="^(normal|alert|liquidate_only|liquidating)$")] | None = None
-    flag: Name | None = None
-    owner: Name | None = None
+    level: Annotated[str, Meta(pattern="^(normal|alert|liquidate_only|liquidating)$")] | UnsetType = UNSET
+    flag: Name | UnsetType = UNSET
+    owner: Name | UnsetType = UNSET
 
 
 class Validation(Body, frozen=True, kw_only=True):
@@ -69,13 +69,13 @@ async def list_accounts(call: Call) -> Any:
         rows = views.rows_of(state)
     found: list[int] = []
     query: AccountsQuery = call.query
-    wanted = flag_of(query.flag)
+    wanted = None if query.flag is UNSET else flag_of(query.flag)
     for row in rows:
-        if ids[row] <= query.cursor or (query.owner is not None and book.owner.get(row, "") != query.owner):
+        if ids[row] <= query.cursor or (query.owner is not UNSET and book.owner.get(row, "") != query.owner):
             continue
         if wanted is not None and not book.has(row, wanted):
             continue
-        if query.level is not None and _level(state, row) != query.level:
+        if query.level is not UNSET and _level(state, row) != query.level:
             continue
         found.append(row)
         if len(found) > query.limit:
@@ -91,9 +91,7 @@ def _level(state: State, row: int) -> str:
     return max(state.level(member) for member in (row, *views.children(state, row))).name.lower()
 
 
-def flag_of(label: str | None) -> Flag | None:
-    if label is None:
-        return None
+def flag_of(label: str) -> Flag:
     for flag in Flag:
         if flag.label == label:
             return flag

@@ -36,7 +36,19 @@ from closeout.service.api import (
 )
 from closeout.service.api.audit import Audit
 from closeout.service.api.problems import PROBLEM_JSON, Problem
-from closeout.service.api.route import ROUTES, Answer, Call, Node, Route, Stream, encode, find, read_body, read_query
+from closeout.service.api.route import (
+    METRICS,
+    ROUTES,
+    Answer,
+    Call,
+    Node,
+    Route,
+    Stream,
+    encode,
+    find,
+    read_body,
+    read_query,
+)
 from closeout.service.context import ApiKey, Context
 from closeout.service.store.records import AuditEntry
 from closeout.service.streams import Streams
@@ -106,7 +118,7 @@ class Api:
 
     def _admit(self, visit: _Visit, route: Route) -> None:
         """Recognise the key, count the request, and hold it to the table of roles."""
-        if not route.roles or (route.path == "/metrics" and visit.is_local):
+        if not route.roles or (route.path == METRICS and visit.is_local):
             return
         scheme, _, token = visit.header(b"authorization").partition(" ")
         key = self.context.access.check(token.strip()) if scheme.lower() == "bearer" else None
@@ -259,7 +271,7 @@ async def _disconnected(receive: Receive) -> None:
 
 # -- the application ---------------------------------------------------------------------------------
 
-MOUNTS = ("/v1", "/health", "/metrics", "/openapi.json")
+MOUNTS = ("/v1", "/health", METRICS, "/openapi.json")
 
 
 def build(context: Context, pages: Sequence[ControllerRouterHandler] = ()) -> Litestar:

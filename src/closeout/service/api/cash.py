@@ -6,7 +6,7 @@ from closeout.engine.commands import Deposit, TransferPosition, Withdraw
 from closeout.service.api import money
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.route import Call, route
-from closeout.service.api.schema import Body, Name, Written, written
+from closeout.service.api.schema import Body, ContractName, Written, written
 
 
 class Sum(Body, frozen=True, kw_only=True):
@@ -16,7 +16,7 @@ class Sum(Body, frozen=True, kw_only=True):
 class Transfer(Body, frozen=True, kw_only=True):
     """A position from elsewhere; `entry_price` may be an average off the tick."""
 
-    contract: Name
+    contract: ContractName
     quantity: money.Quantity
     entry_price: money.Price
 

@@ -7,7 +7,7 @@ from typing import Literal
 from closeout.engine.commands import DeskAction, DeskSwitch, SetReceivableStatus
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.route import Call, route
-from closeout.service.api.schema import Body, Name, Reason, Written, written
+from closeout.service.api.schema import Body, ContractName, Reason, Written, written
 
 Action = Literal[
     "alert", "hold", "release_hold", "lock", "unlock", "liquidate_only", "release_liquidate_only", "liquidate",
@@ -26,7 +26,7 @@ class AccountAct(Body, frozen=True, kw_only=True):
 class FirmAct(Body, frozen=True, kw_only=True):
     """`contract` null is the firm: all products."""
 
-    contract: Name | None
+    contract: ContractName | None
     action: Switch
     reason: Reason
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from closeout.service.api.problems import Problem, invalid
 from closeout.service.api.route import Answer, Call, Stream, route
@@ -21,7 +21,7 @@ KEEP_ALIVE = 15.0
 class EventsQuery(Body, frozen=True, kw_only=True):
     """`after`: the journal's input, or an event's place ``SEQ.IDX``, behind which to begin."""
 
-    after: Annotated[str, Meta(pattern="^[0-9]{1,18}([.][0-9]{1,9})?$")] | None = None
+    after: Annotated[str, Meta(pattern="^[0-9]{1,18}([.][0-9]{1,9})?$")] | UnsetType = UNSET
     limit: Limit = 100
 
 
@@ -44,7 +44,7 @@ async def list_events(call: Call) -> Any:
     feed = call.context.events
     if EVENT_STREAM in call.headers.get(b"accept", b"").decode("latin-1"):
         return _stream(call, feed)
-    after = (0, 0) if call.query.after is None else place_of(call.query.after, "after")
+    after = (0, 0) if call.query.after is UNSET else place_of(call.query.after, "after")
     found = await feed.page(after, call.query.limit, sight_of(call))
     following = b'"%d.%d"' % found.events[-1].place if found.more else b"null"
     return Answer(b'{"items":[' + b",".join(told.body for told in found.events) + b'],"next":' + following + b"}")
@@ -54,7 +54,7 @@ def _stream(call: Call, feed: EventFeed) -> Stream:
     begun = call.headers.get(b"last-event-id", b"").decode("latin-1")
     if begun:
         after = place_of(begun, "Last-Event-ID")
-    elif call.query.after is not None:
+    elif call.query.after is not UNSET:
         after = place_of(call.query.after, "after")
     else:
         after = (feed.position, END)

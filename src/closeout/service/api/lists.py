@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from closeout.core.units import InputError
 from closeout.engine.book import SUSPENSE
@@ -16,43 +16,67 @@ from closeout.service.api.accounts import ReceivableView, receivable
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.problems import Problem, invalid
 from closeout.service.api.route import Call, route
-from closeout.service.api.schema import Listed, Name, PageQuery, View
+from closeout.service.api.schema import Body, Limit, Listed, Name, PageQuery, StoreCursor, View
 from closeout.service.store import NotFound, Query, records
 
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339")]
+InstantText = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+        extra_json_schema={"format": "date-time"},
+        examples=["2026-02-05T14:30:00Z"],
+    ),
+]
+"""For the query, where a number would pass as an instant too."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class ListQuery(PageQuery, frozen=True, kw_only=True):
+class ListQuery(Body, frozen=True, kw_only=True):
     """`since` <= time < `until`."""
 
-    since: Instant | None = None
-    until: Instant | None = None
+    limit: Limit = 100
+    cursor: StoreCursor | UnsetType = UNSET
+    since: InstantText | UnsetType = UNSET
+    until: InstantText | UnsetType = UNSET
     newest_first: bool = False
 
 
 class AlarmsQuery(ListQuery, frozen=True, kw_only=True):
     """`acknowledged` false: those that nobody has seen to."""
 
-    acknowledged: bool | None = None
+    acknowledged: bool | UnsetType = UNSET
 
 
-def nanoseconds(instant: datetime | None) -> int | None:
+def nanoseconds(instant: datetime) -> int:
     """UTC nanoseconds, as near as 64 bits have them."""
-    if instant is None:
-        return None
     since = instant - _EPOCH
     exact = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
     return max(-(2**63), min(exact, 2**63 - 1))
+
+
+def instant_of(text: str | UnsetType, name: str) -> int | None:
+    """Nanoseconds of a query parameter; None where it is left out."""
+    if text is UNSET:
+        return None
+    try:
+        return nanoseconds(msgspec.convert(text, Instant))
+    except msgspec.ValidationError as error:
+        raise invalid(str(error), name) from None
 
 
 async def page(call: Call, record: type[Struct], account_id: str | None = None, **matching: Any) -> dict[str, Any]:
     """A page of one of the store's lists, as the call's parameters ask for it."""
     asked: ListQuery = call.query
     query = Query(
-        account_id, nanoseconds(asked.since), nanoseconds(asked.until), matching, asked.newest_first,
-        asked.cursor or None, asked.limit,
-    )  # fmt: skip
+        account_id,
+        instant_of(asked.since, "since"),
+        instant_of(asked.until, "until"),
+        matching,
+        asked.newest_first,
+        None if asked.cursor is UNSET else asked.cursor,
+        asked.limit,
+    )
     try:
         found = await asyncio.to_thread(call.context.store.page, record, query)
     except InputError as error:
@@ -138,7 +162,7 @@ async def list_alarms(call: Call) -> Any:
     matching = {"acknowledged_by": ""} if wanted is False else {}
     found = await page(call, records.Alarm, **matching)
     items = [{"alarm_id": f"{item['seq']}.{item['idx']}", **item} for item in found["items"]]
-    if wanted:
+    if wanted is True:
         items = [item for item in items if item["acknowledged_by"]]
     return {**found, "items": items}
 
@@ -181,7 +205,7 @@ class Receivables(View, frozen=True, kw_only=True):
 
 
 class OwingQuery(PageQuery, frozen=True, kw_only=True):
-    status: Name | None = None
+    status: Name | UnsetType = UNSET
 
 
 @route("GET", "/v1/receivables", Receivables, query=OwingQuery)
@@ -190,7 +214,7 @@ async def list_receivables(call: Call) -> Any:
     book = call.state.book
     rows = sorted((int(row) for row in book.column("receivable").nonzero()[0]), key=book.ids.__getitem__)
     views = [receivable(call, row) for row in rows if book.ids[row] > call.query.cursor]
-    views = [view for view in views if call.query.status in (None, view.status)]
+    views = [view for view in views if call.query.status in (UNSET, view.status)]
     return standing(views, call.query.limit)
 
 

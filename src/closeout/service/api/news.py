@@ -41,7 +41,7 @@ def news_command(call: Call, body: Any) -> ScheduleNews:
     policy = call.state.policy
     for name in body.contracts:
         call.contract(name, "/contracts")
-    begins, ends = nanoseconds(body.begins) or 0, nanoseconds(body.ends) or 0
+    begins, ends = nanoseconds(body.begins), nanoseconds(body.ends)
     for pointer, instant in (("/begins", begins), ("/ends", ends)):
         if not 0 <= instant <= LATEST:
             raise invalid("expected an instant between 1970 and 2116", pointer)

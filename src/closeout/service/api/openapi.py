@@ -10,7 +10,7 @@ import msgspec
 from closeout import __version__
 from closeout.service.api.guards import EVERYBODY
 from closeout.service.api.problems import ProblemDocument
-from closeout.service.api.route import ROUTES, Route
+from closeout.service.api.route import METRICS, ROUTES, Route
 
 REF = "#/components/schemas/{name}"
 WORDS = {
@@ -33,6 +33,7 @@ IDEMPOTENCY = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 SEGMENT = {"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f]{1,257}$"}
+EXAMPLES = {"account_id": "A1", "contract": "MBT", "owner": "Ann & Co", "seq": 17}
 
 
 @cache
@@ -70,7 +71,9 @@ def document() -> dict[str, Any]:
 
 def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]) -> dict[str, Any]:
     parameters: list[Any] = [
-        {"name": name, "in": "path", "required": True, "schema": _segment(name)} for name in route.parameters
+        {"name": name, "in": "path", "required": True, "schema": _segment(name)}
+        | ({"example": EXAMPLES[name]} if name in EXAMPLES else {})
+        for name in route.parameters
     ]
     parameters += _query(route, components)
     if route.writes:
@@ -92,6 +95,8 @@ def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schemas[route.body]}}}
     if not route.roles:
         operation["security"] = []
+    elif route.path == METRICS:
+        operation["security"] = [{}, {"key": []}]
     return operation
 
 
@@ -108,18 +113,10 @@ def _query(route: Route, components: dict[str, Any]) -> list[dict[str, Any]]:
             "name": name,
             "in": "query",
             "required": name in shape.get("required", ()),
-            "schema": _without_null(schema),
+            "schema": schema,
         }
         for name, schema in shape["properties"].items()
     ]
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter may be left out; it is never null."""
-    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
-    if not kinds:
-        return schema
-    return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
 
 
 def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from closeout.engine.state import State
 from closeout.service.api import money, problems
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.route import Call, route
-from closeout.service.api.schema import Body, Id, Name, Reason, Time, View, Written, written
+from closeout.service.api.schema import Body, ContractName, Id, Reason, Time, View, Written, written
 
 OrderId = Annotated[
     str,
@@ -31,7 +31,7 @@ class NewOrder(Body, frozen=True, kw_only=True):
     """`limit_price` null is an order at market."""
 
     order_id: OrderId
-    contract: Name
+    contract: ContractName
     quantity: money.Quantity
     limit_price: money.Price | None = None
 
@@ -62,7 +62,7 @@ class NewFill(Body, frozen=True, kw_only=True):
     """An execution; the fill of an unknown account or order is booked all the same, and alarmed."""
 
     account_id: Id
-    contract: Name
+    contract: ContractName
     quantity: money.Quantity
     price: money.Price
     order_id: Id

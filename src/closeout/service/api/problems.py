@@ -80,7 +80,8 @@ def of_validation(error: msgspec.DecodeError | UnicodeDecodeError) -> Problem:
     if not isinstance(error, msgspec.ValidationError):
         return Problem(400, "bad_request", f"the body is not JSON: {message}")
     what, _, place = message.partition(" - at `")
-    pointer = place.rstrip("`").split("`")[-1].lstrip("$").replace("[", ".").replace("]", "").replace(".", "/")
+    place = place.rstrip("`").split("`")[-1].partition("[...]")[0]  # msgspec does not say which key of a mapping
+    pointer = place.lstrip("$").replace("[", ".").replace("]", "").replace(".", "/")
     for words in ("missing required field `", "contains unknown field `"):
         if words in what:
             pointer += "/" + what.partition(words)[2].rstrip("`")

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, UnsetType, structs
 
 from closeout.core.times import time_text
 from closeout.engine import commands as c
@@ -21,7 +21,7 @@ from closeout.service.api.market import Tier, margin_command
 from closeout.service.api.news import Release, news_command, withdrawal
 from closeout.service.api.problems import Problem
 from closeout.service.api.route import Call, route
-from closeout.service.api.schema import Body, Id, Name, Reason, View, Written, written
+from closeout.service.api.schema import Body, ContractName, Id, Name, Reason, View, Written, written
 from closeout.service.store import Conflict, NotFound
 from closeout.service.store.records import Proposal
 
@@ -89,7 +89,7 @@ class CorrectFill(Act, frozen=True, kw_only=True, tag="correct_fill"):
 
 
 class SetMargin(Act, frozen=True, kw_only=True, tag="set_margin"):
-    contract: Name
+    contract: ContractName
     tiers: list[Tier]
 
     def command(self, call: Call) -> c.AnyCommand:
@@ -113,7 +113,7 @@ class WithdrawNews(Act, frozen=True, kw_only=True, tag="withdraw_news"):
 class Switch(Act, frozen=True, kw_only=True, tag="desk_switch"):
     """`contract` null is the firm."""
 
-    contract: Name | None
+    contract: ContractName | None
     action: Literal["unlock", "release_liquidate_only"]
 
     def command(self, call: Call) -> c.AnyCommand:
@@ -156,7 +156,7 @@ class Proposed(View, frozen=True, kw_only=True):
 
 
 class ProposalQuery(Body, frozen=True, kw_only=True):
-    status: Literal["open", "approved", "rejected"] | None = None
+    status: Literal["open", "approved", "rejected"] | UnsetType = UNSET
 
 
 def view(proposal: Proposal) -> ProposalView:
@@ -219,7 +219,8 @@ class Proposals(View, frozen=True, kw_only=True):
 @route("GET", "/v1/proposals", Proposals, query=ProposalQuery)
 async def list_proposals(call: Call) -> Any:
     """Proposals, oldest first: all, or those of one status."""
-    found = await asyncio.to_thread(call.context.store.proposals, call.query.status)
+    status = None if call.query.status is UNSET else call.query.status
+    found = await asyncio.to_thread(call.context.store.proposals, status)
     return {"items": [view(proposal) for proposal in found], "next": None}
 
 

@@ -26,6 +26,8 @@ from closeout.service.writer import Outcome
 
 BODY_LIMIT = 64 * 2**10
 FILE_LIMIT = 8 * 2**20
+METRICS = "/metrics"
+"""Asks for no key on the machine itself."""
 PROPOSE = "; propose it at POST /v1/proposals"
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _ESCAPED_CONTROL = re.compile(rb"(?<!\\)(?:\\\\)*\\(?:[bfnrt]|u00[01][0-9a-fA-F]|u007[fF])")

@@ -19,10 +19,16 @@ AccountId = Annotated[
     ),
 ]
 Name = Annotated[str, Meta(pattern="^[^\\x00-\\x1f\\x7f]{1,128}$", description="1 to 128 characters")]
+ContractName = Annotated[
+    str, Meta(pattern="^[^\\x00-\\x1f\\x7f]{1,128}$", description="a contract of the rulebook", examples=["MBT"])
+]
 Reason = Annotated[
     str, Meta(pattern="^[^\\x00-\\x1f\\x7f]{1,500}$", description="why; it goes into the journal", examples=["margin"])
 ]
 Cursor = Annotated[str, Meta(max_length=200, description="`next` of the page before")]
+StoreCursor = Annotated[
+    str, Meta(pattern="^[0-9]{1,18}[.][0-9]{1,9}$", description="`next` of the page before", examples=["17.2"])
+]
 Limit = Annotated[int, Meta(ge=1, le=500, description="items on a page, at most")]
 Time = Annotated[str, Meta(description="RFC 3339, UTC", examples=["2026-02-05T14:30:00Z"])]
 
