@@ -29,7 +29,9 @@ def unpacked(data: bytes) -> tuple[list[Pairs], bytes]:
         if end < 0 or len(data) < end + 8:
             return messages, data
         raw, data = data[: end + 8], data[end + 8 :]
-        fields = [(int(tag), value.decode()) for tag, _, value in (part.partition(b"=") for part in raw.split(SOH)[:-1])]
+        fields = [
+            (int(tag), value.decode()) for tag, _, value in (part.partition(b"=") for part in raw.split(SOH)[:-1])
+        ]
         assert raw == packed(fields[2:-1]), "the initiator sent a message with a wrong length or checksum"
         messages.append(fields[2:-1])
 

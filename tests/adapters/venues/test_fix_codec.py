@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.adapters.venues.acceptor import packed, unpacked
 
 from closeout.adapters.venues.fix_codec import Framer, Message, MissingTag, encode, utc_timestamp
-from tests.adapters.venues.acceptor import packed, unpacked
 
 VALUES = st.text(st.characters(exclude_characters="\x01", exclude_categories=["Cs"]), min_size=1, max_size=12)
 BODIES = st.lists(st.tuples(st.sampled_from([11, 55, 58, 1000]), VALUES), max_size=5)
@@ -26,9 +26,7 @@ def test_any_stream_in_any_pieces_gives_its_messages(bodies: list[list[tuple[int
 
 
 @given(BODIES, st.data())
-def test_a_garbled_message_is_left_out_and_the_next_one_read(
-    body: list[tuple[int, str]], data: st.DataObject
-) -> None:
+def test_a_garbled_message_is_left_out_and_the_next_one_read(body: list[tuple[int, str]], data: st.DataObject) -> None:
     """Any one byte of the first message is broken; enough good ones follow to fill whatever length it then claims."""
     first = bytearray(encode("D", [(34, "1"), *body]))
     at = data.draw(st.integers(0, len(first) - 1))

@@ -7,6 +7,9 @@ from pathlib import Path
 from ssl import SSLContext, create_default_context
 
 import pytest
+from tests.adapters.notices.servers import certificate
+from tests.adapters.venues.acceptor import Acceptor, Server
+from tests.adapters.venues.common import BTC, COIN, Ears, order
 
 from closeout.adapters.venues.fix_session import FixConfig
 from closeout.adapters.venues.fix_venue import FixVenue
@@ -21,9 +24,6 @@ from closeout.adapters.venues.port import (
     Uncertain,
 )
 from closeout.core.units import InputError
-from tests.adapters.notices.servers import certificate
-from tests.adapters.venues.acceptor import Acceptor, Server
-from tests.adapters.venues.common import BTC, COIN, Ears, order
 
 FOREVER = 60.0
 
@@ -86,9 +86,7 @@ def test_an_order_is_sent_as_it_is_and_its_executions_come_back_exactly(tmp_path
         await on.venue.place(order(3, "7-A1-2"))
         limit, market = on.acceptor.handled
         shown = {tag: limit.get(tag) for tag in (35, 11, 1, 55, 54, 38, 40, 44, 77)}
-        assert shown == dict(
-            zip(shown, ["D", "7-A1-1", "A1", "BTCUSD", "2", "0.07", "2", "64000.5", "C"], strict=True)
-        )
+        assert shown == dict(zip(shown, ["D", "7-A1-1", "A1", "BTCUSD", "2", "0.07", "2", "64000.5", "C"], strict=True))
         assert [market.get(tag) for tag in (11, 54, 38, 40, 44, 77)] == ["7-A1-2", "1", "0.03", "1", None, "C"]
         on.server.write(on.acceptor.fill("7-A1-1", "0.03", "64000.50"), on.acceptor.fill("7-A1-1", "0.04", "64001"))
         on.server.write(on.acceptor.fill("7-A1-2", "0.03", "64010", last=True))
@@ -113,7 +111,9 @@ def test_an_order_is_sent_as_it_is_and_its_executions_come_back_exactly(tmp_path
         ("j", [(380, "4"), (58, "market closed")]),
     ],
 )
-def test_what_the_venue_refuses_surely_was_not_taken(tmp_path: Path, refusal: tuple[str, list[tuple[int, str]]]) -> None:
+def test_what_the_venue_refuses_surely_was_not_taken(
+    tmp_path: Path, refusal: tuple[str, list[tuple[int, str]]]
+) -> None:
     async def scene(on: Stage) -> None:
         on.acceptor.refuse = refusal
         with pytest.raises(Refused, match="market closed"):
@@ -220,6 +220,10 @@ def test_an_order_without_an_answer_is_found_and_never_sent_twice(tmp_path: Path
         found = await on.venue.find("7-A1-1", 0)
         assert found == Found(done=True, executions=tuple(on.ears.executions), filled=200)
         assert [message[35] for message in on.acceptor.handled] == ["D", "H", "H"]
+        del on.acceptor.orders["7-A1-1"]  # a venue that lost its book
+        assert await on.venue.find("7-A1-1", 0) == ABSENT
+        on.acceptor.answers_orders = True
+        await on.venue.place(order(-7))
 
     play(tmp_path, scene, patience=1.0)
 

@@ -86,7 +86,8 @@ class FixConnection:
 
     async def logged_on_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._logged_on.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._logged_on.wait()
         return self._logged_on.is_set()
 
     # -- one connection -----------------------------------------------------------------------------
@@ -114,7 +115,8 @@ class FixConnection:
             self.session.dropped()
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), LOGOUT_WAIT)
+                async with asyncio.timeout(LOGOUT_WAIT):
+                    await writer.wait_closed()
             writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader, handle: Handler) -> str:

@@ -138,7 +138,8 @@ class FixVenue:
         self._tried.add(wire)
         try:
             await self._send("D", fields)
-            await asyncio.wait_for(answer, self._answer_within)
+            async with asyncio.timeout(self._answer_within):
+                await answer
         except Refused:
             self._tried.discard(wire)
             raise
@@ -158,7 +159,8 @@ class FixVenue:
         answer = self._cancelling[cancel_id] = asyncio.get_running_loop().create_future()
         try:
             await self._send("F", [(41, wire), (11, cancel_id), *self._order_fields(order)])
-            await asyncio.wait_for(answer, self._answer_within)
+            async with asyncio.timeout(self._answer_within):
+                await answer
         except TimeoutError:
             raise Uncertain(f"no answer to the cancellation of {order_id}") from None
         finally:
@@ -177,7 +179,8 @@ class FixVenue:
         fields = [(11, wire), (790, question), (1, order.account_id), *self._instrument(order)]
         try:
             await self._send("H", fields)
-            found = await asyncio.wait_for(answer, self._answer_within)
+            async with asyncio.timeout(self._answer_within):
+                found = await answer
         except (TimeoutError, NotConnected):
             return UNKNOWN
         finally:

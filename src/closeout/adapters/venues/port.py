@@ -135,9 +135,9 @@ def wire_id(order_id: str, longest: int, allowed: str) -> str:
 
 
 def execution(
-    order_id: str, execution_id: str, contract: Contract, quantity: Decimal, price: Decimal, alarm: Alarm
+    order_id: str, execution_id: str, contract: Contract, quantity: Decimal | Fraction, price: Decimal, alarm: Alarm
 ) -> Execution | None:
-    """An execution in ticks and lots. `quantity` is signed.
+    """An execution in ticks and lots. `quantity` is signed, in the unit that the contract's quantities are quoted in.
 
     What is off the tick or the lot cannot be held exactly, and has happened all the same: the price goes to the next
     tick against the customer (equity down) and of the quantity the whole lots are reported, with an alarm that has the
