@@ -106,11 +106,13 @@ def _recover(
 ) -> Vault:
     """Recover from the newest snapshot that the store has passed, and project what it lacks."""
     rebuilt = store.projected_seq == 0
+    if rebuilt:
+        store.rebuild_to(journal.last_seq)
     missed: list[Applied] = []
     count = 0
 
     def flush() -> None:
-        store.project(missed, rebuilt=rebuilt)
+        store.project(missed)
         missed.clear()
 
     def passed(seq: int, given: Input, events: list[AnyEvent]) -> None:

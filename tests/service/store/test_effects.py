@@ -177,14 +177,6 @@ def test_a_store_made_again_sends_nothing_blindly(url: str, cut: int) -> None:
     store.close()
 
 
-@pytest.mark.rule("G-16")
-def test_one_batch_can_be_said_to_be_old(store: Store) -> None:
-    store.project([applied(1, NOTICE)], rebuilt=True)
-    store.project([applied(2, NOTICE)])
-    assert due(store) == ["2.0"]
-    assert [effect.effect_id for effect in store.parked_effects()] == ["1.0"]
-
-
 @pytest.mark.rule("G-07")
 def test_an_order_waits_for_its_accounts_cancels(store: Store) -> None:
     def order(seq: int, account: str) -> ev.CloseOutOrder:

@@ -60,21 +60,19 @@ class Store(Effects, Desk):
 
     # -- the projection ------------------------------------------------------------------------------
 
-    def project(self, batch: Batch, *, rebuilt: bool = False) -> None:
+    def project(self, batch: Batch) -> None:
         """Take a batch in, all or nothing. `InputError` if inputs are missing before it: the store belongs to an
-        earlier state of the journal and must be fed from there. `rebuilt`: as if `rebuild_to` had named its end."""
+        earlier state of the journal and must be fed from there."""
         with self._database.write() as connection:
             at = select(projection.c.seq, projection.c.rebuilt_to).with_for_update()
             done, rebuilt_to = connection.execute(at).one()
             new = [item for item in batch if item.seq > done]
             if new:
                 _check_order(done, [item.seq for item in new])
-                last = new[-1].seq
-                rows_by_table = rows_of(new, webhooks=self._webhooks, rebuilt_to=last if rebuilt else rebuilt_to)
-                for table, rows in rows_by_table.items():
+                for table, rows in rows_of(new, webhooks=self._webhooks, rebuilt_to=rebuilt_to).items():
                     connection.execute(insert(table), rows)
-                connection.execute(update(projection).values(seq=last))
-                done = last
+                done = new[-1].seq
+                connection.execute(update(projection).values(seq=done))
         self.projected_seq = done
 
     def rebuild_to(self, seq: int) -> None:
