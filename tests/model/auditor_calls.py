@@ -14,7 +14,7 @@ class Calls(Money):
         for account in self.people():
             if not account.held():
                 continue
-            missing = self._margin(account, "initial") - self.figures.net_liq(account)
+            missing = self.initial_margin(account) - self.figures.net_liq(account)
             if account.call is not None:
                 account.call.days += 1
                 account.call.missing = missing
@@ -32,7 +32,7 @@ class Calls(Money):
                 continue
             if not account.held():
                 self._say(account, "closed", Fraction(0))
-            elif self.figures.net_liq(account) >= self._margin(account, "initial"):
+            elif self.figures.net_liq(account) >= self.initial_margin(account):
                 self._say(account, "met", Fraction(0))
                 self.out.append(("notice", account.account_id, "margin_call_met", None))
             else:
@@ -45,6 +45,9 @@ class Calls(Money):
         call, amount = account.call, micros(missing, self.rules.micro)
         self.out.append(("call", account.account_id, call.call_id, status, amount, call.days, call.days >= 3))
         self.reached[f"margin call {status}"] += 1
+
+    def initial_margin(self, account: Account) -> Fraction:
+        return self._margin(account, "initial")
 
     def _margin(self, account: Account, kind: str) -> Fraction:
         assert self.rules is not None

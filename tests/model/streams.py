@@ -31,6 +31,7 @@ WEIGHTS = {
     "stray_fill": 3,
     "cancel": 2,
     "deposit": 12,
+    "answer_call": 2,
     "pay_debt": 8,
     "withdraw": 4,
     "transfer": 4,
@@ -265,7 +266,7 @@ class Stream(DeskInputs):
         if any(account.call for account in self.accounts()) and self.random.random() < 0.5:
             self.first += [c.BusinessDay(self.new_id("day")) for _ in range(5)]
             called = self.random.choice([account for account in self.accounts() if account.call])
-            self.first += [self._order_of(called) for _ in range(2)]
+            self.first += [self._order_of(called) for _ in range(4)]
         return c.BusinessDay(self.new_id("day"))
 
     # -- orders and fills ------------------------------------------------------------------------
@@ -383,6 +384,15 @@ class Stream(DeskInputs):
             needed += contract.margin("initial", quantity, notional)
         micros = self.micros(needed * Fraction(self.random.choice((20, 60, 105, 150, 400)), 100))
         return c.Deposit(account.account_id, max(1, micros))
+
+    def _answer_call(self) -> Any:
+        """What brings net liq to initial margin, or a micro beside it."""
+        called = [account for account in self.accounts() if account.call]
+        if not called:
+            return None
+        account = self.random.choice(called)
+        missing = self.micros(self.auditor.initial_margin(account) - self.auditor.figures.net_liq(account))
+        return c.Deposit(account.account_id, max(1, missing + self.random.choice((-1, 0, 1))))
 
     def _pay_debt(self) -> Any:
         owing = [account for account in self.accounts() if account.receivable]

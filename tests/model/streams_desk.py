@@ -5,6 +5,7 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import Any
 
+import msgspec
 from tests.model.auditor_state import Account
 from tests.model.streams_look import SECOND, Look
 
@@ -40,7 +41,12 @@ class DeskInputs(Look):
     def _news(self) -> Any:
         names = tuple(self.random.sample(list(self.setting.prices), self.random.randint(1, 2)))
         multiplier = self.random.choice((0, 0, 2 * SECOND, 4 * SECOND, 1_500_000_001))
-        return c.NewsWindow(names, multiplier, self.random.random() < 0.5, "desk", "release", self.second())
+        held, second = self.random.random() < 0.5, self.second()
+        if self.news_asked is not None and self.random.random() < 0.4:  # the same again, but for one thing
+            names, multiplier, held = self.news_asked.contracts, self.news_asked.multiplier, not self.news_asked.held
+            second = self.random.choice(("", "second"))
+        self.news_asked = c.NewsWindow(names, multiplier, held, "desk", "release", second)
+        return self.news_asked
 
     def _status(self) -> Any:
         account = self.an_account()
@@ -56,14 +62,37 @@ class DeskInputs(Look):
         begins = self.auditor.now + self.random.choice((-60, 0, 30, 120, 600)) * SECOND
         ends = begins + self.random.choice((60, 60, 60, 300, 300, 600, 900, 3600, 0)) * SECOND
         release_id = self.random.choice(RELEASES)
-        standing = self.auditor.schedule.get(release_id)
-        if standing is not None and self.random.random() < 0.7:
-            names = standing.contracts if self.random.random() < 0.7 else (*names, standing.contracts[0])
-            begins = standing.begins if self.random.random() < 0.8 else begins
-            ends = standing.ends + self.random.choice((-60, 0, 0, 600)) * SECOND
-            multiplier = self.random.choice((0, int(standing.multiplier * SECOND), 2 * SECOND, 4 * SECOND))
         held = self.random.random() < 0.5
-        return c.ScheduleNews(release_id, names, begins, ends, multiplier, held, "desk", "figures", self.second())
+        given = c.ScheduleNews(release_id, names, begins, ends, multiplier, held, "desk", "figures", self.second())
+        standing = self.auditor.schedule
+        return self._changed_release(given) if standing and self.random.random() < 0.75 else given
+
+    def _changed_release(self, given: c.ScheduleNews) -> c.ScheduleNews:
+        """A release that stands, one thing of it changed; one that has begun where there is one."""
+        standing = self.auditor.schedule
+        begun = [name for name, release in standing.items() if release.begun]
+        name = self.random.choice(begun or list(standing))
+        release = standing[name]
+        same = msgspec.structs.replace(
+            given,
+            release_id=name,
+            contracts=release.contracts,
+            begins=release.begins,
+            ends=release.ends,
+            multiplier=int(release.multiplier * SECOND),
+            held=release.held,
+        )
+        changes: tuple[dict[str, Any], ...] = (
+            {},
+            {"ends": same.ends + self.random.choice((-1, 1, 60 * SECOND))},
+            {"multiplier": same.multiplier + self.random.choice((-SECOND // 10, SECOND // 10))},
+            {"multiplier": 0},
+            {"held": not same.held},
+            {"contracts": given.contracts},
+            {"contracts": (*given.contracts, *same.contracts)},
+            {"begins": given.begins, "ends": max(given.begins + SECOND, same.ends)},
+        )
+        return msgspec.structs.replace(same, **self.random.choice(changes))
 
     def _review(self) -> Any:
         seq = self.random.choice([*self.auditor.reviews, 1])
@@ -103,7 +132,39 @@ class DeskInputs(Look):
         if scope == "owner":
             name = self.random.choice(("A", "B", "B", ""))
             account = self.random.choice([a for a in self.accounts() if self.auditor.owner_of(a) == name] or [account])
-        return c.SetLimits(scope, name, self._limits(account), "desk", "exposure", self.second())
+        before = self.limits_asked.get((scope, name))
+        changed = before is not None and before != c.Limits() and self.random.random() < 0.5
+        limits = self._changed_limits(before) if changed and before else self._limits(account)
+        given = c.SetLimits(scope, name, limits, "desk", "exposure", self.second())
+        if scope != "firm" and given.second == "second":
+            self.limits_asked[(scope, name)] = limits
+        return given
+
+    def _changed_limits(self, before: c.Limits) -> c.Limits:
+        """One figure more, less, or gone."""
+        figures = {
+            "order_lots": before.order_lots,
+            "position_lots": before.position_lots,
+            "concentration_lots": before.concentration_lots,
+        }
+        field = self.random.choice((*figures, "collar", "concentration_rate", "groups"))
+        step = self.random.choice((-1, 1))
+        if field == "collar":
+            collar = self.random.choice((None, (before.collar or SECOND // 100) + step))
+            return msgspec.structs.replace(before, collar=collar)
+        if field == "concentration_rate":
+            return msgspec.structs.replace(before, concentration_rate=max(0, before.concentration_rate + step))
+        if field == "groups":
+            groups = tuple(
+                c.GroupLimit(g.contracts[:: self.random.choice((1, -1))], g.micros + step) for g in before.groups
+            )
+            return msgspec.structs.replace(before, groups=groups[self.random.choice((0, 0, 1)) :])
+        table = dict(figures[field])
+        name = self.random.choice([*table, self.a_contract()])
+        table[name] = max(0, table.get(name, 2) + step)
+        if self.random.random() < 0.3:
+            del table[name]
+        return msgspec.structs.replace(before, **{field: table})
 
     def _limits(self, account: Account) -> c.Limits:
         """Near what the account holds, so that the next orders are on either side of them."""
@@ -119,7 +180,7 @@ class DeskInputs(Look):
         tables[0] = {name: max(1, lots // 4) for name, lots in tables[0].items()}
         if self.random.random() < 0.05:
             tables[0][self.random.choice(("NONE", *self.setting.prices))] = self.random.choice((-1, 2**60))
-        collar = self.random.choice((None, None, SECOND // 500, SECOND // 100, SECOND // 50))
+        collar = self.random.choice((None, SECOND // 1000, SECOND // 500, SECOND // 200))
         rate = self.random.choice((0, SECOND // 50, SECOND // 4))
         return c.Limits(tables[0], tables[1], collar, tables[2], rate, self._groups(account))
 

@@ -8,6 +8,8 @@ from tests.model.auditor import Auditor
 from tests.model.auditor_state import Account
 from tests.model.rulebooks import Setting
 
+from closeout.engine import commands as c
+
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
 ACCOUNTS = ("A", "B", "C", "0", "A/1", "A/2", "0/1")
@@ -22,6 +24,8 @@ class Look:
         self.random, self.setting, self.auditor = random, setting, auditor
         self.time = START
         self.ids = 0
+        self.limits_asked: dict[tuple[str, str], c.Limits] = {}
+        self.news_asked: c.NewsWindow | None = None
 
     def new_id(self, prefix: str) -> str:
         self.ids += 1

@@ -13,7 +13,7 @@ from tests.model.streams import streams
 
 from closeout.engine import commands
 
-STREAMS = 330
+STREAMS = 360
 LENGTH = 150
 
 AT_LEAST_100 = """
