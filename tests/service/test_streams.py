@@ -268,7 +268,7 @@ def test_who_reads_slowly_gets_a_snapshot_and_who_does_not_read_is_closed(
     async def run() -> None:
         sent: list[dict[str, Any]] = []
         stuck = asyncio.Event()
-        inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        inbox: asyncio.Queue[Any] = asyncio.Queue()
 
         async def send(message: Any) -> None:
             if message["type"] == "websocket.send":

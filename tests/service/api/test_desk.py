@@ -1,4 +1,4 @@
-"""The desk through the API: four eyes, limits, the market by hand, the file of the morning (US-08, US-20, US-26, US-28)."""
+"""The desk through the API: four eyes, limits, the market by hand, the file of the morning."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_what_is_turned_away_says_why(tmp_path: Path, what: dict[str, Any], stat
 def test_a_body_that_does_not_say_its_length_is_cut_off(tmp_path: Path) -> None:
     sent = 0
 
-    async def endless() -> Any:
+    async def endless() -> AsyncGenerator[bytes, None]:
         nonlocal sent
         while sent < 10 * 2**20:
             sent += 2**14
