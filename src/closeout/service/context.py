@@ -106,7 +106,7 @@ class Seats:
         return sum(self._taken.values())
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Context:
     """`ready` says what each part of the service lacks to be ready, "" where nothing; `feeds` one row per feed;
     `metrics` the Prometheus text; `published` the journal's digest as of its last checkpoint."""

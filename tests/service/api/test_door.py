@@ -12,6 +12,7 @@ import pytest
 from tests.service.api.harness import Service, running
 
 from closeout.engine.commands import OpenAccount
+from closeout.service.access import Gate, make_key
 from closeout.service.store import Query
 from closeout.service.store.records import AuditEntry
 
@@ -246,5 +247,44 @@ def test_health_says_what_is_lacking(tmp_path: Path) -> None:
             checks["venue"] = "not connected"
             lacking = await service.send("broker", "GET", "/health")
             assert (lacking.status_code, lacking.json()["checks"]["venue"]) == (503, "not connected")
+
+    asyncio.run(run())
+
+
+def test_a_key_of_the_configuration_opens_and_a_changed_one_does_not(tmp_path: Path) -> None:
+    async def run() -> None:
+        token, key = make_key("ann", "Ann", "customer", ["A1"], per_minute=5)
+        async with running(tmp_path) as service:
+            service.context.access = Gate([key])
+            me = await service.send(token, "GET", "/v1/me")
+            assert me.json() == {"key_id": "ann", "name": "Ann", "role": "customer", "accounts": ["A1"]}
+            assert (me.headers["ratelimit-limit"], me.headers["ratelimit-remaining"]) == ("5", "4")
+            assert (await service.send(token, "GET", "/v1/accounts/A1")).status_code == 200
+            assert (await service.send(token, "GET", "/v1/accounts/A2")).status_code == 404
+            assert (await service.send(token[:-1] + "x", "GET", "/v1/me")).status_code == 401
+            statuses = [(await service.send(token, "GET", "/v1/me")).status_code for _ in range(3)]
+            assert statuses == [200, 200, 429]
+
+    asyncio.run(run())
+
+
+def test_accounts_are_filtered(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as service:
+            await service.put_in(OpenAccount("A1/MBT", parent="A1"), OpenAccount("B1", owner="Bob"))
+            await service.send("desk", "POST", "/v1/accounts/A2/desk", {"action": "hold", "reason": "x"})
+            for query, ids in (
+                ({}, ["A1", "A2", "A3", "B1"]),
+                ({"owner": "Bob"}, ["B1"]),
+                ({"owner": "Nobody"}, []),
+                ({"flag": "held"}, ["A2"]),
+                ({"level": "normal"}, ["A1", "A2", "A3", "B1"]),
+                ({"level": "liquidating"}, []),
+                ({"flag": "held", "owner": "Bob"}, []),
+            ):
+                listed = await service.send("desk", "GET", "/v1/accounts", params=query)
+                assert [item["account_id"] for item in listed.json()["items"]] == ids, query
+            bad = await service.send("desk", "GET", "/v1/accounts", params={"flag": "tall"})
+            assert (bad.status_code, bad.json()["pointer"]) == (400, "flag")
 
     asyncio.run(run())

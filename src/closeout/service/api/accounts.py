@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Annotated, Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 from msgspec import UNSET, Meta, UnsetType, field
 
-from closeout.engine.book import SUSPENSE, Flag
+from closeout.core.margin import Level
+from closeout.engine.book import SUSPENSE, Book, Column, Flag
 from closeout.engine.commands import OpenAccount, SetValidation
-from closeout.engine.state import State
 from closeout.service.api import money
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.problems import invalid
 from closeout.service.api.route import Answer, Call, encode, route
 from closeout.service.api.schema import AccountId, Body, Id, Listed, Name, PageQuery, View, Written, written
+from closeout.service.context import Context
 
 
 class NewAccount(Body, frozen=True, kw_only=True):
@@ -61,34 +65,58 @@ async def list_accounts(call: Call) -> Any:
     """Accounts by id, a line each; a customer's own."""
     from closeout.service import views
 
-    state = call.state
-    book, ids = state.book, state.book.ids
-    if call.is_customer:
-        rows = [book.row[own] for own in sorted(call.person.accounts) if own in book.row]
-    else:
-        rows = views.rows_of(state)
-    found: list[int] = []
     query: AccountsQuery = call.query
-    wanted = None if query.flag is UNSET else flag_of(query.flag)
-    for row in rows:
-        if ids[row] <= query.cursor or (query.owner is not UNSET and book.owner.get(row, "") != query.owner):
-            continue
-        if wanted is not None and not book.has(row, wanted):
-            continue
-        if query.level is not UNSET and _level(state, row) != query.level:
-            continue
-        found.append(row)
-        if len(found) > query.limit:
-            break
-    items = views.summaries(state, found[: query.limit], call.now())
-    return {"items": items, "next": ids[found[query.limit - 1]] if len(found) > query.limit else None}
+    book = call.state.book
+    ids = _ids(call, query)
+    first = bisect_right(ids, query.cursor)
+    shown = ids[first : first + query.limit]
+    items = views.summaries(call.state, [book.row[account_id] for account_id in shown], call.now())
+    return {"items": items, "next": shown[-1] if first + query.limit < len(ids) else None}
 
 
-def _level(state: State, row: int) -> str:
-    """The worse of the account's own level and those of its isolated positions, as everywhere."""
-    from closeout.service import views
+def _ids(call: Call, query: AccountsQuery) -> list[str]:
+    """The ids that the filters leave, sorted. Isolated positions are in their account's line."""
+    book = call.state.book
+    if call.is_customer:
+        mask = np.zeros(book.count, bool)
+        mask[[book.row[own] for own in call.person.accounts if own in book.row]] = True
+    elif query.level is UNSET and query.flag is UNSET and query.owner is UNSET:
+        return _all_ids(call)
+    else:
+        mask = np.ones(book.count, bool)
+        mask[[*book.parent, book.row[SUSPENSE]]] = False
+    if query.owner is not UNSET:
+        own = np.zeros(book.count, bool)
+        own[book.owned.get(query.owner, [])] = True
+        mask &= own
+    if query.flag is not UNSET:
+        mask &= (book.column("flags") & flag_of(query.flag)) != 0
+    if query.level is not UNSET:
+        mask &= _levels(book) == Level[query.level.upper()]
+    return sorted(book.ids[row] for row in np.flatnonzero(mask).tolist())
 
-    return max(state.level(member) for member in (row, *views.children(state, row))).name.lower()
+
+def _levels(book: Book) -> Column:
+    """The worse of each account's own level and those of its isolated positions, as everywhere."""
+    levels = book.column("level").copy()
+    if book.parent:
+        np.maximum.at(levels, [*book.parent.values()], levels[[*book.parent]])
+    return levels
+
+
+_sorted: WeakKeyDictionary[Context, tuple[int, list[str]]] = WeakKeyDictionary()
+
+
+def _all_ids(call: Call) -> list[str]:
+    """All accounts' ids, sorted once for as long as no account is opened."""
+    book = call.state.book
+    count, ids = _sorted.get(call.context, (0, list[str]()))
+    if count != book.count:
+        ids = sorted(
+            name for row, name in enumerate(book.ids) if row not in book.parent and name != SUSPENSE
+        )  # fmt: skip
+        _sorted[call.context] = (book.count, ids)
+    return ids
 
 
 def flag_of(label: str) -> Flag:

@@ -104,7 +104,9 @@ def as_markdown() -> str:
     lines = [
         "# Who may call what", "",
         "Made from `ROLES` in src/closeout/service/api/guards.py, which every request is held to. A customer's key",
-        "acts on its own accounts and their isolated positions; anything else of that kind is not found.", "",
+        "acts on its own accounts and their isolated positions; anything else of that kind is not found. The",
+        "WebSocket at GET /v1/stream is for every role: customers follow `account:ID`, `portfolio` and `events` of",
+        "their own, everybody else `account:ID`, `desk` and `events`.", "",
         f"| method | path | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}",
     ]  # fmt: skip
     for (method, path), roles in ROLES.items():

@@ -112,17 +112,18 @@ async def check_order(call: Call) -> Any:
 @route("POST", f"{ACCOUNT}/orders/preview", Verdict, body=NewOrder, writes=False)
 async def preview_order(call: Call) -> Any:
     """What the order check would answer now. Nothing is booked and nothing goes into the journal."""
-    return verdict(call.state, preview(call.state, command_of(call)), call.body.contract)
+    return verdict(call.state, preview(call.state, command_of(call), call.now()), call.body.contract)
 
 
-def preview(state: State, command: CheckOrder) -> OrderApproved | OrderRefused:
-    """The engine's own check, with what an approval books taken back before anybody else runs."""
+def preview(state: State, command: CheckOrder, now: int) -> OrderApproved | OrderRefused:
+    """The engine's own check as of `now`, with what an approval books taken back before anybody else runs."""
     events, state.events = state.events, []
+    time, state.time = state.time, now
     try:
         check_order_now(state, command)
         [event] = state.events
     finally:
-        state.events = events
+        state.events, state.time = events, time
     if isinstance(event, OrderApproved):
         state.drop_order(state.order_owner[command.order_id], command.order_id)
         return event
