@@ -18,7 +18,7 @@ from closeout.engine.commands import Input
 from closeout.engine.engine import Engine
 from closeout.engine.state import State
 
-STREAMS = 60
+STREAMS = 120
 LENGTH = 120
 
 
