@@ -32,6 +32,8 @@ from closeout.service.orders import OrderDesk
 from closeout.service.post import Addresses, AddressFile, Hook, PostOffice
 from closeout.service.pricing import Pricing, make_feeds, routes
 from closeout.service.projector import Projector
+from closeout.service.reports.calendar import Calendar
+from closeout.service.reports.clerk import Clerk
 from closeout.service.schedule import Schedule
 from closeout.service.service import Service, published_marks
 from closeout.service.time import Clock, SystemClock
@@ -111,8 +113,12 @@ def assemble(
     )
     order_desk = OrderDesk(vault.store, writer, venue, clock, int(config.venue.patience_seconds * SECOND))
     timekeeper = Timekeeper(writer, schedule, clock, tuple(config.clock.look_ahead_minutes), tick)
+    clerk = Clerk(
+        writer, vault.store, Calendar(schedule, config.clock.reports_at), clock, config.path(config.service.reports),
+        projector.caught_up,
+    )  # fmt: skip
     context = Context(
-        writer, vault.store, gate, clock, rulebook, metrics=metrics.exposition,
+        writer, vault.store, gate, clock, rulebook, metrics=metrics.exposition, reports=clerk,
         streams_per_key=config.service.streams_per_key,
     )  # fmt: skip
     app = build(context)
@@ -126,6 +132,7 @@ def assemble(
     context.feeds = lambda: service.pricing.status() if service.pricing else ()
     observer = Observer(service, metrics, lambda: context.seats.open)
     service.watchers.append(observer.look)
+    service.extra.append(clerk.run)
     order_desk.on_sent = observer.sent
     context.answered = metrics.answered
     context.failed = lambda where, error: LOG.error("failed", where=where, exc_info=error)

@@ -55,6 +55,7 @@ ALARMS = {
     "order_unknown": "Nobody knows whether the venue has a close-out order; that leg is frozen until it is known.",
     "overfilled": "The venue reported more filled than was ordered.",
     "reconciliation_break": "Our books and the back office's file differ; the account opens and withdraws nothing.",
+    "reports_failed": "The day's reports could not be made; it is tried again every five minutes.",
     "trade_corrected": "The venue busted or corrected a fill; book the same correction here.",
     "unknown_account": "A fill came for an account that we do not know; it is booked to suspense.",
     "unknown_order": "A fill came for an order that we do not know; it is booked to the account.",

@@ -1,0 +1,139 @@
+"""A copy of the state that a thread may work on, and every account's figures from it.
+
+The live state is only consistent between two awaits of the loop. The copy takes its columns in one go; what an account
+is given once, when it is opened (its id and its owner), is not copied, for nothing ever changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from closeout.core.margin import Level, MarginKind, margin
+from closeout.core.risk import unpriced
+from closeout.core.units import RATE, mul_div_ceil
+from closeout.engine import scan
+from closeout.engine.book import SUSPENSE, Book, Column, ContractState, Flag
+from closeout.engine.state import State
+from closeout.service.store.records import AccountDay
+
+NO_ROWS = np.zeros(0, np.int32)
+
+
+def freeze(state: State) -> State:
+    """A state that stays as it is, for scans: columns, marks and terms. No account can be looked up in it alone."""
+    book = state.book
+    kept = Book(
+        book.count, book.ids, book.row, book.owner,
+        parent=dict(book.parent), leverage=dict(book.leverage), close_outs=dict(book.close_outs),
+    )  # fmt: skip
+    for name in Book.COLUMNS:
+        setattr(kept, name, book.column(name).copy())
+    contracts = {name: _frozen(contract) for name, contract in state.contracts.items()}
+    return State(state.policy, b"", contracts, kept, desk=state.desk, time=state.time, seq=state.seq)
+
+
+def _frozen(contract: ContractState) -> ContractState:
+    columns = {name: getattr(contract, name)[: contract.count].copy() for name in ("account", "lots", "cost")}
+    return replace(contract, row_of=NO_ROWS, **columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The positions of one contract: account rows, lots, and their profit and notional in micros. `mark` is None before
+    the contract's first one, when positions stand at their bounded worst (G-18)."""
+
+    contract: ContractState
+    mark: int | None
+    rows: Column
+    lots: Column
+    profit: Any
+    notional: Any
+
+
+def held(state: State, marks: Mapping[str, int | None] | None = None) -> Iterator[Held]:
+    """Each contract that is held, at its own mark or at the one given."""
+    for name, contract in state.contracts.items():
+        some = np.flatnonzero(contract.lots[: contract.count])
+        if not some.size:
+            continue
+        rows, lots, cost = contract.account[some], contract.lots[some], contract.cost[some]
+        mark = contract.mark if marks is None else marks[name]
+        facts = contract.contract
+        if mark is None:
+            profit, notional = unpriced(facts, cost, state.policy.marks.unpriced_move)
+        else:
+            profit, notional = facts.profit(mark, lots, cost), facts.notional(mark, lots)
+        yield Held(contract, mark, rows, lots, profit, notional)
+
+
+def account_days(state: State) -> Iterator[AccountDay]:
+    """Every account as it stands. Isolated positions are accounts of their own; those that are flat and empty are left
+    out, and so is the suspense account."""
+    book = state.book
+    net_liq, requirement, _ = scan.levels(state)
+    initial, maintenance, holds = _margins(state)
+    columns = [values.tolist() for values in (net_liq, requirement, initial, maintenance)]
+    columns += [book.column(name).tolist() for name in ("cash", "accrued", "pending", "receivable")]
+    empty = ~holds
+    for name in ("cash", "accrued", "pending", "receivable"):
+        empty &= book.column(name) == 0
+    levels = {int(level): level.name.lower() for level in Level}
+    words = {int(value): flag_words(int(value)) for value in np.unique(book.column("flags"))}
+    rest = (book.column(name).tolist() for name in ("level", "flags", "liquidations"))
+    for row, (*amounts, level, flags, liquidations) in enumerate(zip(*columns, *rest, strict=True)):
+        account_id = book.ids[row]
+        if account_id == SUSPENSE or (empty[row] and row in book.parent):
+            continue
+        yield AccountDay(
+            account_id, book.owner_of(row), *amounts,
+            level=levels[level], flags=words[flags], liquidations=liquidations,
+        )  # fmt: skip
+
+
+def flag_words(value: int) -> str:
+    """The flags in words, without the toggle, which is a setting."""
+    return " ".join(flag.label for flag in Flag if value & flag and flag is not Flag.INITIAL_ONLY)
+
+
+def _margins(state: State) -> tuple[Column, Column, Any]:
+    """Initial and maintenance margin of what every account holds, news left out, and who holds anything (US-17)."""
+    count = state.book.count
+    initial, maintenance, holds = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, bool)
+    leverage = _leverage(state)
+    for part in held(state):
+        tiers = part.contract.tiers
+        holds[part.rows] = True
+        maintenance[part.rows] += margin(tiers, MarginKind.MAINTENANCE, part.lots, part.notional)
+        required: Any = margin(tiers, MarginKind.INITIAL, part.lots, part.notional)
+        named = leverage.get(part.contract.contract.name)
+        if named is not None:
+            own = named[part.rows]
+            for value in np.unique(own[own > 0]).tolist():
+                required[own == value] = _by_leverage(part.notional[own == value], value)
+        initial[part.rows] += required
+    return initial, maintenance, holds
+
+
+def _leverage(state: State) -> dict[str, Column]:
+    """Per contract the leverage (a rate, 0 = not set) that each account names for it."""
+    found: dict[str, Column] = {}
+    for row, by_contract in state.book.leverage.items():
+        for name, value in by_contract.items():
+            if name not in found:
+                found[name] = np.zeros(state.book.count, np.int64)
+            found[name][row] = value
+    return found
+
+
+def _by_leverage(notional: Column, leverage: int) -> Any:
+    """ceil(notional / leverage), as `core.margin.initial_margin`; number by number where 64 bits are too few."""
+    common = gcd(RATE, leverage)
+    multiplier, divisor = RATE // common, leverage // common
+    if multiplier * divisor < 2**63:
+        return mul_div_ceil(notional, multiplier, divisor)
+    return [mul_div_ceil(value, multiplier, divisor) for value in notional.tolist()]
