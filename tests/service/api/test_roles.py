@@ -16,6 +16,7 @@ from closeout.service.api.route import ROUTES
 DOCS = Path(__file__).parents[3] / "docs"
 VALUES = {
     "account_id": "A1", "contract": "MBT", "owner": "Ann", "order_id": "none", "receipt_id": "none", "seq": "1",
+    "effect_id": "1.1",
     "alarm_id": "1.1", "proposal_id": "none", "release_id": "none", "name": "daily",
 }  # fmt: skip
 

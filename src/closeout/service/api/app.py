@@ -29,6 +29,7 @@ from closeout.service.api import (
     market,
     news,
     orders,
+    outbox,
     problems,
     proposals,
     reports,
@@ -54,7 +55,7 @@ from closeout.service.store.records import AuditEntry
 from closeout.service.streams import Streams
 from closeout.service.writer import Refused
 
-TOPICS = (accounts, cash, desk, events, limits, lists, market, news, orders, proposals, reports, system)
+TOPICS = (accounts, cash, desk, events, limits, lists, market, news, orders, outbox, proposals, reports, system)
 """Importing them registered their routes."""
 
 _CHALLENGE = ((b"www-authenticate", b'Bearer realm="closeout"'),)

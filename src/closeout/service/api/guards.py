@@ -66,6 +66,8 @@ ROLES: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/receipts/{receipt_id}"): EVERYBODY,
     ("GET", "/v1/alarms"): STAFF,
     ("POST", "/v1/alarms/{alarm_id}/acknowledge"): RISK,
+    ("GET", "/v1/effects"): WATCH,
+    ("POST", "/v1/effects/{effect_id}/decide"): RISK,
     ("GET", "/v1/look-ahead"): STAFF,
     ("GET", "/v1/risk"): STAFF,
     # the desk
