@@ -285,6 +285,27 @@ def test_a_report_that_did_not_become_durable_is_made_again() -> None:
     play(scene)
 
 
+@pytest.mark.rule("G-07")
+def test_an_order_is_not_done_before_all_its_executions_were_told() -> None:
+    """The history may know an execution before the list of fills does."""
+
+    async def scene(on: Stage) -> None:
+        await on.venue.place(order(-7))
+        book = on.kraken.orders["7-A1-1"]
+        book.filled = "0.03"
+        on.kraken.end("7-A1-1", "")
+        await on.polled()
+        assert on.ears.reports == []
+        on.kraken.trade("7-A1-1", book, "0.03", "64000")
+        await on.heard(2)
+        assert on.ears.reports == [
+            Execution("7-A1-1", "7-A1-1-F1", "BTC-PERP", -3, 128_000),
+            Done("7-A1-1", "immediate or cancel"),
+        ]
+
+    play(scene)
+
+
 # Cancellations, ids, odd executions, configuration
 
 

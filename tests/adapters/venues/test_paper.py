@@ -54,6 +54,13 @@ def test_an_order_waits_for_the_latency_in_input_time_and_fills_at_the_mark_then
     assert find(venue) == Found(done=True, executions=(execution,), filled=7)
 
 
+def test_a_mark_is_its_own_close() -> None:
+    venue = PaperVenue(CONTRACTS, mode=FillMode.CLOSE)
+    venue.on_marks(T0, {"BTC-PERP": 128_000})
+    place(venue, -7)
+    assert told(venue) == [Execution("7-A1-1", "7-A1-1-f1", "BTC-PERP", -7, 128_000), Done("7-A1-1", "filled")]
+
+
 def test_without_a_mark_an_order_waits() -> None:
     venue = PaperVenue(CONTRACTS, mode=FillMode.ADVERSE, depth=Depth(latency_ms=0))
     place(venue, 3)

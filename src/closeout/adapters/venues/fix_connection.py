@@ -69,7 +69,7 @@ class FixConnection:
         now = asyncio.get_running_loop().time()
 
         def act() -> tuple[int, Step]:
-            if not self._logged_on.is_set():
+            if not self._logged_on.is_set() or self._writer is None or self._writer.is_closing():
                 raise NotConnected("the FIX session is not logged on")
             seq, data = self.session.send(msg_type, body, now)
             return seq, Step([data])
@@ -190,7 +190,7 @@ class FixConnection:
         async with self._lock:
             writer = self._writer  # not a later one, to which nothing may go before its logon
             result, step = await asyncio.to_thread(act)
-            if writer is not None and step.out:
+            if writer is not None and not writer.is_closing() and step.out:
                 with contextlib.suppress(OSError):  # lost with the connection; the other side asks for it
                     writer.write(b"".join(step.out))
                     await writer.drain()

@@ -1,7 +1,8 @@
 """What a FIX session must not forget: both sequence numbers and the application messages it sent, in one SQLite file.
 
 A number is taken, and its message stored, in one durable commit before anything is sent; so after any crash the other
-side can ask for whatever it has not got, and no number is used twice.
+side can ask for whatever it has not got, and no number is used twice. The incoming number survives the process, but is
+not forced to the disk: after a power failure it may be too low, and messages come again that were dealt with.
 """
 
 from __future__ import annotations
@@ -45,7 +46,6 @@ class FixStore:
         try:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(SCHEMA)
             self._db.execute("INSERT OR IGNORE INTO session VALUES (1, ?, 1, 1)", (name,))
             owner, self.next_out, self.next_in = self._db.execute(
@@ -63,6 +63,7 @@ class FixStore:
     def allot(self, msg_type: str, time: str, body: Fields | None) -> int:
         """Take the next outgoing number, durably; with a `body` the message is kept for sending again."""
         seq = self.next_out
+        self._db.execute("PRAGMA synchronous=FULL")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("UPDATE session SET next_out = ?", (seq + 1,))
@@ -74,6 +75,7 @@ class FixStore:
 
     def expect(self, next_in: int) -> None:
         """Everything below this incoming number has been dealt with."""
+        self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute("UPDATE session SET next_in = ?", (next_in,))
         self.next_in = next_in
 
@@ -84,6 +86,7 @@ class FixStore:
 
     def reset(self) -> None:
         """Both numbers start at 1 again, and nothing sent is kept."""
+        self._db.execute("PRAGMA synchronous=FULL")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM sent")
