@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 import msgspec
+
 from closeout.core.units import InputError
 from closeout.service.config import KeyTable
 
