@@ -314,6 +314,10 @@ class Stream(DeskInputs):
             lots = -int(held) if self.random.random() < 0.6 else -int(held) - (1 if held > 0 else -1)
         order_id = self.random.choice(list(account.working) or [""]) if self.random.random() < 0.1 else ""
         limit = self.moved(name, 0.01) if self.random.random() < 0.5 else None
+        collar = self.auditor.bounds_of(account).collar
+        if limit is not None and collar is not None and self.random.random() < 0.5:
+            room = floor(abs(self.price(name)) * collar) + self.random.choice((0, 1))
+            limit = self.legal(name, self.price(name) + (room if lots > 0 else -room))
         return c.CheckOrder(account.account_id, order_id or self.new_id("o"), name, lots, limit)
 
     def _customer_fill(self) -> Any:

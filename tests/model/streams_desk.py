@@ -81,6 +81,7 @@ class DeskInputs(Look):
             ends=release.ends,
             multiplier=int(release.multiplier * SECOND),
             held=release.held,
+            second=self.random.choice(("", "second")),
         )
         changes: tuple[dict[str, Any], ...] = (
             {},
@@ -135,7 +136,8 @@ class DeskInputs(Look):
         before = self.limits_asked.get((scope, name))
         changed = before is not None and before != c.Limits() and self.random.random() < 0.5
         limits = self._changed_limits(before) if changed and before else self._limits(account)
-        given = c.SetLimits(scope, name, limits, "desk", "exposure", self.second())
+        second = self.random.choice(("", "second")) if changed else self.second()
+        given = c.SetLimits(scope, name, limits, "desk", "exposure", second)
         if scope != "firm" and given.second == "second":
             self.limits_asked[(scope, name)] = limits
         return given
