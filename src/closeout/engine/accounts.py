@@ -39,7 +39,7 @@ def open_account(state: State, command: OpenAccount) -> None:
     if command.owner:
         book.owner[row] = command.owner
     if parent is not None:
-        book.parent[row] = parent
+        book.adopt(row, parent)
     if owner := book.owner_of(row):
         book.owned.setdefault(owner, []).append(row)
     if command.leverage:
@@ -62,7 +62,7 @@ def withdrawable(state: State, row: int) -> int:
 
     Pending is what flat isolated accounts of the customer will still cost: funding accrued and not booked yet.
     """
-    children = (child for child, parent in state.book.parent.items() if parent == row and not state.holdings(child))
+    children = (child for child in state.book.children.get(row, ()) if not state.holdings(child))
     pending = sum(max(0, -state.money(child).sum) for child in children)
     free = state.risk(row).net_liq - worst_case(state, row, with_intraday=False)
     return max(0, free - pending)

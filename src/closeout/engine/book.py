@@ -237,14 +237,16 @@ class Brakes:
 
 @dataclass(slots=True)
 class Book:
-    """All accounts. Column arrays may be longer than `count`. `owned` lists the rows of each owner's accounts. `stops`
-    holds the reason of a brake whose close-out has not begun."""
+    """All accounts. Column arrays may be longer than `count`. `owned` lists the rows of each owner's accounts,
+    `children` those of an account's isolated positions. `stops` holds the reason of a brake whose close-out has not
+    begun."""
 
     count: int = 0
     ids: list[str] = field(default_factory=list[str])
     row: dict[str, int] = field(default_factory=dict[str, int])
     owner: dict[int, str] = field(default_factory=dict[int, str])
     parent: dict[int, int] = field(default_factory=dict[int, int])
+    children: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     leverage: dict[int, dict[str, int]] = field(default_factory=dict[int, dict[str, int]])
     working: dict[int, dict[str, WorkingOrder]] = field(default_factory=dict[int, dict[str, WorkingOrder]])
     debts: dict[int, Receivable] = field(default_factory=dict[int, Receivable])
@@ -273,6 +275,11 @@ class Book:
         for name in self.COLUMNS:
             setattr(self, name, grown(getattr(self, name), self.count))
         return row
+
+    def adopt(self, row: int, parent: int) -> None:
+        """Make an account an isolated position of another."""
+        self.parent[row] = parent
+        self.children.setdefault(parent, []).append(row)
 
     def owner_of(self, row: int) -> str:
         """Whose account it is: an isolated one without an owner of its own belongs to its parent's; "" unknown."""

@@ -156,7 +156,8 @@ def _book(raw: dict[str, Any]) -> Book:
         book.column(name)[:] = np.frombuffer(column, np.int64)
     row = book.row
     book.owner = {row[key]: value for key, value in raw["owner"].items()}
-    book.parent = {row[key]: row[value] for key, value in raw["parent"].items()}
+    for key, value in raw["parent"].items():
+        book.adopt(row[key], row[value])
     book.leverage = {row[key]: value for key, value in raw["leverage"].items()}
     book.debts = {row[key]: Receivable(**value) for key, value in raw["debts"].items()}
     book.acknowledged = {row[key]: value for key, value in raw["acknowledged"].items()}

@@ -25,9 +25,7 @@ from closeout.studies.assessment import Line, Part
 
 def children(state: State, row: int) -> list[int]:
     """The isolated positions of an account, by id."""
-    return sorted(
-        (child for child, parent in state.book.parent.items() if parent == row), key=state.book.ids.__getitem__
-    )
+    return sorted(state.book.children.get(row, ()), key=state.book.ids.__getitem__)
 
 
 def parts(state: State, row: int) -> list[Part]:
