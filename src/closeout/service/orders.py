@@ -28,6 +28,7 @@ from closeout.adapters.venues.port import (
 from closeout.core.times import SECOND
 from closeout.engine.commands import AnyCommand, Fill, OrderDone, RaiseAlarm
 from closeout.engine.events import AnyEvent, CancelOrders, CloseOutOrder
+from closeout.service.marker import Marker
 from closeout.service.store.effects import Effects
 from closeout.service.store.records import Effect
 from closeout.service.time import Clock
@@ -55,8 +56,12 @@ class OrderDesk:
     frozen: dict[str, int] = field(default_factory=dict[str, int])
     """Orders of which the venue cannot say whether it has them, and since when (clock nanoseconds)."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _marker: Marker = field(init=False)
     _refusals: dict[str, int] = field(default_factory=dict[str, int])
     _under_way: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    def __post_init__(self) -> None:
+        self._marker = Marker(self.effects)
 
     @property
     def source(self) -> str:
@@ -115,7 +120,7 @@ class OrderDesk:
         self.sent += 1
         if self.on_sent is not None:
             self.on_sent(effect, self.clock.now())
-        await self._call(self.effects.mark_sent, effect.effect_id, note)
+        await self._marker.sent(effect.effect_id, note)
 
     async def _cancel(self, effect: Effect, event: CancelOrders) -> None:
         """A customer's orders at the venue. What the venue does not know is gone already."""
@@ -128,13 +133,13 @@ class OrderDesk:
             if effect.attempts == 1:
                 await self._alarm(effect.account_id, "cancel_failed", f"{', '.join(event.order_ids)}: {reason}")
         else:
-            await self._call(self.effects.mark_sent, effect.effect_id, "")
+            await self._marker.sent(effect.effect_id, "")
 
     async def _refused(self, effect: Effect, event: CloseOutOrder, reason: str) -> None:
         """The venue surely did not take it: the engine plans anew, after a pause that grows with each refusal."""
         count = self._refusals[effect.account_id] = self._refusals.get(effect.account_id, 0) + 1
         await self._alarm(effect.account_id, "order_refused", f"{event.order_id}: {reason}")
-        await self._call(self.effects.mark_sent, effect.effect_id, f"refused: {reason}"[:500])
+        await self._marker.sent(effect.effect_id, f"refused: {reason}"[:500])
         await self.clock.sleep(self._pause_after(count) if count > 1 else 0)
         await self._offer(self.source, OrderDone(event.order_id, f"refused: {reason}"[:200]))
 

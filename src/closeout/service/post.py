@@ -21,6 +21,7 @@ from closeout.adapters.notices.mail import Mail, MailSender, Refused, Retry, mes
 from closeout.core.times import MINUTE, SECOND, time_text
 from closeout.core.units import Currency, InputError
 from closeout.engine import events as ev
+from closeout.service.marker import Marker
 from closeout.service.store.records import Effect, LevelChange, Query
 from closeout.service.store.store import Store
 from closeout.service.time import Clock
@@ -96,7 +97,11 @@ class PostOffice:
     second_copies: int = 0
     on_sent: Callable[[str], None] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _marker: Marker = field(init=False)
     _warned: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+
+    def __post_init__(self) -> None:
+        self._marker = Marker(self.store)
 
     def wake(self) -> None:
         """New rows are durable."""
@@ -136,7 +141,7 @@ class PostOffice:
             self.sent += 1
             if self.on_sent is not None:
                 self.on_sent(effect.kind)
-            await self._call(self.store.mark_sent, effect.effect_id, note)
+            await self._marker.sent(effect.effect_id, note)
 
     # -- mail ----------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from closeout.service.applied import Applied, Batch
+from closeout.service.store.projection import has_effects
 from closeout.service.store.store import Store
 
 AT_MOST = 2_000
@@ -18,7 +19,7 @@ TOO_FAR = 100_000
 
 @dataclass(slots=True)
 class Projector:
-    """`wakers` are called after each transaction: effects may be due."""
+    """`wakers` are called after each transaction from which effects may follow."""
 
     store: Store
     wakers: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
@@ -50,8 +51,9 @@ class Projector:
                 await asyncio.to_thread(self.store.project, batch)
                 for _ in batch:
                     self._waiting.popleft()
-                for wake in self.wakers:
-                    wake()
+                if has_effects(batch):
+                    for wake in self.wakers:
+                        wake()
             self._done.set()
 
     async def caught_up(self, seq: int) -> None:

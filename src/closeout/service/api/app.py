@@ -1,6 +1,6 @@
 """The door: every request is measured, recognised, counted and held to the table of roles before its handler runs.
 
-The API is one ASGI application (`Api`), mounted in a Litestar application beside the pages. It does not use Litestar's
+The API is one ASGI application (`Api`) before a Litestar application, which has the pages. It does not use Litestar's
 own handlers: their parameters are converted leniently (the text "1" passes as a number), their OpenAPI document leaves
 out that unknown fields are refused, and the order check, which brokers wait for, is about twice as fast without them.
 """
@@ -15,9 +15,9 @@ from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any
 
-from litestar import Litestar, Request, Response, asgi
+from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
-from litestar.types import ControllerRouterHandler, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 
 from closeout.service.api import (
     accounts,
@@ -272,7 +272,20 @@ async def _disconnected(receive: Receive) -> None:
 
 # -- the application ---------------------------------------------------------------------------------
 
-MOUNTS = ("/v1", "/health", METRICS, "/openapi.json")
+OWN = (["v1"], ["health"], [METRICS.strip("/")], ["openapi.json"])
+"""First segments of the paths that are the API's."""
+
+
+class Application(Litestar):
+    """Litestar for the pages; what is the API's goes past its router, which takes as long as the API itself."""
+
+    direct: ASGIApp
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan" and _raw_path(scope).split("/", 2)[1:2] in OWN:
+            await self.direct(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def build(context: Context, pages: Sequence[ControllerRouterHandler] = ()) -> Litestar:
@@ -299,13 +312,15 @@ def build(context: Context, pages: Sequence[ControllerRouterHandler] = ()) -> Li
                 duty.cancel()
             await asyncio.gather(*duties, return_exceptions=True)
 
-    return Litestar(
-        [asgi(list(MOUNTS), is_mount=True, copy_scope=False)(serve), *pages],
+    application = Application(
+        pages,
         lifespan=[running],
         exception_handlers={HTTPException: _outside},
         openapi_config=None,
         logging_config=None,
     )
+    application.direct = serve
+    return application
 
 
 def _outside(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

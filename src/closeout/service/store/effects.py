@@ -10,9 +10,9 @@ A state is left only by the acts above; anything else is a `Conflict` and change
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Select, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, Select, and_, exists, func, or_, select, update
 
 from closeout.service.store.database import Database
 from closeout.service.store.records import Conflict, Effect
@@ -66,6 +66,15 @@ class Effects:
     def mark_sent(self, ids: Ids, note: str = "") -> None:
         self._mark(ids, ("sending", "parked"), state="sent", note=note)
 
+    def mark_all_sent(self, notes: Mapping[str, str]) -> None:
+        """Many effects at once, each with its note."""
+        ids: dict[str, list[str]] = {}
+        for effect_id, note in notes.items():
+            ids.setdefault(note, []).append(effect_id)
+        with self._database.write() as connection:
+            for note, wanted in ids.items():
+                _change(connection, sorted(wanted), ("sending", "parked"), {"state": "sent", "note": note})
+
     def mark_failed(self, ids: Ids, reason: str, not_before_ns: int) -> None:
         """It surely did not go out, or may go out twice: try again from then on."""
         self._mark(ids, ("sending", "parked"), state="failed", note=reason, not_before=not_before_ns)
@@ -98,11 +107,17 @@ class Effects:
         wanted = sorted({ids} if isinstance(ids, str) else set(ids))
         if not wanted:
             return
-        change = update(effect).where(effect.c.effect_id.in_(wanted), effect.c.state.in_(allowed)).values(values)
         with self._database.write() as connection:
-            changed = connection.execute(change).rowcount
-            if changed != len(wanted):
-                raise Conflict(
-                    f"{len(wanted) - changed} of {', '.join(wanted[:5])} cannot become {values['state']}: "
-                    f"only {' or '.join(allowed)} can"
-                )
+            _change(connection, wanted, allowed, values)
+
+
+def _change(
+    connection: Connection, wanted: Sequence[str], allowed: Sequence[str], values: Mapping[str, object]
+) -> None:
+    change = update(effect).where(effect.c.effect_id.in_(wanted), effect.c.state.in_(allowed)).values(values)
+    changed = connection.execute(change).rowcount
+    if changed != len(wanted):
+        raise Conflict(
+            f"{len(wanted) - changed} of {', '.join(wanted[:5])} cannot become {values['state']}: "
+            f"only {' or '.join(allowed)} can"
+        )

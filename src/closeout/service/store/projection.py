@@ -29,6 +29,7 @@ WEBHOOK_EVENTS = (
     ev.LevelChanged,
     ev.FlagChanged,
 )
+EFFECT_EVENTS = (ev.CloseOutOrder, ev.CancelOrders, ev.Notice, ev.Alarm, *WEBHOOK_EVENTS)
 REBUILT = "made again from the journal: nobody knows whether it went out"
 
 
@@ -148,6 +149,11 @@ EVENT_ROWS: dict[type, tuple[Table, EventRow]] = {
 
 
 # -- effects -------------------------------------------------------------------------------------------
+
+
+def has_effects(batch: Iterable[Applied]) -> bool:
+    """Whether anything may have to be done outside because of a batch."""
+    return any(isinstance(event, EFFECT_EVENTS) for item in batch for event in item.events)
 
 
 def _effects(event: ev.AnyEvent, seq: int, idx: int, webhooks: bool) -> list[tuple[str, str]]:
