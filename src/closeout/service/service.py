@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,6 +97,8 @@ class Service:
             duties += [("extra", make()) for make in self.extra]
             tasks += [group.create_task(duty, name=name) for name, duty in duties]
             self.started = True
+            gc.collect()
+            gc.freeze()  # what is here stays: looking through it again took 150 ms with 100,000 accounts
             LOG.info("started", version=__version__, address=self.server.address, seq=self.writer.seq)
             ready()
             await self.stop.wait()
