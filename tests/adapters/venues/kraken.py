@@ -58,7 +58,8 @@ class Order:
 @dataclass
 class Kraken:
     """`faults` are taken one by one, one per order request; `requests` are all that came, by path. `now`: the venue's
-    clock in milliseconds, which only moves when told to. `lagging` orders are listed as open though they are not."""
+    clock in milliseconds, which only moves when told to. `lagging` orders are listed as open though they are not.
+    `at_once`: sizes and prices that the next market order gets before it is answered; the rest of it is gone."""
 
     now: int = START
     faults: deque[str] = field(default_factory=deque[str])
@@ -68,6 +69,7 @@ class Kraken:
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     down: bool = False
     lagging: set[str] = field(default_factory=set[str])
+    at_once: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     events_per_page: int = 50
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -137,11 +139,23 @@ class Kraken:
             request.transport.abort()
             return web.Response()
         order = self.orders.get(query["cliOrdId"])
-        placed = {"type": "PLACE", "order": self._told(order)} if order and status == "placed" else None
-        sent = {"status": status, "receivedTime": iso(self.now), "orderEvents": [placed] if placed else []}
-        if placed and order:
-            sent["order_id"] = order.order_id
+        sent = {"status": status, "receivedTime": iso(self.now), "orderEvents": []}
+        if order and status == "placed":
+            placed: list[dict[str, Any]] = [{"type": "PLACE", "order": self._told(order)}]
+            sent |= {"order_id": order.order_id, "orderEvents": self._executed(order) or placed}
         return self._answer(sendStatus=sent)
+
+    def _executed(self, order: Order) -> list[dict[str, Any]]:
+        """The events of a market order that found something at once. Their ids are not those of the fills."""
+        before, events = self._told(order), list[dict[str, Any]]()
+        for number, (size, price) in enumerate(self.at_once):
+            self.trade(order.query["cliOrdId"], order, size, price)
+            event = {"type": "EXECUTION", "executionId": f"X{number}", "price": f"@{price}", "amount": f"@{size}"}
+            events.append({**event, "orderPriorEdit": None, "orderPriorExecution": before})
+        if self.at_once:
+            order.status = "done"
+            self.at_once = []
+        return events
 
     def _place(self, query: dict[str, str]) -> str:
         assert query["reduceOnly"] == "true"

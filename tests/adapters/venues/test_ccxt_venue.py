@@ -10,6 +10,7 @@ import pytest
 from tests.adapters.venues.common import BTC, COIN, Ears, order
 from tests.adapters.venues.kraken import KEY, SECRET, Kraken
 
+from closeout.adapters.venues.ccxt_exchanges import KrakenFutures
 from closeout.adapters.venues.ccxt_venue import CcxtVenue
 from closeout.adapters.venues.port import (
     ABSENT,
@@ -28,6 +29,11 @@ MARKETS = {"BTC-PERP": "PF_XBTUSD", "BTC-COIN": "PI_XBTUSD"}
 CONTRACTS = {"BTC-PERP": BTC, "BTC-COIN": COIN}
 
 
+@pytest.fixture(autouse=True)
+def _history_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KrakenFutures, "history_pause", 0.0)
+
+
 class Stage:
     def __init__(
         self,
@@ -35,6 +41,7 @@ class Stage:
         *,
         lifetime: float = 0.0,
         timeout: float = 60.0,
+        throttled: bool = False,
         secret: str = SECRET,
         perpetual: Contract = BTC,
     ) -> None:
@@ -50,7 +57,7 @@ class Stage:
             every=0.01,
             timeout=timeout,
             lifetime=lifetime,
-            gap_ms=0,
+            throttled=throttled,
             clock=lambda: kraken.now * 1_000_000,
         )
 
@@ -285,6 +292,24 @@ def test_a_report_that_did_not_become_durable_is_made_again() -> None:
     play(scene)
 
 
+@pytest.mark.rule("G-16")
+def test_a_market_order_is_done_by_what_its_answer_said_without_the_history() -> None:
+    """And with requests spaced as the exchange wants them."""
+
+    async def main() -> None:
+        async with Kraken() as kraken, Stage(kraken, throttled=True) as on:
+            kraken.at_once = [("0.02", "64000"), ("0.01", "63999.5")]
+            await on.venue.place(order(-7))
+            await on.heard(3)
+            assert [(one.lots, one.price_ticks) for one in on.ears.executions] == [(-2, 128_000), (-1, 127_999)]
+            assert {one.fill_id for one in on.ears.executions} == {"7-A1-1-F1", "7-A1-1-F2"}
+            assert on.ears.done == [Done("7-A1-1", "cancelled")]
+            assert not any("history" in path for path in kraken.requests)
+            assert on.ears.alarms == []
+
+    asyncio.run(main())
+
+
 @pytest.mark.rule("G-07")
 def test_an_order_is_not_done_before_all_its_executions_were_told() -> None:
     """The history may know an execution before the list of fills does."""
@@ -416,7 +441,14 @@ def test_configuration_that_does_not_fit_is_told_by_its_key() -> None:
     async def wrong(markets: dict[str, str]) -> None:
         async with Kraken() as kraken:
             venue = CcxtVenue(
-                "krakenfutures", CONTRACTS, markets, print, api_key=KEY, secret=SECRET, base_url=kraken.url, gap_ms=0
+                "krakenfutures",
+                CONTRACTS,
+                markets,
+                print,
+                api_key=KEY,
+                secret=SECRET,
+                base_url=kraken.url,
+                throttled=False,
             )
             await venue.run(Ears().report)
 

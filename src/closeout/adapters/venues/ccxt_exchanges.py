@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -40,9 +41,21 @@ class ExchangeRules(Protocol):
     id_signs: str
     refusal: str
     """What stands in the text of an error with which the exchange says no, whatever the error's class."""
+    gap_ms: int
+    """Milliseconds for a request that costs 1."""
+    history_pause: float
+    """Seconds from one look into the history to the next, at least, while listening."""
 
     def expiring(self, time_ms: int) -> dict[str, str]:
         """Parameters of an order request that is void when the exchange gets to it after this time (UTC)."""
+        ...
+
+    def cost(self, path: str, query: dict[str, Any]) -> int:
+        """What a request costs of the exchange's budget."""
+        ...
+
+    def final(self, answer: dict[str, Any]) -> str:
+        """From ccxt's answer to a market order: all that it will ever have filled, "" where that is not said."""
         ...
 
     async def trades(self, exchange: Any, since_ms: int) -> list[OwnTrade]:
@@ -57,19 +70,35 @@ class ExchangeRules(Protocol):
 class KrakenFutures:
     """Kraken Futures, REST v3 for trading and v2 for history, through the endpoints that ccxt names.
 
-    A market order is immediate-or-cancel within 1 % there; what is left of it is gone. Its fills are those of `fills`
-    only: the answer to an order names executions too, but by ids that are not documented to be the same.
+    A market order is immediate-or-cancel within 1 % there; what is left of it is gone, and the answer to it says what
+    it got. Its fills are those of `fills` only: the answer names executions too, but by ids that are not documented to
+    be the same.
+
+    Trading requests may cost 500 in 10 seconds, an order 10 and a look 2 or more (docs.kraken.com, "Derivatives Rate
+    Limits"). The history has a budget of its own; one look in 6 seconds is **assumed** to be within it.
     """
 
     longest_id = 100
     id_signs = r"A-Za-z0-9._:-"
     refusal = " failed due to "
+    gap_ms = 20
+    history_pause = 6.0
     page = 100
     pages = 100
     """At most: a bound on what one look asks for."""
 
     def expiring(self, time_ms: int) -> dict[str, str]:
         return {"processBefore": _iso(time_ms)}
+
+    def cost(self, path: str, query: dict[str, Any]) -> int:
+        if path == "fills":
+            return 25 if query else 2
+        return {"sendorder": 10, "cancelorder": 10, "openorders": 2}.get(path, 1)
+
+    def final(self, answer: dict[str, Any]) -> str:
+        events: list[dict[str, Any]] = answer["info"].get("orderEvents") or []
+        amounts = [Decimal(str(event["amount"])) for event in events if event.get("type") == "EXECUTION"]
+        return str(sum(amounts)) if amounts else ""
 
     async def trades(self, exchange: Any, since_ms: int) -> list[OwnTrade]:
         """Pages of fills go back in time. The next one overlaps by a millisecond: its bound is exclusive."""

@@ -66,12 +66,13 @@ class Listed(Struct, frozen=True):
 
 class Sent(Struct):
     """An order known here. `trades` are its executions by the exchange's id, as text and, where they can be booked, as
-    reports; `told` the ids of those reported."""
+    reports; `told` the ids of those reported. `final`: all that it will ever trade, where that is known."""
 
     order: VenueOrder
     sent_at: int
     trades: dict[str, tuple[OwnTrade, Execution | None]] = {}
     told: set[str] = set()
+    final: Fraction | None = None
     done: bool = False
 
     def traded(self) -> Fraction:
@@ -84,7 +85,7 @@ class CcxtVenue:
 
     `markets` maps contract names to the exchange's own market ids (``PF_XBTUSD``), `contracts` the same names to
     contracts. `base_url` takes the place of the exchange's scheme and host. `lifetime`, in seconds: see `find`; half of
-    it is the expiry of an order request. `gap_ms`: milliseconds between two requests, None for ccxt's own choice.
+    it is the expiry of an order request. `throttled`: requests are spaced as the exchange's budget wants.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class CcxtVenue:
         every: float = 1.0,
         timeout: float = 10.0,
         lifetime: float = 10.0,
-        gap_ms: int | None = None,
+        throttled: bool = True,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         if exchange not in EXCHANGES:
@@ -112,7 +113,7 @@ class CcxtVenue:
         self.name, self.connected = name or exchange, False
         self._rules = EXCHANGES[exchange]
         self._ccxt = _ccxt()
-        self._exchange = _opened(self._ccxt, exchange, api_key, secret, base_url, timeout, gap_ms)
+        self._exchange = _opened(self._ccxt, exchange, api_key, secret, base_url, timeout, throttled)
         self._contracts = {own: contracts[own] for own in markets}
         self._markets = dict(markets)
         self._alarm, self._every, self._clock = alarm, every, clock
@@ -121,6 +122,7 @@ class CcxtVenue:
         self._listed: dict[str, Listed] = {}
         self._sent: dict[str, Sent] = {}
         self._placed_at: dict[str, int] = {}
+        self._next_history = 0.0
         self._wake = asyncio.Event()
 
     # -- the port -----------------------------------------------------------------------------------
@@ -165,7 +167,9 @@ class CcxtVenue:
         self.remember(order, now)
         self._placed_at[wire] = now
         try:
-            await self._exchange.create_order(*request)
+            answer = await self._exchange.create_order(*request)
+            final = self._rules.final(answer) if order.limit_ticks is None else ""
+            self._sent[wire].final = Fraction(final) if final else None
         except self._ccxt.DuplicateOrderId:
             raise Uncertain(f"{self.name} has an order {order.order_id} already") from None
         except Exception as bad:
@@ -274,34 +278,42 @@ class CcxtVenue:
                 sent.told.add(trade.trade_id)
         self._polled_at = now
         gone = {wire: sent for wire, sent in unfinished.items() if wire not in is_open}
-        if not gone:
+        for sent in gone.values():
+            if sent.traded() in (self._amount(sent.order), sent.final):
+                await self._finish(sent, "filled" if sent.traded() == self._amount(sent.order) else "cancelled", report)
+        unclear = {wire: sent for wire, sent in gone.items() if not sent.done}
+        time = asyncio.get_running_loop().time()
+        if not unclear or time < self._next_history:
             return
+        self._next_history = time + self._rules.history_pause
         past = await self._rules.past_orders(self._exchange, since // MILLISECOND)
-        for wire, sent in gone.items():
-            traded = sent.traded()
-            ended = "filled" if traded == self._amount(sent.order) else ""
-            if not ended and wire in past and traded == Fraction(past[wire].filled):
-                ended = past[wire].ended
-            if ended:
-                await report(Done(sent.order.order_id, ended))
-                sent.done = True
+        for wire, sent in unclear.items():
+            if wire in past and past[wire].ended and sent.traded() == Fraction(past[wire].filled):
+                await self._finish(sent, past[wire].ended, report)
+
+    async def _finish(self, sent: Sent, reason: str, report: Reporter) -> None:
+        await report(Done(sent.order.order_id, reason))
+        sent.done = True
 
     async def _look(self, wire: str, sent_at: int) -> Found | None:
-        """What the exchange has of an order; None where it has nothing. In the order in which an order moves on."""
+        """What the exchange has of an order; None where it has nothing. In the order in which an order moves on; the
+        history is asked only where the rest does not say enough."""
         await self._load()
         since = (sent_at - MINUTE) // MILLISECOND
-        still = next((one for one in await self._open() if one["clientOrderId"] == wire), None)
-        past = (await self._rules.past_orders(self._exchange, since)).get(wire)
-        trades = [one for one in await self._rules.trades(self._exchange, since) if one.client_id == wire]
-        if still is None and past is None and not trades:
-            return None
         sent = self._sent.get(wire)
-        if sent is None:
-            return Found(still is None and past is not None and bool(past.ended))
-        heard = [one for one in [self._read(trade, sent) for trade in trades] if one is not None]
-        filled = max(sent.traded(), Fraction(past.filled) if past else Fraction(0))
-        ended = filled == self._amount(sent.order) or (past is not None and bool(past.ended))
-        return Found(still is None and ended, tuple(heard), int(filled / self._listed_as(sent.order).per_lot))
+        still = next((one for one in await self._open() if one["clientOrderId"] == wire), None)
+        trades = [one for one in await self._rules.trades(self._exchange, since) if one.client_id == wire]
+        heard = [one for one in [self._read(trade, sent) for trade in trades] if one is not None] if sent else []
+        traded = sum((Fraction(trade.quantity) for trade in trades), Fraction(0))
+        ended = sent is not None and traded == self._amount(sent.order)
+        if still is None and not ended:
+            past = (await self._rules.past_orders(self._exchange, since)).get(wire)
+            if past is None and not trades:
+                return None
+            ended = past is not None and bool(past.ended)
+            traded = max(traded, Fraction(past.filled) if past else Fraction(0))
+        filled = int(traded / self._listed_as(sent.order).per_lot) if sent else None
+        return Found(still is None and ended, tuple(heard), filled)
 
     def _read(self, trade: OwnTrade, sent: Sent) -> Execution | None:
         """A trade of ours in lots and ticks, None where it cannot be booked; what is odd is alarmed once."""
@@ -352,13 +364,23 @@ class CcxtVenue:
         return listed
 
 
-def _opened(ccxt: Any, name: str, api_key: str, secret: str, base_url: str, timeout: float, gap_ms: int | None) -> Any:
+def _opened(ccxt: Any, name: str, api_key: str, secret: str, base_url: str, timeout: float, throttled: bool) -> Any:
     """The exchange, without floats and without requests repeated by itself."""
-    settings: dict[str, Any] = {"apiKey": api_key, "secret": secret, "timeout": int(timeout * 1000)}
-    if gap_ms is not None:
-        settings |= {"rateLimit": gap_ms, "enableRateLimit": gap_ms > 0}
+    rules = EXCHANGES[name]
+    settings = {
+        "apiKey": api_key,
+        "secret": secret,
+        "timeout": int(timeout * 1000),
+        "enableRateLimit": throttled,
+        "rateLimit": rules.gap_ms,
+    }
+
+    def cost(api: Any, method: str, path: str, query: dict[str, Any], config: Any = None) -> int:
+        return rules.cost(path, query)
+
     exchange = getattr(ccxt, name)(settings)
     exchange.number = str
+    exchange.calculate_rate_limiter_cost = cost
     exchange.on_json_response = _exact_json
     exchange.options["maxRetriesOnFailure"] = 0
     if base_url:
