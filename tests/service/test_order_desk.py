@@ -67,6 +67,9 @@ class FaultyVenue:
     placed: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    cancel_fault: bool = False
+    told_short: int = 0
+    """Of its fills, how many lots `find` tells less than it says it has filled."""
     fill_at: int | None = 3_000_000
     reporter: Reporter | None = None
 
@@ -101,6 +104,8 @@ class FaultyVenue:
 
     async def cancel(self, order_id: str) -> None:
         self.cancelled.append(order_id)
+        if self.cancel_fault:
+            raise Uncertain("unknown here")
 
     async def find(self, order_id: str, sent_at: int) -> Found | Absent | Unknown:
         self.asked.append(order_id)
@@ -113,7 +118,7 @@ class FaultyVenue:
         if self.fill_at is None:
             return Found(done=False)
         execution = Execution(order_id, f"{order_id}-f1", order.contract.name, order.lots, self.fill_at)
-        return Found(done=True, executions=(execution,), filled=abs(order.lots))
+        return Found(done=True, executions=(execution,), filled=abs(order.lots) + self.told_short)
 
 
 @dataclass
@@ -314,6 +319,33 @@ def test_an_acknowledged_order_that_the_venue_lost_is_planned_anew(tmp_path: Pat
     with sold_once(venue):
         running(tmp_path, venue, after)
     assert lost not in venue.taken
+
+
+@pytest.mark.rule("G-07", "G-08")
+def test_a_close_out_does_not_wait_for_ever_for_a_cancel_that_the_venue_cannot_do(tmp_path: Path) -> None:
+    venue = FaultyVenue(cancel_fault=True)
+
+    async def scenario(house: House) -> None:
+        await house.say(*OPENING, c.CheckOrder("A1", "mine", "BTCUSDT", -5, 3_100_000), CRASH)
+        await house.until(lambda: house.flat)
+        await house.until(lambda: "cancel_failed" in house.alarms())
+
+    with sold_once(venue):
+        running(tmp_path, venue, scenario)
+    assert venue.cancelled == ["mine"] * 3
+
+
+@pytest.mark.rule("G-16")
+def test_fills_that_nobody_told_of_are_an_alarm(tmp_path: Path) -> None:
+    venue = FaultyVenue(["lost_after"], told_short=7)
+
+    async def scenario(house: House) -> None:
+        await house.say(*OPENING, CRASH)
+        await house.until(lambda: house.flat)
+        await house.until(lambda: "fills_missing" in house.alarms())
+
+    with sold_once(venue):
+        running(tmp_path, venue, scenario)
 
 
 @pytest.mark.rule("G-09", "G-16")

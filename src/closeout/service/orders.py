@@ -39,6 +39,8 @@ T = TypeVar("T")
 AT_ONCE = 50
 """Orders under way to the venue at the same time."""
 LONGEST_PAUSE = 60 * SECOND
+CANCEL_TRIES = 3
+"""With pauses of one and two seconds. The broker hears of each cancellation by the event stream as well."""
 
 
 @dataclass(slots=True)
@@ -127,11 +129,16 @@ class OrderDesk:
         try:
             for order_id in event.order_ids:
                 await self.venue.cancel(order_id)
+        except NotConnected as reason:
+            await self._call(self.effects.mark_failed, effect.effect_id, str(reason), self.clock.now())
         except (Refused, Uncertain) as reason:
-            not_before = self.clock.now() + self._pause_after(effect.attempts)
-            await self._call(self.effects.mark_failed, effect.effect_id, str(reason), not_before)
-            if effect.attempts == 1:
-                await self._alarm(effect.account_id, "cancel_failed", f"{', '.join(event.order_ids)}: {reason}")
+            if effect.attempts + 1 < CANCEL_TRIES:
+                not_before = self.clock.now() + self._pause_after(effect.attempts)
+                await self._call(self.effects.mark_failed, effect.effect_id, str(reason)[:500], not_before)
+                return
+            # A close-out must not wait for ever for orders that the venue does not know by us (G-08): it is reduce-only.
+            await self._alarm(effect.account_id, "cancel_failed", f"{', '.join(event.order_ids)}: {reason}")
+            await self._call(self.effects.mark_sent, effect.effect_id, f"given up: {reason}"[:500])
         else:
             await self._marker.sent(effect.effect_id, "")
 
@@ -206,6 +213,12 @@ class OrderDesk:
     async def _adopt(self, order_id: str, found: Found) -> None:
         for execution in found.executions:
             await self.booked(execution)
+        if found.filled is not None:
+            fills = self.writer.engine.loaded.fills
+            booked = sum(abs(fill.lots) for key, fill in fills.items() if key.startswith(f"{order_id}-"))
+            if booked < found.filled:
+                detail = f"{order_id}: the venue has filled {found.filled} lots, told here were {booked}"
+                await self._alarm("", "fills_missing", detail)
         if found.done:
             await self._offer(self.source, OrderDone(order_id, "done at the venue"))
 

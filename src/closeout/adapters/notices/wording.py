@@ -27,7 +27,7 @@ _CHICAGO = ZoneInfo("America/Chicago")
 _LEVELS = {"alert": "the alert level", "liquidate_only": "the liquidate-only level"}
 
 ALARMS = {
-    "cancel_failed": "A customer's order could not be cancelled; it is tried again, and the close-out waits.",
+    "cancel_failed": "A customer's order could not be cancelled; the close-out goes out without waiting for it longer.",
     "close_out_queued": "A close-out waits because its contract takes no orders; it goes out when that changes.",
     "execution_not_booked": "The venue reported a fill that cannot be booked; it is in nobody's books until corrected.",
     "execution_off_lot": "The venue reported a fill finer than a lot; its whole lots are booked, the rest is not.",
@@ -35,6 +35,7 @@ ALARMS = {
     "execution_unknown_order": "The venue reported a fill of an order that it never had from us.",
     "execution_wrong_side": "The venue reported a fill on the other side of its order.",
     "feed_back": "A price feed that was lost is connected again.",
+    "fills_missing": "The venue says that more of an order was filled than was told here, one fill at a time.",
     "feed_lost": "A price feed is not connected; marks come from the next source in order, if there is one.",
     "fix_disconnected": "The connection to the venue is lost; it is made again, and orders are asked for.",
     "fix_gap": "The venue's messages have a gap that could not be closed.",
