@@ -1,8 +1,11 @@
 """`closeout demo`: the whole service on this machine, with a recorded crash as its market and a book of accounts in it.
 
 Its clock is the recording's, `speed` times as fast as the wall. Close-outs fill at the simulated venue, mail is written
-into a folder, keys are made anew at each start. With `--dir` the journal stays, and the next start goes on where it
+into a folder, keys are made anew at each start. With `--out` the journal stays, and the next start goes on where it
 stopped.
+
+The customer's key is that of CASEY, an account beside the seeded population, and of CASEY-2, which nobody has opened:
+docs/tutorial.md does. Whoever is in the book from the start has acknowledged the risk disclosure.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import json
 from contextlib import ExitStack
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +24,7 @@ from closeout.adapters.venues.paper import PaperVenue
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import InputError
 from closeout.rulebooks import loader
+from closeout.rulebooks.policy import Policy
 from closeout.service.access import ApiKey, Gate, Role, make_key
 from closeout.service.config import Config, Listen, ServiceTable, Storage
 from closeout.service.logs import configure
@@ -30,14 +35,19 @@ from closeout.service.schedule import Schedule
 from closeout.service.service import Service
 from closeout.service.time import RecordedClock
 from closeout.service.vault import Vault
-from closeout.studies.accounts import AccountFile
+from closeout.studies.accounts import AccountFile, AccountPosition
 from closeout.studies.market import Market, load_market
-from closeout.studies.population import generate
+from closeout.studies.population import LOTS, generate
 from closeout.studies.replay import Replay, Settings
 
 SEED = 20_200_312
 MARKET, RULEBOOK = "march-12", "kraken-us:as_if_24x7"
 DESK = "desk@broker.example"
+DISCLOSURE = "2026-07"
+CUSTOMER, UNOPENED = "CASEY", "CASEY-2"
+EACH, CASH_SHARE = Decimal(60_000), Decimal("0.195")
+"""CASEY's positions: about so much notional of each contract, and this share of it in cash: enough to pass the opening
+check under either margin window, and less than what a fall of a fifth costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +67,11 @@ def make_demo(
     """A service around a recorded market, its files in `folder`; `InputError` for what cannot be."""
     folder.mkdir(parents=True, exist_ok=True)
     loaded, rules = load_market([market]), loader.load(rulebook)
-    book = generate(SEED, accounts, loaded)
+    book = [casey(loaded, rules.policy()), *generate(SEED, accounts, loaded)]
     replay = Replay(loaded, book, rules, market, Settings())
     config = Config(
         rulebook=rulebook, listen=Listen(port=port), storage=Storage(journal=str(folder / "journal.sqlite")),
-        service=ServiceTable(), where=str(folder),
+        service=ServiceTable(disclosure=DISCLOSURE), where=str(folder),
     )  # fmt: skip
     vault = Vault.open(config.storage.journal, str(folder / "store.sqlite"), rules, replay.start, webhooks=False)
     try:
@@ -79,8 +89,7 @@ def _demo(
     venue = PaperVenue(contracts, interval=market.interval())
     sender = FolderSender(folder / "mail", "risk@broker.example", clock.now)
     posting = Posting(sender, _address, (DESK,), "broker.example", ())
-    customer = book[0].account_id
-    keys, texts = _keys(customer)
+    keys, texts = _keys()
     schedule = Schedule(replay.rulebook, config.clock.business_day)
     service = assemble(
         vault,
@@ -99,12 +108,13 @@ def _demo(
     url = service.server.address
     announcement = {
         "url": url,
-        "keys": {"customer": {"key": texts["customer"], "account_id": customer}}
+        "keys": {"customer": {"key": texts["customer"], "account_id": CUSTOMER}}
         | {role: texts[role] for role in ("desk", "supervisor", "broker", "auditor")},
+        "folder": str(folder.absolute()),
     }
     said = (
         f"{len(market.contracts)} market(s) of {time_text(replay.start)} to {time_text(replay.end)}, "
-        f"{speed:g} times as fast, {len(book)} accounts, rulebook {config.rulebook}"
+        f"{speed:g} times as fast, {len(book) - 1} accounts and {CUSTOMER}, rulebook {config.rulebook}"
     )
     return Demo(service, recorded, announcement, said)
 
@@ -113,7 +123,22 @@ def _address(account_id: str) -> str:
     return f"{account_id.partition('/')[0].lower()}@customers.example"
 
 
-def _keys(customer: str) -> tuple[list[ApiKey], dict[str, str]]:
+def casey(market: Market, policy: Policy) -> AccountFile:
+    """The account of the demo's customer: long each contract of the market, from its first open on."""
+    positions: list[AccountPosition] = []
+    worth = Decimal(0)
+    for name, bars in market.contracts.items():
+        price, own = bars[0].open, policy.contracts.get(name)
+        size = own.contract.contract_size if own else 1  # what another contract stands for is held in base units
+        lot = LOTS.get(name, Decimal(1))
+        quantity = max(lot, (EACH / (price * size)).quantize(lot))
+        positions.append(AccountPosition(name, quantity, price))
+        worth += quantity * price * size
+    cash = (worth * CASH_SHARE).quantize(Decimal("0.01"))
+    return AccountFile(CUSTOMER, cash, tuple(positions), owner="Casey Customer")
+
+
+def _keys() -> tuple[list[ApiKey], dict[str, str]]:
     """One key of each role: what the gate keeps, and the texts."""
     names: dict[Role, str] = {
         "customer": "Casey Customer", "desk": "Dana Desk", "supervisor": "Sam Supervisor", "broker": "broker system",
@@ -122,7 +147,7 @@ def _keys(customer: str) -> tuple[list[ApiKey], dict[str, str]]:
     keys: list[ApiKey] = []
     texts: dict[str, str] = {}
     for role, name in names.items():
-        own = (customer,) if role == "customer" else ()
+        own = (CUSTOMER, UNOPENED) if role == "customer" else ()
         texts[role], key = make_key(f"demo-{role}", name, role, own, per_minute=600_000)
         keys.append(key)
     return keys, texts

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from closeout.adapters.venues.paper import PaperVenue
 from closeout.adapters.venues.simulated import BarTicks
 from closeout.core.times import SECOND
-from closeout.engine.commands import CheckOrder, Command, Fill, OpenAccount
+from closeout.engine.commands import AcknowledgeDisclosure, CheckOrder, Command, Fill, OpenAccount
 from closeout.engine.events import OrderApproved
 from closeout.service.schedule import Samples
 from closeout.service.time import RecordedClock
@@ -40,9 +40,9 @@ class RecordedMarket:
 
     async def run(self) -> None:
         """Play to the end of the recording; then its last marks grow old, which is the truth."""
-        begin = self.clock.now()
+        begin = self.clock.start
         interval = self.replay.market.interval()
-        self._resume(begin)
+        self._resume(begin - interval)
         for number, (time, bars) in enumerate(self.replay.bars, 1):
             self.bar = number
             if time + interval < begin:
@@ -50,22 +50,25 @@ class RecordedMarket:
             for point in range(POINTS):
                 at = time + interval * point // (POINTS - 1)
                 await self.clock.sleep(at - self.clock.now())
-                await self._point(time, point, bars)
+                await self._point(time, point, bars, known=at < begin)
         self.ended = True
         self.venue.end()
 
-    def _resume(self, begin: int) -> None:
-        """After a restart: who was in is in; who was due and is not, was not admitted."""
-        rows = self.writer.engine.loaded.book.row
+    def _resume(self, since: int) -> None:
+        """After a restart: who was in is in; who was due before the present bar and is not, was not admitted."""
+        state = self.writer.engine.loaded
+        rows = state.book.row
         for _, commands, account in self.replay.waiting:
             if account.account_id in rows:
                 self._members[account.account_id] = _members(commands)
         self.replay.waiting = [
-            entry for entry in self.replay.waiting if entry[2].account_id not in rows and entry[0] >= begin
+            (at, wanted, account)
+            for at, wanted, account in self.replay.waiting
+            if account.account_id not in rows and (at >= since or not all_marked(state, wanted))
         ]
 
-    async def _point(self, time: int, point: int, bars: dict[str, BarTicks]) -> None:
-        """One point of a bar: the venue first, then the marks, then who comes and who goes."""
+    async def _point(self, time: int, point: int, bars: dict[str, BarTicks], *, known: bool) -> None:
+        """One point of a bar: the venue first, then the marks unless they are `known`, then who comes and who goes."""
         state = self.writer.engine.loaded
         traded = {name: bar for name, bar in bars.items() if state.contracts[name].is_open}
         if point == 0:
@@ -73,7 +76,7 @@ class RecordedMarket:
         else:
             self.venue.on_point(point)
         marks: dict[str, int | None] = {name: bar.points()[point] for name, bar in traded.items()}
-        if marks:
+        if marks and not known:
             now = self.clock.now()
             for name, ticks in marks.items():
                 self.samples[name].mark(now, ticks or 0)
@@ -86,20 +89,25 @@ class RecordedMarket:
     async def _come(self, time: int) -> None:
         """Accounts that are due and whose contracts are marked; who fails the opening check is not admitted (EX-09)."""
         state = self.writer.engine.loaded
-        commands: list[Command] = []
+        offers: list[list[Command]] = [[]]
         later: list[tuple[int, list[Command], AccountFile]] = []
         for entry in self.replay.waiting:
             opened_at, wanted, account = entry
             if opened_at > time or not all_marked(state, wanted):
                 later.append(entry)
             elif opening_check(state, wanted)[2]:
-                commands += wanted
+                if len(offers[-1]) + len(wanted) >= CHUNK:  # an account is not parted: a kill leaves it in, or out
+                    offers.append([])
+                offers[-1] += wanted
+                if state.disclosure:  # who brings a position has acknowledged it before
+                    offers[-1].append(AcknowledgeDisclosure(account.account_id, state.disclosure))
                 self._members[account.account_id] = _members(wanted)
             else:
                 self.not_admitted += 1
         self.replay.waiting = later
-        for start in range(0, len(commands), CHUNK):
-            await self._offer("service", commands[start : start + CHUNK])
+        for commands in offers:
+            if commands:
+                await self._offer("service", commands)
 
     async def _go(self, time: int) -> None:
         """Customers whose time is up close their own positions, as orders that only reduce risk."""
