@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from closeout.core.margin import Level, MarginKind, margin
-from closeout.core.risk import Holding, Money, assess, level_of, lines_of, requirements_by_window
+from closeout.core.margin import Level, MarginKind, held_requirement, line, margin
+from closeout.core.risk import Holding, Money, assess, lines_of, requirements_by_window
 from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil
 
 MOVE_GRID = 10**6
@@ -24,12 +24,13 @@ _PATIENCE = 4_000
 # far less than a micro: dust, or a margin of just 100 % of the value.
 
 _Pieces = list[tuple[int, int]]
-_Look = tuple[int, tuple[int, int, int]]  # net liq and the three lines, micros
+_Look = tuple[int, int]  # net liq and slack, micros: below zero the account is to be liquidated
 
 
 @dataclass(frozen=True, slots=True)
 class _Path:
-    """Marks by step number, from the present ones (step 0) on. `doubt` bounds what rounding does to the slack."""
+    """Marks by step number, from the present ones (step 0) on. `doubt` bounds what rounding does to the slack; 0: it is
+    not bounded."""
 
     at: Callable[[int], _Look]
     pieces: _Pieces
@@ -51,8 +52,8 @@ def liquidation_price(money: Money, holdings: Sequence[Holding], index: int, flo
     losing = -1 if own.lots > 0 else 1
     nearest, direction = None, losing
     for towards in (losing, -losing):
-        path = _one_contract(money, holdings, index, towards, nearest)
-        step = _first(path, floor, below=not is_below)
+        path = _one_contract(money, holdings, index, floor, towards, nearest)
+        step = _first(path, below=not is_below)
         if step is not None and (nearest is None or step < nearest):
             nearest, direction = step, towards
     if nearest is None:
@@ -84,16 +85,16 @@ def estimated_liquidation_value(
     if not to_auto_line:
         holdings, floor = [_used_to_100_percent(holding) for holding in holdings], None
     risk = assess(money, holdings, floor)
-    line = risk.lines[2] if floor is None or not holdings else max(risk.lines[2], floor)
-    least = max(0, risk.net_liq - line)
+    at_line = risk.lines[2] if floor is None or not holdings else max(risk.lines[2], floor)
+    least = max(0, risk.net_liq - at_line)
     if least == 0:
         return 0
     moving = [index for index, holding in enumerate(holdings) if holding.mark is not None]
-    paths = [_one_contract(money, holdings, index, towards) for index in moving for towards in (-1, 1)]
+    paths = [_one_contract(money, holdings, index, floor, towards) for index in moving for towards in (-1, 1)]
     if len(moving) > 1:
         paths += [_all_contracts(money, holdings, floor, towards) for towards in (-1, 1)]
     for path in paths:
-        step = _first(path, floor, below=True)
+        step = _first(path, below=True)
         if step is not None:
             loss = risk.net_liq - path.at(step)[0]
             least = min(least, loss) if loss >= 0 else least
@@ -108,12 +109,13 @@ def _used_to_100_percent(holding: Holding) -> Holding:
 # -- searching a path ----------------------------------------------------------------------------------
 
 
-def _first(path: _Path, floor: int | None, *, below: bool) -> int | None:
+def _first(path: _Path, *, below: bool) -> int | None:
     """The first step whose verdict (liquidating or not) is `below`; None if there is none."""
 
-    def verdict(step: int, shift: int) -> bool:
-        net_liq, lines = path.at(step)
-        return bool(level_of(net_liq - shift, lines, True, floor) == Level.LIQUIDATING)
+    def height(step: int) -> int:
+        """Below zero where the verdict is the one sought."""
+        slack = path.at(step)[1]
+        return slack if below else -1 - slack
 
     looks = 0
     for piece in path.pieces:
@@ -122,36 +124,52 @@ def _first(path: _Path, floor: int | None, *, below: bool) -> int | None:
             start, end = stack.pop()
             looks += 1
             doubt = path.doubt if looks <= _PATIENCE else 0
-            shift = doubt if below else -doubt
+            first, last = height(start), height(end)
             # A straight piece whose two ends are clear of the line by more than the doubt is so in between.
-            if verdict(start, shift) != below and verdict(end, shift) != below:
+            if first >= doubt and last >= doubt:
                 continue
-            if verdict(start, 0) == below:
+            if first < 0:
                 return start
             if end - start > 1:
-                middle = (start + end) // 2
+                middle = _parting(start, first, end, last, doubt)
                 stack += [(middle, end), (start, middle)]
-            elif verdict(end, 0) == below:
+            elif last < 0:
                 return end
     return None
 
 
+def _parting(start: int, first: int, end: int, last: int, doubt: int) -> int:
+    """Where to part a piece. Any step between its ends will do; near where a straight line would cross zero, the parts
+    soon hold nothing but the crossing."""
+    length, fall = end - start, first - last
+    if doubt and last < 0 and length > 8:
+        crossing = start + length * first // fall
+        around = doubt * length // fall + 2
+        for step in (crossing - around, crossing + around):
+            if start < step < end and 4 * around < length:
+                return step
+    return (start + end) // 2
+
+
 def _one_contract(
-    money: Money, holdings: Sequence[Holding], index: int, towards: int, limit: int | None = None
+    money: Money, holdings: Sequence[Holding], index: int, floor: int | None, towards: int, limit: int | None = None
 ) -> _Path:
     """The mark of one contract moves tick by tick, the others stand still. At most `limit` steps."""
     own = holdings[index]
     assert own.mark is not None  # noqa: S101
-    mark, window = own.mark, own.terms.window
+    mark, contract, terms, lots = own.mark, own.contract, own.terms, own.lots
     rest = [*holdings[:index], *holdings[index + 1 :]]
     fixed = money.sum + sum(holding.profit for holding in rest)
     sums = requirements_by_window((holding.terms.window, holding.requirement) for holding in rest)
-    others = sums.get(window, 0)
+    others, auto = sums.pop(terms.window, 0), terms.window.auto_liquidate
+    elsewhere = lines_of(sums)[2]
 
     @cache
     def at(step: int) -> _Look:
-        moved = own.at(mark + towards * step)
-        return fixed + moved.profit, lines_of({**sums, window: others + moved.requirement})
+        tick = mark + towards * step
+        net_liq = fixed + contract.profit(tick, lots, own.cost)
+        required = others + held_requirement(terms, lots, contract.notional(tick, lots))
+        return net_liq, _slack(net_liq, elsewhere + line(required, auto), floor)
 
     last = max(0, mark - _lowest(own) if towards < 0 else MAX_PRICE_TICKS - mark)
     last = last if limit is None else min(last, limit)
@@ -170,16 +188,31 @@ def _all_contracts(money: Money, holdings: Sequence[Holding], floor: int | None,
         moved = floor_div(mark * (MOVE_GRID + towards * step), MOVE_GRID)
         return max(moved, min(mark, _lowest(holding)))
 
+    still = [holding for holding in holdings if holding.mark is None]
+    fixed = money.sum + sum(holding.profit for holding in still)
+    sums = requirements_by_window((holding.terms.window, holding.requirement) for holding in still)
+    moved = [holding for holding in holdings if holding.mark is not None]
+
     @cache
     def at(step: int) -> _Look:
-        moved = [holding if holding.mark is None else holding.at(tick(holding, step)) for holding in holdings]
-        risk = assess(money, moved, floor)
-        return risk.net_liq, risk.lines
+        net_liq, required = fixed, dict(sums)
+        for holding in moved:
+            contract, terms, lots = holding.contract, holding.terms, holding.lots
+            mark = tick(holding, step)
+            net_liq += contract.profit(mark, lots, holding.cost)
+            own = held_requirement(terms, lots, contract.notional(mark, lots))
+            required[terms.window] = required.get(terms.window, 0) + own
+        return net_liq, _slack(net_liq, lines_of(required)[2], floor)
 
     furthest = max(1, max(abs(mark) for mark in marks))
     last = MOVE_GRID - 1 if towards < 0 else max(0, MAX_PRICE_TICKS // furthest - 1) * MOVE_GRID
     moving = [(holding, partial(tick, holding)) for holding in holdings if holding.mark is not None]
     return _Path(at, _straight([(0, last)], moving), 0)
+
+
+def _slack(net_liq: int, auto: int, floor: int | None) -> int:
+    """Net liq above the least at which an account with a position is not to be liquidated (`core.risk.level_of`)."""
+    return net_liq - (auto if floor is None else max(auto, floor + 1))
 
 
 def _doubt(moving: Sequence[Holding]) -> int:
