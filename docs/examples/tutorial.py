@@ -278,13 +278,10 @@ def mailed(story: Story) -> None:
     if len(lines) > 30:  # with a line or more for each fill
         lines[9:-18] = [f"[{len(lines) - 27} lines more]"]
     print("\n".join(f"    | {line}".rstrip() for line in ["", *lines]))
-    print(f"    All {len(letters())} mails to the account: " + "; ".join(subjects(letters())))
+    subjects = dict.fromkeys(str(each["Subject"]) for each in letters())
+    print("    what the account was mailed:", *subjects, sep="\n      ")
     ids = [each["Message-ID"] for each in letters()]
     holds(len(ids) == len(set(ids)), "no mail came twice")
-
-
-def subjects(letters: list[email.message.EmailMessage]) -> list[str]:
-    return list(dict.fromkeys(str(letter["Subject"]) for letter in letters))
 
 
 def charged(story: Story) -> None:
@@ -374,15 +371,14 @@ def demo(speed: str) -> Iterator[Json]:
     print("$ " + " ".join(command), flush=True)
     beside = Path(sys.executable).parent  # where `closeout` lies, if it was installed for this Python
     command[0] = str(beside / command[0]) if (beside / command[0]).exists() else command[0]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603
-    try:
-        line = process.stdout.readline() if process.stdout else ""
-        if not line:
-            stop("the demo did not start; run the command above to see why")
-        yield json.loads(line)
-    finally:
-        process.terminate()
-        process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                stop("the demo did not start; run the command above to see why")
+            yield json.loads(line)
+        finally:
+            process.terminate()
 
 
 def main() -> None:
