@@ -96,13 +96,22 @@ def _closed(account: Account, move: int, floor: int | None, liquidation_fee: int
 def look_ahead(account: Account, floor: int | None) -> LookAhead:
     """The account as it would be judged now under the terms that its holdings carry: those of the next window."""
     risk = assess(account.money, account.holdings, floor)
-    line = risk.lines[2] if floor is None else max(risk.lines[2], floor + 1)
-    short = max(0, line - risk.net_liq) if account.holdings else max(0, -risk.net_liq)
+    short = _short(account, risk, floor)
     fewest = {
         holding.contract.name: _fewest_lots(account, index, floor) if short else 0
         for index, holding in enumerate(account.holdings)
     }
     return LookAhead(risk, short, fewest)
+
+
+def shortfall(account: Account, floor: int | None) -> int:
+    """`LookAhead.short` alone."""
+    return _short(account, assess(account.money, account.holdings, floor), floor)
+
+
+def _short(account: Account, risk: Risk, floor: int | None) -> int:
+    line = risk.lines[2] if floor is None else max(risk.lines[2], floor + 1)
+    return max(0, line - risk.net_liq) if account.holdings else max(0, -risk.net_liq)
 
 
 def _fewest_lots(account: Account, index: int, floor: int | None) -> int | None:

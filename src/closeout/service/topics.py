@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time as wall
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,8 +19,6 @@ from closeout.service.applied import Applied
 
 INTERVAL = 0.25
 """Seconds between two looks at a topic, at least."""
-SHARE = 10
-"""A topic that takes long is worked out less often: it has a tenth of the time at most."""
 KEPT = 64
 """Deltas of a topic that are kept for `resume`."""
 RISKIEST = 50
@@ -30,6 +28,8 @@ BY_ACCOUNT = ("items", "riskiest")
 """Fields that are lists of accounts."""
 
 Document = dict[str, Any]
+Work = Generator[None, None, Document]
+"""Works a document out; it pauses where others may have a turn, so that none of its steps takes long."""
 ENCODER = msgspec.json.Encoder()
 
 
@@ -60,7 +60,7 @@ class Topic:
     the topic, or of the process, are never taken for its own."""
 
     name: str
-    compute: Callable[[State, int], Document]
+    compute: Callable[[State, int], Work]
     touches: Callable[[Document], frozenset[str]]
     n: int = field(default_factory=lambda: wall.time_ns() // 1_000_000)
     document: Document | None = None
@@ -74,11 +74,11 @@ class Topic:
     deltas: deque[tuple[int, str]] = field(default_factory=lambda: deque[tuple[int, str]](maxlen=KEPT))
     _snapshot: tuple[int, str] = (0, "")
 
-    def refresh(self, state: State, seq: int, now: int) -> None:
-        """Work the document out, and tell the clients what changed."""
-        begun = wall.perf_counter()
-        found = self.compute(state, now)
-        self.dirty, self.seq, self.ts = False, seq, now
+    def refresh(self, state: State, seq: int, now: int) -> Generator[None]:
+        """Work the document out, and tell the clients what changed. Others run at each pause."""
+        self.dirty, self.due = False, wall.perf_counter() + INTERVAL
+        found = yield from self.compute(state, now)
+        self.seq, self.ts = seq, now
         before, self.document = self.document, found
         self.touched_by = self.touches(found)
         if before is not None and (changed := changes(before, found)):
@@ -87,8 +87,6 @@ class Topic:
             self.deltas.append((self.n, frame))
             for follower in self.followers:
                 follower.offer(self, frame)
-        end = wall.perf_counter()
-        self.due = end + max(INTERVAL, SHARE * (end - begun))
 
     def snapshot(self) -> str:
         """The whole document, encoded once for all who need it."""
@@ -117,24 +115,41 @@ def account_topic(name: str, account_id: str) -> Topic:
         ordered = (row["contract"] for row in document["account"]["working_orders"])
         return frozenset({account_id, *held, *ordered})
 
-    return Topic(name, lambda state, now: views.account_assessment(state, account_id, now), touches)
+    def compute(state: State, now: int) -> Work:
+        yield
+        return views.account_assessment(state, account_id, now)
+
+    return Topic(name, compute, touches)
 
 
 def portfolio_topic(name: str, accounts: Iterable[str]) -> Topic:
     own = sorted(accounts)
 
-    def compute(state: State, now: int) -> Document:
+    def compute(state: State, now: int) -> Work:
         rows = [state.book.row[account_id] for account_id in own if account_id in state.book.row]
-        return {"items": views.summaries(state, rows, now)}
+        items = yield from _summaries(state, rows, now)
+        return {"items": items}
 
     return Topic(name, compute, lambda _: frozenset({*own, ANY_MARK}))
 
 
 def desk_topic(name: str) -> Topic:
-    def compute(state: State, now: int) -> Document:
-        return {**views.totals(state, now), "riskiest": views.riskiest(state, RISKIEST, now)}
+    def compute(state: State, now: int) -> Work:
+        rows = views.riskiest_rows(state, RISKIEST)
+        riskiest = yield from _summaries(state, rows, now)
+        return {**views.totals(state, now), "riskiest": riskiest}
 
     return Topic(name, compute, lambda _: frozenset({ANYTHING}))
+
+
+def _summaries(state: State, rows: Sequence[int], now: int) -> Generator[None, None, list[Document]]:
+    """A line per account, each as of when it is worked out: what is applied at a pause is not missed, as it makes the
+    topic dirty again."""
+    found: list[Document] = []
+    for row in rows:
+        yield
+        found += views.summaries(state, [row], now)
+    return found
 
 
 def touched(item: Applied) -> set[str] | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from closeout.core.margin import Level, MarginKind, Window
+from closeout.core.outlook import shortfall
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import rate_text
 from closeout.engine import scan
@@ -116,12 +118,17 @@ def rows_of(state: State) -> list[int]:
 
 def summaries(state: State, rows: Iterable[int], now: int) -> list[dict[str, Any]]:
     """A line per account, for lists and the desk."""
-    text = state.policy.currency.text
+    policy, text = state.policy, state.policy.currency.text
     found: list[dict[str, Any]] = []
+
+    @cache
+    def following(sessions: tuple[str, ...]) -> tuple[int, dict[str, Window]] | None:
+        return assessment.next_windows(policy, sessions, now)
+
     for row in rows:
         members = parts(state, row)
-        figures = assessment.totals(members, state.policy)
-        ahead = assessment.ahead(members, state.policy, now) if any(part.lines for part in members) else None
+        figures = assessment.totals(members, policy)
+        ahead = following(assessment.sessions_of(members))
         largest = max((line for part in members for line in part.lines), key=_notional, default=None)
         found.append({
             "account_id": state.book.ids[row],
@@ -136,7 +143,9 @@ def summaries(state: State, rows: Iterable[int], now: int) -> list[dict[str, Any
             "initial_margin": figures["initial_margin"],
             "estimated_liquidation_value": figures["estimated_liquidation_value"],
             "auto_liquidation_distance": figures["auto_liquidation_distance"],
-            "short_at_switch": None if ahead is None else ahead["short"],
+            "short_at_switch": None
+            if ahead is None
+            else text(shortfall(members[0].account(ahead[1]), policy.net_liq_floor)),
             "owed": text(int(state.book.receivable[row])),
             "largest_position": None if largest is None else {"contract": largest.name, "quantity": largest.quantity},
             "unrealized_pnl": text(sum(line.holding.profit for part in members for line in part.lines)),
@@ -153,11 +162,12 @@ def riskiest(state: State, count: int, now: int) -> list[dict[str, Any]]:
 
     One vectorised pass over all accounts, then a line for each of the few.
     """
+    return summaries(state, riskiest_rows(state, count), now)
+
+
+def riskiest_rows(state: State, count: int) -> list[int]:
+    """The rows of these accounts."""
     net_liq, requirement, _ = scan.levels(state)
-    return summaries(state, _riskiest_rows(state, net_liq, requirement, count), now)
-
-
-def _riskiest_rows(state: State, net_liq: Any, requirement: Any, count: int) -> list[int]:
     holds = np.flatnonzero(requirement > 0)
     owing = np.flatnonzero(state.book.column("receivable") > 0)
     # A ratio only orders the rows of a screen; no verdict is read from it.

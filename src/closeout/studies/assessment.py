@@ -202,10 +202,14 @@ def next_windows(policy: Policy, sessions: Sequence[str], as_of: int) -> tuple[i
     return switch, {name: policy.windows[policy.sessions[name].state(switch).window] for name in sessions}
 
 
+def sessions_of(parts: Sequence[Part]) -> tuple[str, ...]:
+    """The sessions of the contracts held, by name."""
+    return tuple(sorted({line.session for part in parts for line in part.lines if line.session is not None}))
+
+
 def ahead(parts: Sequence[Part], policy: Policy, as_of: int) -> dict[str, Any] | None:
     """The account under the windows of the next switch (US-05, US-27)."""
-    sessions = sorted({line.session for part in parts for line in part.lines if line.session is not None})
-    following = next_windows(policy, sessions, as_of)
+    following = next_windows(policy, sessions_of(parts), as_of)
     if following is None:
         return None
     switch, windows = following
