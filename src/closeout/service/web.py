@@ -9,8 +9,26 @@ from collections.abc import Generator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from closeout.core.units import InputError
+
+SEND_BUFFER = 2**17
+"""Bytes that the system keeps for one connection. It would let them grow to megabytes, and a stream's client that does
+not read would be noticed a minute late."""
+
+
+class Sockets(WebSocketsSansIOProtocol):
+    """uvicorn's WebSockets, with an end for clients that do not read: the reason is sent behind what they have not
+    read, and does not wait for them; when they have not answered it, the connection is cut."""
+
+    async def send(self, message: Any) -> None:
+        is_end = message["type"] == "websocket.close"
+        if is_end:
+            self.writable.set()
+        await super().send(message)
+        if is_end:
+            self.loop.call_later(self.close_timeout + 1, self.transport.abort)
 
 
 class Server(uvicorn.Server):
@@ -23,7 +41,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="on",
-                ws="websockets-sansio",
+                ws=Sockets,
                 ws_per_message_deflate=False,
                 ws_max_size=65_536,
                 ws_ping_interval=20.0,
@@ -53,6 +71,7 @@ def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, else asyncio leaves Nagle on: 40 ms
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     try:
         found.bind((host, port))
     except OSError as error:
