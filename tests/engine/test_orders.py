@@ -11,6 +11,7 @@ from closeout.core.margin import Level
 from closeout.engine import commands as c
 from closeout.engine import events as ev
 from closeout.engine.book import Flag
+from closeout.engine.orders import verdict
 
 BOOK: dict[str, Any] = {"contracts": {"CAR": flat_margin("50", "300", session="cme_equity")}}
 
@@ -286,3 +287,30 @@ def test_a_limit_through_the_mark_must_fit_with_what_it_would_lose() -> None:
     assert isinstance(sale, ev.OrderApproved)
     assert desk.money(sale.after) == "900.00"
     assert desk.refusal("A", "CAR", "-3") == "margin"
+
+
+class Sealed(dict[Any, Any]):
+    """A mapping that is only read."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise AssertionError(f"{key} was written")
+
+    def __delitem__(self, key: Any) -> None:
+        raise AssertionError(f"{key} was deleted")
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        raise AssertionError(f"{key} was written")
+
+
+@pytest.mark.rule("US-07", "G-03")
+def test_asking_what_the_check_would_answer_writes_nothing_not_even_for_a_moment() -> None:
+    """A snapshot reads the state in another thread while previews are answered."""
+    desk = desk_with("1000", "4")
+    state = desk.engine.loaded
+    state.book.working, state.order_owner = Sealed(state.book.working), Sealed(state.order_owner)
+    before = desk.picture()
+    for lots, kind in (("1", ev.OrderApproved), ("500", ev.OrderRefused)):
+        answer = verdict(state, c.CheckOrder("A", f"o{lots}", "CAR", desk.lots("CAR", lots)))
+        assert type(answer) is kind
+    assert state.events == []
+    assert desk.picture() == before

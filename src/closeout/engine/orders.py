@@ -18,24 +18,29 @@ SIZED = ("margin", "order_size", "position_limit", "group_limit")
 
 def check_order(state: State, command: CheckOrder) -> None:
     """Approve or refuse an order before it goes out (US-07). A refusal is an answer, not a rejection of the input."""
+    answer = verdict(state, command)
+    if isinstance(answer, OrderApproved):
+        row = state.row(command.account_id)
+        order = WorkingOrder(command.order_id, command.contract, command.lots, command.limit_ticks)
+        state.book.working.setdefault(row, {})[command.order_id] = order
+        state.order_owner[command.order_id] = row
+    state.emit(answer)
+
+
+def verdict(state: State, command: CheckOrder) -> OrderApproved | OrderRefused:
+    """What the check answers. It changes nothing: a preview may ask while a snapshot is being taken."""
     try:
         row, contract = _orderable(state, command)
     except Reject as reason:
-        refused = OrderRefused(command.account_id, command.order_id, reason.code, reason.detail, 0, 0, 0, 0)
-        state.emit(refused)
-        return
+        return OrderRefused(command.account_id, command.order_id, reason.code, reason.detail, 0, 0, 0, 0)
     asked = _Asked(state, row, contract, command)
     after = asked.after(command.lots)
     numbers = (asked.before, after - asked.before, after, asked.available)
     refusal = asked.refusal(command.lots)
     if refusal is None:
-        order = WorkingOrder(command.order_id, command.contract, command.lots, command.limit_ticks)
-        state.book.working.setdefault(row, {})[command.order_id] = order
-        state.order_owner[command.order_id] = row
-        state.emit(OrderApproved(command.account_id, command.order_id, *numbers))
-    else:
-        suggested = asked.largest() if refusal[0] in SIZED else 0
-        state.emit(OrderRefused(command.account_id, command.order_id, *refusal, *numbers, suggested))
+        return OrderApproved(command.account_id, command.order_id, *numbers)
+    suggested = asked.largest() if refusal[0] in SIZED else 0
+    return OrderRefused(command.account_id, command.order_id, *refusal, *numbers, suggested)
 
 
 def _orderable(state: State, command: CheckOrder) -> tuple[int, ContractState]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -10,7 +11,7 @@ from closeout.core.times import time_text
 from closeout.core.units import Currency
 from closeout.engine.commands import CancelOrder, CheckOrder, Fill, OrderDone
 from closeout.engine.events import OrderApproved, OrderRefused
-from closeout.engine.orders import check_order as check_order_now
+from closeout.engine.orders import verdict as order_verdict
 from closeout.engine.state import State
 from closeout.service.api import money, problems
 from closeout.service.api.guards import ACCOUNT
@@ -116,19 +117,11 @@ async def preview_order(call: Call) -> Any:
 
 
 def preview(state: State, command: CheckOrder, now: int) -> OrderApproved | OrderRefused:
-    """The engine's own check as of `now`, with what an approval books taken back before anybody else runs."""
-    events, state.events = state.events, []
-    time, state.time = state.time, now
-    try:
-        check_order_now(state, command)
-        [event] = state.events
-    finally:
-        state.events, state.time = events, time
-    if isinstance(event, OrderApproved):
-        state.drop_order(state.order_owner[command.order_id], command.order_id)
-        return event
-    assert isinstance(event, OrderRefused)  # noqa: S101 - the check answers one of the two
-    return event
+    """The engine's own check as of `now`. The state itself is not touched: a snapshot may be reading it in its
+    thread."""
+    view = copy(state)
+    view.time = now
+    return order_verdict(view, command)
 
 
 @route("DELETE", f"{ACCOUNT}/orders/{{order_id}}", Written)
