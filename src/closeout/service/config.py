@@ -34,12 +34,12 @@ class Listen(Section, frozen=True, kw_only=True):
 
 
 class Storage(Section, frozen=True, kw_only=True):
-    """`journal`: a file, or postgresql://. `store`: the projection, a file or postgresql://. Passwords come from
-    `password_env` or `password_file`. A snapshot is taken after so many inputs."""
+    """`journal` and `store` (the projection): each a file, or postgresql://USER@HOST/DATABASE; both may lie in one
+    database. The password of both comes from `password_env` or `password_file`. A snapshot is taken after so many
+    inputs."""
 
     journal: str = "closeout.journal"
     store: str = "closeout.store"
-    schema: str = "closeout"
     password_env: str = ""
     password_file: str = ""
     snapshot_every: Count = 100_000
@@ -73,8 +73,10 @@ class ContractTable(Section, frozen=True, kw_only=True):
 
 
 class VenueTable(Section, frozen=True, kw_only=True):
-    """Where close-outs go. `simulated` fills against the depth model; `ccxt` names an `exchange` with its secrets;
-    `fix` a counterparty."""
+    """Where close-outs go. `simulated` fills against the depth model. `ccxt` names an `exchange`, its API key and its
+    secret; `url` takes the place of the exchange's scheme and host. `fix` names a counterparty: `sender` and `target`
+    are the session's CompIDs, the API key and the secret its Username and Password, if it wants them; with `firm`, our
+    party id, it may ask for positions and collateral. After `patience_seconds` an order in doubt is asked for again."""
 
     kind: Literal["simulated", "ccxt", "fix"] = "simulated"
     exchange: str = ""
@@ -90,6 +92,7 @@ class VenueTable(Section, frozen=True, kw_only=True):
     target: str = ""
     heartbeat_seconds: Count = 30
     session_file: str = "closeout.fix"
+    firm: str = ""
     patience_seconds: Positive = 10.0
 
 
@@ -145,7 +148,6 @@ class ServiceTable(Section, frozen=True, kw_only=True):
     streams_per_key: Count = 20
     reports: str = "closeout-reports"
     record: str = ""
-    heartbeat_seconds: Positive = 5.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     disclosure: str = ""
 
@@ -247,6 +249,8 @@ def _check(config: Config) -> None:
             raise InputError(f"feeds[{index}].name: {feed.name!r} stands twice")
         if (feed.kind == "ccxt") != bool(feed.exchange):
             raise InputError(f"feeds[{index}].exchange: expected ccxt's name of an exchange with kind ccxt, else none")
+        if feed.kind == "ccxt" and feed.url:
+            raise InputError(f"feeds[{index}].url: expected none with kind ccxt")
     for name, contract in config.contracts.items():
         for index, source in enumerate([*contract.sources, *contract.index]):
             if source.feed not in names:
@@ -257,10 +261,25 @@ def _check(config: Config) -> None:
             raise InputError(f"keys[{index}].id: {key.id!r} stands twice")
         if (key.role == "customer") != bool(key.accounts):
             raise InputError(f"keys[{index}].accounts: expected accounts for a customer, and for nobody else")
-    venue = config.venue
-    needed = {"simulated": (), "ccxt": ("exchange",), "fix": ("host", "port", "sender", "target")}[venue.kind]
+    _check_venue(config.venue)
+    if config.mail.kind == "smtp" and not config.mail.host:
+        raise InputError("mail.host: expected a mail server with kind smtp")
+
+
+SECRETS = ("api_key_env", "api_key_file", "secret_env", "secret_file")
+VENUE_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "simulated": ((), ()),
+    "ccxt": (("exchange",), ("url", *SECRETS)),
+    "fix": (("host", "port", "sender", "target"), ("tls", "heartbeat_seconds", "session_file", "firm", *SECRETS)),
+}
+"""What each kind of venue needs, and what it may have beside `patience_seconds`."""
+
+
+def _check_venue(venue: VenueTable) -> None:
+    needed, optional = VENUE_KEYS[venue.kind]
     for field in needed:
         if not getattr(venue, field):
             raise InputError(f"venue.{field}: expected one with kind {venue.kind}")
-    if config.mail.kind == "smtp" and not config.mail.host:
-        raise InputError("mail.host: expected a mail server with kind smtp")
+    given = {field for field in VenueTable.__struct_fields__ if getattr(venue, field) != getattr(VenueTable(), field)}
+    for field in sorted(given - {"kind", "patience_seconds", *needed, *optional}):
+        raise InputError(f"venue.{field}: expected none with kind {venue.kind}")

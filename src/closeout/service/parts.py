@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from closeout.adapters.feeds.recorder import Recorder
 from closeout.adapters.feeds.selector import MarkSelector
@@ -13,6 +12,7 @@ from closeout.adapters.notices.folder import FolderSender
 from closeout.adapters.notices.mail import MailSender
 from closeout.adapters.notices.smtp import SmtpSender, SmtpServer
 from closeout.adapters.notices.webhook import WebhookSender
+from closeout.adapters.venues.fix_venue import FixVenue
 from closeout.adapters.venues.paper import PaperVenue
 from closeout.adapters.venues.port import Venue
 from closeout.core.times import SECOND
@@ -39,6 +39,7 @@ from closeout.service.service import Service, published_marks
 from closeout.service.time import Clock, SystemClock
 from closeout.service.timekeeper import Timekeeper
 from closeout.service.vault import Vault
+from closeout.service.venues import Alarms, make_venue, venue_secrets, venue_symbols
 from closeout.service.web import Server
 from closeout.service.writer import Writer
 
@@ -54,7 +55,7 @@ class Posting:
     desk: Sequence[str]
     domain: str
     hooks: Sequence[Hook]
-    closers: Sequence[Callable[[], Any]] = ()
+    closers: Sequence[Callable[[], Awaitable[None]]] = ()
 
 
 def check(config: Config) -> Rulebook:
@@ -66,6 +67,15 @@ def check(config: Config) -> Rulebook:
             raise InputError(f"contracts.{name}: rulebook {policy.name} has no such contract")
     routes(config, policy)
     Gate.of(config.keys)
+    for place in (config.storage.journal, config.storage.store):
+        config.url(place)
+    if config.mail.kind == "smtp":
+        _smtp(config)
+    for index in range(len(config.webhooks)):
+        _hook_secret(config, index)
+    if config.venue.kind != "simulated":
+        venue_symbols(config)
+        venue_secrets(config)
     return rulebook
 
 
@@ -75,7 +85,8 @@ def serve(config: Config) -> Service:
     rulebook = check(config)
     policy = rulebook.policy()
     posting = _posting(config, clock)
-    venue = _venue(config, rulebook)
+    alarms = Alarms()
+    venue = make_venue(config, policy, alarms, lambda: vault.engine.loaded)
     feeds = make_feeds(config, clock)
     selector = MarkSelector(routes(config, policy))
     index = MarkSelector(routes(config, policy, index=True))
@@ -91,8 +102,13 @@ def serve(config: Config) -> Service:
         vault.close()
         raise
     service.pricing = Pricing(feeds, selector, index, service.writer, clock, schedule.samples, recorder)
+    service.extra.append(lambda: alarms.run(service.writer))
     if isinstance(venue, PaperVenue):
         service.writer.subscribers.append(_moves(venue))
+    elif isinstance(venue, FixVenue):
+        service.closing.callback(venue.close)
+    if recorder is not None:
+        service.closing.callback(recorder.close)
     return service
 
 
@@ -132,6 +148,8 @@ def assemble(
     context.feeds = lambda: service.pricing.status() if service.pricing else ()
     observer = Observer(service, metrics, lambda: context.seats.open)
     service.watchers.append(observer.look)
+    for close in posting.closers:
+        service.closing.push_async_callback(close)
     service.extra.append(clerk.run)
     order_desk.on_sent = observer.sent
     context.answered = metrics.answered
@@ -162,26 +180,6 @@ def _moves(venue: PaperVenue) -> Callable[[Batch], None]:
     return moved
 
 
-def _venue(config: Config, rulebook: Rulebook) -> Venue:
-    contracts = {name: rules.contract for name, rules in rulebook.policy().contracts.items()}
-    table = config.venue
-    if table.kind == "simulated":
-        return PaperVenue(contracts)
-    symbols = {name: given.venue_symbol for name, given in config.contracts.items() if given.venue_symbol}
-    known = {name: contracts[name] for name in symbols}
-    if not known:
-        raise InputError("contracts: expected a venue_symbol for each contract that the venue trades")
-    if table.kind == "ccxt":
-        from closeout.adapters.venues.ccxt_venue import CcxtVenue
-
-        key = config.secret(table.api_key_env, table.api_key_file, "venue.api_key")
-        secret = config.secret(table.secret_env, table.secret_file, "venue.secret")
-        return CcxtVenue(table.exchange, known, symbols, key, secret)
-    from closeout.adapters.venues.fix_venue import FixVenue
-
-    return FixVenue(known, symbols)
-
-
 def _posting(config: Config, clock: Clock) -> Posting:
     mail, where = config.mail, config.path
     senders: dict[str, Callable[[], MailSender | None]] = {
@@ -190,18 +188,18 @@ def _posting(config: Config, clock: Clock) -> Posting:
         "smtp": lambda: SmtpSender(_smtp(config), mail.sender, clock.now),
     }
     hooks = [
-        WebhookSender(
-            table.url,
-            config.secret(table.secret_env, table.secret_file, f"webhooks[{index}].secret").encode(),
-            clock.now,
-        )
-        for index, table in enumerate(config.webhooks)
+        WebhookSender(table.url, _hook_secret(config, index), clock.now) for index, table in enumerate(config.webhooks)
     ]
     address: Addresses = AddressFile(where(mail.addresses)) if mail.addresses else (lambda account_id: "")
     sender = senders[mail.kind]()
     closers = [part.close for part in (*hooks, sender) if isinstance(part, WebhookSender | SmtpSender)]
     domain = mail.sender.rpartition("@")[2] or socket.gethostname()
     return Posting(sender, address, mail.desk, domain, hooks, closers)
+
+
+def _hook_secret(config: Config, index: int) -> bytes:
+    table = config.webhooks[index]
+    return config.secret(table.secret_env, table.secret_file, f"webhooks[{index}].secret").encode()
 
 
 def _smtp(config: Config) -> SmtpServer:

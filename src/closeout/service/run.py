@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from closeout.core.units import InputError
 from closeout.service.config import load_config
 from closeout.service.logs import configure
 from closeout.service.service import Service
@@ -20,8 +21,11 @@ def serve(path: Path, *, check_only: bool, as_json: bool) -> None:
     from closeout.service import parts
 
     config = load_config(path)
-    if check_only:
+    try:
         parts.check(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if check_only:
         print(json.dumps({"file": str(path), "ok": True}) if as_json else f"{path}: good")
         return
     configure(config.service.log_level)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,7 +55,8 @@ class Service:
     )
     watchers: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
     """Called every second, for the metrics and the audit."""
-    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list[Callable[[], Awaitable[None]]])
+    closing: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    """What is closed when the service ends: connections and files of the adapters."""
     on_start: Callable[[], None] = lambda: None
     """Called when everything is ready, just before the duties begin (the demo's clock starts)."""
     snapshot_every: int = 100_000
@@ -132,8 +133,7 @@ class Service:
                 self.published = await loop.run_in_executor(self.vault.thread, self.vault.snapshot)
         finally:
             projecting.cancel()
-            for close in self.closers:
-                await close()
+            await self.closing.aclose()
             self.vault.close()
             LOG.info("stopped", seq=self.writer.seq, published=self.published)
 
