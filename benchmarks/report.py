@@ -17,8 +17,10 @@ def result_of(*, workload: str, method: str, rows: list[dict[str, Any]]) -> Resu
 
 
 def text_of(result: Result) -> str:
-    said = [f"{name}: {text}" for name, text in result.items() if name != "rows"]
-    return "\n".join([*said, "", table(result["rows"])])
+    """All of it for people; `figures`, where a benchmark has them, are single numbers by name."""
+    said = [f"{name}: {text}" for name, text in result.items() if name not in ("rows", "figures")]
+    figures = [{"figure": name, "value": value} for name, value in result.get("figures", {}).items()]
+    return "\n".join([*said, "", table(result["rows"]), *(["", table(figures)] if figures else [])])
 
 
 def main_of(run: Callable[[], Result]) -> Callable[[], None]:
@@ -40,6 +42,7 @@ def markdown_of(results: Mapping[str, Result]) -> str:
     lines.append(("---", "---", "---"))
     for name, result in results.items():
         lines += LINES[name](result["rows"])
+        lines += [(f"{name}: {figure}", _shown(value), "") for figure, value in result.get("figures", {}).items()]
     said = [f"| {' | '.join(line)} |" for line in lines]
     said += ["", f"Machine: {next(iter(results.values()))['machine']}.", ""]
     said += [f"- `closeout bench {name}`: {r['workload']}. {r['method']}." for name, r in results.items()]
@@ -119,9 +122,52 @@ def start_up_lines(rows: list[dict[str, Any]]) -> list[Line]:
     return [(f"`{row['command']}` from a cold start", _spread(row, "ms"), baseline) for row in commands]
 
 
+def feed_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    *measured, bare = rows
+    baseline = f"{bare['what']}: {_tail(bare)}"
+    return [(f"{row['what']} ({row['samples']:,} times)", _tail(row), baseline) for row in measured]
+
+
+def order_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    *served, engine = rows
+    alone = f"{engine['what']}: {engine['answered/s']:,}/s, {_tail(engine)}"
+    found: list[Line] = []
+    for row in served:
+        asked = f"{row['asked/s']:,} asked for a second" if row["asked/s"] else "as many as are taken"
+        what = f"{row['what']}, {asked}, {row['marks/s']} marks a second"
+        found.append((what, f"{row['answered/s']:,}/s, {_tail(row)}", alone))
+    return found
+
+
+def stream_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    idle, *following = rows
+    baseline = f"{idle['followed']}: {number(idle['share of a core'])} of a core"
+    return [
+        (
+            f"streams followed: {row['followed']}",
+            f"{row['frames/s']:,} frames/s, {number(row['slowest'])} to {number(row['most'])} a client; {_tail(row)}; "
+            f"{number(row['share of a core'])} of a core",
+            baseline,
+        )
+        for row in following
+    ]
+
+
+def _tail(row: Mapping[str, Any]) -> str:
+    """p50, p99, p99.9 and worst of a row in ms."""
+    return ", ".join(f"{key} {number(row[f'{key} ms'])} ms" for key in ("p50", "p99", "p99.9", "worst"))
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else number(float(str(value)))
+
+
 LINES: dict[str, Callable[[list[dict[str, Any]]], list[Line]]] = {
     "scan": scan_lines,
     "replay": replay_lines,
     "journal": journal_lines,
     "start-up": start_up_lines,
+    "feeds": feed_lines,
+    "orders": order_lines,
+    "streams": stream_lines,
 }

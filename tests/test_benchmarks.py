@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import NAMES, full_scan, main, replay_speed, run, start_up
+from benchmarks import NAMES, exchange, feed_load, full_scan, main, order_checks, replay_speed, run, start_up
 from benchmarks.journal_inputs import COMMITS
 from benchmarks.report import LINES, markdown_of, number, text_of
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, dict[str, Any]]:
-    return {name: run(name, TINY) for name in NAMES if name != "start-up"}
+    return {name: run(name, TINY) for name in ("scan", "replay", "journal")}
 
 
 def test_every_benchmark_has_a_module_and_lines_in_the_table() -> None:
@@ -65,6 +65,60 @@ def test_start_up_rows() -> None:
         start_up._time([sys.executable, "-c", "raise SystemExit(3)"])
 
 
+def check_running(name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows and figures of a benchmark of a running service, which must fit its table."""
+    result = run(name, TINY)
+    rows = result["rows"]
+    assert all(result[key] in text_of(result) for key in ("machine", "workload", "method"))
+    assert all(row["p50 ms"] <= row["p99 ms"] <= row["p99.9 ms"] <= row["worst ms"] for row in rows)
+    assert all(line.count("|") == 4 for line in markdown_of({name: result}).splitlines() if line.startswith("|"))
+    json.dumps(result)
+    return rows, result.get("figures", {})
+
+
+@pytest.mark.skipif(not feed_load.RECORDING.is_file(), reason="the recordings are not part of the project")
+def test_every_message_of_the_feed_is_heard() -> None:
+    rows, figures = check_running("feeds")
+    assert rows[0]["samples"] > 0
+    assert figures["messages heard"] == figures["messages sent"] > 0
+    assert figures["malformed"] == figures["out of order, gaps, reconnects"] == 0
+    assert figures["close-out orders"] == rows[1]["samples"]
+
+
+def test_the_feed_needs_its_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(feed_load, "RECORDING", tmp_path / "none")
+    with pytest.raises(InputError, match="bench feeds: none is not there"):
+        run("feeds", TINY)
+
+
+def test_every_order_check_is_answered() -> None:
+    rows, _ = check_running("orders")
+    assert len(rows) == len(order_checks.MOVES) * (len(order_checks.RATES) + 2) + 1
+    assert all(row["failed"] == 0 < row["answered/s"] for row in rows)
+    open_loop = [row for row in rows if row["what"] == "order checks, open loop"]
+    assert all(row["approved"] > 0 for row in open_loop)
+
+
+def test_no_client_of_the_streams_is_lost() -> None:
+    rows, figures = check_running("streams")
+    assert [row["lost"] for row in rows] == [0] * 4
+    assert [row["frames/s"] > 0 for row in rows] == [False, True, True, True]
+    assert list(figures) == ["the stuck client was closed with"]
+
+
+def test_prices_of_later_loops_are_lower_and_their_numbers_higher(tmp_path: Path) -> None:
+    recording = tmp_path / "recording"
+    recording.write_text(
+        'wss://there <- 1.0: {"event":"subscribe"}\n1.5: {"event":"subscribed"}\n'
+        '2.0: {"feed":"ticker_lite","product_id":"P","bid":100.0,"ask":102.0}\n3.0: {"feed":"book","seq":7}\n'
+    )
+    spec = exchange.Recording(str(recording), 2.0, 1.0, 0.5)
+    found = list(exchange.recording_messages(spec))
+    assert [at for at, _ in found] == [0.0, 1.0, 1.0, 2.0, 2.0]
+    assert [message["bid"] for _, message in found if message["feed"] == "ticker_lite"] == [100.0, 75.0, 50.0]
+    assert [message["seq"] for _, message in found if message["feed"] == "book"] == [7, 9]
+
+
 def test_the_table_has_a_line_for_each_case(results: dict[str, dict[str, Any]]) -> None:
     lines = [line for line in markdown_of(results).splitlines() if line.startswith("|")]
     replays = {(row["rulebook"], row["accounts"]) for row in results["replay"]["rows"]}
@@ -74,7 +128,9 @@ def test_the_table_has_a_line_for_each_case(results: dict[str, dict[str, Any]]) 
 
 
 def test_an_unknown_name_is_bad_input() -> None:
-    with pytest.raises(InputError, match=r"expected one of scan, replay, journal, start-up, not 'speed'"):
+    with pytest.raises(
+        InputError, match=r"expected one of scan, replay, journal, start-up, feeds, orders, streams, not"
+    ):
         run("speed")
 
 
