@@ -92,7 +92,10 @@ class Marks(Command, frozen=True):
 
 
 class Tick(Command, frozen=True):
-    """The time, and nothing else: grades grow stale, queued plans are looked at again."""
+    """The time, and nothing else: grades grow stale, queued plans are looked at again. All that fell due until `until`
+    (UTC nanoseconds; 0 is the input's own time) has been said before it."""
+
+    until: int = 0
 
 
 class SessionChange(Command, frozen=True):

@@ -85,7 +85,7 @@ def tick(state: State, command: Tick) -> None:
         _tell_stale(state, contract)
     rates.news_due(state)
     judge_all(state)
-    state.ticked = state.time
+    state.ticked = max(state.ticked, min(command.until or state.time, state.time))
 
 
 def _tell_stale(state: State, contract: ContractState) -> None:

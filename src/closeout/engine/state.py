@@ -64,8 +64,8 @@ class Release:
 class State:
     """`order_owner` maps the ids of working and close-out orders to account rows. `desk` holds the desk's flags for the
     firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
-    which contract's margin alone, by the input's number, `trade_date` the last one told, and `ticked` the time of the
-    last tick: up to there the clock has said everything."""
+    which contract's margin alone, by the input's number, `trade_date` the last one told, and `ticked` the instant up to
+    which the clock has said everything."""
 
     policy: Policy
     document: bytes

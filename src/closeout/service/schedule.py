@@ -211,11 +211,9 @@ class Schedule:
             return RaiseAlarm("", "no_funding_rate", detail)
 
     def _flatten_times(self, state: State, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
-        for account_id, text in flatten_times(state):
+        """Instants are worked out once for each time, not for each account: this is asked twice a second."""
+        times = state.book.brakes.flatten_at
+        for text in sorted(set(times.values())):
             for at, _ in wall_instants(text, self.zone, since, until):
-                yield at, Flatten(account_id, f"flatten time {text}")
-
-
-def flatten_times(state: State) -> list[tuple[str, str]]:
-    """The accounts whose owners set a flatten time, by id."""
-    return sorted((state.book.ids[row], text) for row, text in state.book.brakes.flatten_at.items())
+                for account_id in sorted(state.book.ids[row] for row, own in times.items() if own == text):
+                    yield at, Flatten(account_id, f"flatten time {text}")

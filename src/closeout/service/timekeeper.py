@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from closeout.adapters.notices.wording import Shortfall
 from closeout.core.times import MINUTE, SECOND
-from closeout.engine.commands import AnyCommand, GiveNotice, Tick
+from closeout.engine.commands import AnyCommand, Flatten, GiveNotice, Tick
 from closeout.service import views
 from closeout.service.schedule import Schedule
 from closeout.service.time import Clock
@@ -36,39 +37,51 @@ class Timekeeper:
     _announced: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
 
     async def begin(self) -> None:
-        """Say what is true now, and what fell due while nobody kept the time."""
-        state = self.writer.engine.loaded
+        """Say what fell due while nobody kept the time, and what is true now."""
         now = self.clock.now()
-        since = state.ticked or now
-        await self._say([*(command for _, command in self.schedule.due(state, since, now))])
-        await self._say([*self.schedule.at_start(self.writer.engine.loaded, now), Tick()])
-        self.last = now
+        since = self.writer.engine.loaded.ticked or now
+        await self._catch_up(since, max(since, now))
+        await self._say(self.schedule.at_start(self.writer.engine.loaded, now))
 
     async def run(self) -> None:
         """Keep the time, for ever."""
         while True:
             await self.clock.sleep(self._until_next())
             now = max(self.clock.now(), self.last)
-            due = self.schedule.due(self.writer.engine.loaded, self.last, now)
-            await self._say([*(command for _, command in due), Tick()])
-            self.last = now
+            await self._catch_up(self.last, now)
             await self._announce(now)
 
     def _until_next(self) -> int:
         """To the next tick, or to what falls due before it: a switch is not a tick late."""
         due = self.schedule.due(self.writer.engine.loaded, self.last, self.last + self.tick)
         at = due[0][0] if due else self.last + self.tick
-        return max(0, at - self.clock.now())
+        return max(0, min(at - self.clock.now(), self.tick))
 
-    async def _say(self, commands: list[AnyCommand]) -> None:
-        """One frame where it is not too large; the tick comes last, so that a crash in between repeats the rest."""
+    async def _catch_up(self, since: int, until: int) -> None:
+        """All that falls due in (since, until], and a tick. Each instant's commands are durable together with the tick
+        that says so, so that a kill repeats none of them: funding is taken once. Only closing an account at its flatten
+        time may come twice, and may be ten thousand commands: those go before, in pieces."""
+        due = self.schedule.due(self.writer.engine.loaded, since, until)
+        for at, group in groupby(due, key=lambda item: item[0]):
+            commands = [command for _, command in group]
+            await self._say([command for command in commands if isinstance(command, Flatten)])
+            await self._offer(*(command for command in commands if not isinstance(command, Flatten)), Tick(at))
+        await self._offer(Tick(until))
+        self.last = until
+
+    async def _say(self, commands: Sequence[AnyCommand]) -> None:
+        """What may be said again after a kill, in pieces between which others have their turn."""
         for start in range(0, len(commands), CHUNK):
-            while True:
-                try:
-                    await self.writer.offer(SOURCE, *commands[start : start + CHUNK])
-                    break
-                except Busy:
-                    await self.clock.sleep(SECOND // 20)
+            await self._offer(*commands[start : start + CHUNK])
+
+    async def _offer(self, *commands: AnyCommand) -> None:
+        """In one frame."""
+        while True:
+            try:
+                await self.writer.offer(SOURCE, *commands)
+                return
+            except Busy:
+                await self.clock.sleep(SECOND // 20)
 
     # -- look-ahead ----------------------------------------------------------------------------------
 
