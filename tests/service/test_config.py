@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from closeout.core.units import InputError
 from closeout.service import parts
-from closeout.service.config import Config, load_config
+from closeout.service.config import (
+    ClockTable,
+    Config,
+    ContractTable,
+    FeedTable,
+    KeyTable,
+    Listen,
+    MailTable,
+    Section,
+    ServiceTable,
+    Storage,
+    VenueTable,
+    WebhookTable,
+    load_config,
+)
 
 FEED = '[[feeds]]\nname = "kraken"\nkind = "kraken_futures"\n'
 FIX = '[venue]\nkind = "fix"\nhost = "fix.example"\nport = 9880\nsender = "US"\ntarget = "THEM"\n'
@@ -98,3 +115,41 @@ def test_a_secret_comes_from_the_environment_or_from_the_first_line_of_a_file(
     assert config.secret("WORD", "", "x") == "from the environment"
     with pytest.raises(InputError, match="x: give x_env or x_file, not both"):
         config.secret("WORD", "word", "x")
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+TABLES: dict[str, type[Section]] = {
+    "listen": Listen, "storage": Storage, "service": ServiceTable, "clock": ClockTable, "venue": VenueTable,
+    "mail": MailTable, "feeds": FeedTable, "contracts": ContractTable, "webhooks": WebhookTable, "keys": KeyTable,
+}  # fmt: skip
+
+
+def keys_of(kind: type[Section], prefix: str = "") -> dict[str, object]:
+    """Each key of a table and of the tables in it, as ``listen.port``, with what it is unless given."""
+    found: dict[str, object] = {}
+    for field in msgspec.structs.fields(kind):
+        inner = TABLES.get(field.name)
+        if inner is not None:
+            found |= keys_of(inner, f"{field.name}.")
+        elif field.name != "where":
+            makes = field.default_factory
+            default = field.default if makes is msgspec.NODEFAULT else makes()
+            found[prefix + field.name] = list(default) if isinstance(default, tuple) else default
+    return found
+
+
+def test_the_page_explains_each_key_and_says_what_it_is_unless_given() -> None:
+    rows = [row for row in (DOCS / "configuration.md").read_text().splitlines() if row.startswith("| `")]
+    said = {key: row.split("|")[2] for row in rows for key in re.findall(r"`([a-z_.]+)`", row.split("|")[1])}
+    keys = keys_of(Config)
+    assert said.keys() == keys.keys()
+    shown = {key: text for key, text in said.items() if "`" in text}
+    assert len(shown) > 15
+    for key, text in shown.items():
+        assert tomllib.loads(f"x = {text.split('`')[1]}")["x"] == keys[key], key
+
+
+def test_the_example_is_good(tmp_path: Path) -> None:
+    text = (DOCS / "examples" / "closeout.toml").read_text(encoding="utf-8")
+    (tmp_path / "closeout.toml").write_text(text, encoding="utf-8")
+    parts.check(load_config(tmp_path / "closeout.toml"))
