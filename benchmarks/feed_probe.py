@@ -14,12 +14,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import websockets
 
 from benchmarks.measure import percentiles
 from closeout.adapters.feeds.kraken_futures import KrakenFutures
+from closeout.adapters.feeds.selector import MarkSelector
 from closeout.engine.commands import Marks
 from closeout.engine.events import CloseOutEnded, CloseOutOrder
 from closeout.service import parts
@@ -29,6 +30,7 @@ from closeout.service.logs import configure
 from closeout.service.run import run_until_signal
 from closeout.service.service import Service
 from closeout.service.store.records import Effect
+from closeout.service.writer import Writer
 
 SENT = re.compile(rb'"sent":(\d+)')
 PRODUCT = re.compile(rb'"product_id":"([^"]+)"')
@@ -57,8 +59,10 @@ class Probe:
         self.feed = pricing.feeds[0]
         assert isinstance(self.feed, KrakenFutures)
         self._hear, self._offer = self.feed.hear, service.writer.offer_marks
+        self._select = pricing.selector.select
         self.feed.hear = self.hear  # type: ignore[method-assign]
-        pricing.writer = _Tap(service.writer, self.offer_marks)  # type: ignore[assignment]
+        pricing.selector = cast(MarkSelector, _Tap(pricing.selector, select=self.select))
+        pricing.writer = cast(Writer, _Tap(service.writer, offer_marks=self.offer_marks))
         service.writer.subscribers.insert(0, self.applied)
         on_sent = service.order_desk.on_sent
 
@@ -74,12 +78,17 @@ class Probe:
             self.heard[self.contracts[product[1].decode()]].append(int(found[1]))
         return self._hear(message)
 
+    def select(self, now: int) -> dict[str, dict[str, int | None]]:
+        found = self._select(now)
+        changed = {name for marks in found.values() for name in marks}
+        for name in [*self.heard]:
+            if name not in changed:  # the price says what is known: no verdict follows
+                del self.heard[name]
+        return found
+
     def offer_marks(self, source: str, marks: Mapping[str, int | None]) -> None:
         for name, ticks in marks.items():
             self.offered[name].append((ticks, self.heard.pop(name, [])))
-        for name in [*self.heard]:
-            if name not in marks:  # the price says what is known: no verdict follows
-                del self.heard[name]
         self._offer(source, marks)
 
     def applied(self, batch: Batch) -> None:
@@ -138,13 +147,14 @@ class Probe:
 
 
 class _Tap:
-    """The writer, with one method of its own."""
+    """Something, with a method of its own."""
 
-    def __init__(self, writer: Any, offer_marks: Any) -> None:
-        self._writer, self.offer_marks = writer, offer_marks
+    def __init__(self, whole: Any, **own: Any) -> None:
+        self._whole = whole
+        vars(self).update(own)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._writer, name)
+        return getattr(self._whole, name)
 
 
 def spread(nanoseconds: list[int]) -> dict[str, int]:
