@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import exists, select
 
-from closeout.core.times import MINUTE
+from closeout.core.times import MINUTE, SECOND
 from closeout.engine.commands import RaiseAlarm
 from closeout.service.logs import logger
 from closeout.service.reports.calendar import Calendar, ReportDay
@@ -84,15 +84,17 @@ class Clerk:
             await self.clock.sleep(RETRY)
 
     async def _press(self, day: ReportDay, *, late: bool) -> None:
+        while self.writer.engine.loaded.ticked < day.due:  # until then the clock has not said all of the day
+            await self.clock.sleep(SECOND)
         edition = await self._edition(day, late=late)
         await asyncio.to_thread(press, self.store, edition, self.folder)
         LOG.info("reports made", date=day.text, late=late, seq=edition.seq)
 
     async def _edition(self, day: ReportDay, *, late: bool = False, so_far: bool = False) -> Edition:
         """A copy of the present state, when the store has all that led to it."""
-        state = freeze(self.writer.engine.loaded)
+        state, now = freeze(self.writer.engine.loaded), self.clock.now()
         await self.caught_up(state.seq)
-        return Edition(day, state, late, so_far)
+        return Edition(day, state, now, late, so_far)
 
     def _made(self, day: ReportDay) -> bool:
         return (self.folder / day.text).is_dir()

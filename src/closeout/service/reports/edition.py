@@ -10,11 +10,12 @@ from closeout.service.reports.calendar import ReportDay
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """`state` is the frozen copy that balances and stress are of. `late`: made after it was due, because the service
-    was not running then. `so_far`: nobody keeps it, the day is not over or its reports are not due."""
+    """`state` is the frozen copy that balances and stress are of, `made_at` when it was taken. `late`: the service was
+    not running when it was due. `so_far`: nobody keeps it, the day is not over or its reports are not due."""
 
     day: ReportDay
     state: State
+    made_at: int
     late: bool = False
     so_far: bool = False
 

@@ -22,6 +22,8 @@ from closeout.engine.state import State
 from closeout.service.store.records import AccountDay
 
 NO_ROWS = np.zeros(0, np.int32)
+SLICE = 2_000
+"""Accounts whose columns become Python numbers at once: a million would stop every thread for a while."""
 
 
 def freeze(state: State) -> State:
@@ -29,7 +31,8 @@ def freeze(state: State) -> State:
     book = state.book
     kept = Book(
         book.count, book.ids, book.row, book.owner,
-        parent=dict(book.parent), leverage=dict(book.leverage), close_outs=dict(book.close_outs),
+        parent=dict(book.parent), leverage=dict(book.leverage),
+        close_outs={row: replace(active) for row, active in book.close_outs.items()},
     )  # fmt: skip
     for name in Book.COLUMNS:
         setattr(kept, name, book.column(name).copy())
@@ -77,22 +80,23 @@ def account_days(state: State) -> Iterator[AccountDay]:
     book = state.book
     net_liq, requirement, _ = scan.levels(state)
     initial, maintenance, holds = _margins(state)
-    columns = [values.tolist() for values in (net_liq, requirement, initial, maintenance)]
-    columns += [book.column(name).tolist() for name in ("cash", "accrued", "pending", "receivable")]
-    empty = ~holds
-    for name in ("cash", "accrued", "pending", "receivable"):
-        empty &= book.column(name) == 0
+    money = [book.column(name) for name in ("cash", "accrued", "pending", "receivable")]
+    left_out = ~holds & ~np.any(money, axis=0)
+    left_out &= np.isin(np.arange(book.count), list(book.parent))
+    left_out[book.row[SUSPENSE]] = True
     levels = {int(level): level.name.lower() for level in Level}
     words = {int(value): flag_words(int(value)) for value in np.unique(book.column("flags"))}
-    rest = (book.column(name).tolist() for name in ("level", "flags", "liquidations"))
-    for row, (*amounts, level, flags, liquidations) in enumerate(zip(*columns, *rest, strict=True)):
-        account_id = book.ids[row]
-        if account_id == SUSPENSE or (empty[row] and row in book.parent):
-            continue
-        yield AccountDay(
-            account_id, book.owner_of(row), *amounts,
-            level=levels[level], flags=words[flags], liquidations=liquidations,
-        )  # fmt: skip
+    columns = [net_liq, requirement, initial, maintenance, *money]
+    columns += [book.column(name) for name in ("level", "flags", "liquidations")]
+    for start in range(0, book.count, SLICE):
+        rows = zip(*(column[start : start + SLICE].tolist() for column in columns), strict=True)
+        for row, (*amounts, level, flags, liquidations) in enumerate(rows, start):
+            if left_out[row]:
+                continue
+            yield AccountDay(
+                book.ids[row], book.owner_of(row), *amounts,
+                level=levels[level], flags=words[flags], liquidations=liquidations,
+            )  # fmt: skip
 
 
 def flag_words(value: int) -> str:

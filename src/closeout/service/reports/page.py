@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,19 +17,13 @@ from closeout.service.reports.edition import Edition
 from closeout.studies.wording import clean, grouped
 
 STYLE = Path(__file__).with_name("page.css")
+LONG = 24
+"""Signs of a word that may be broken on paper."""
 
 
-def value_text(currency: Currency, kind: Kind, value: Any) -> str:
-    """The exact text of a value; "" for None."""
-    match kind:
-        case _ if value is None:
-            return ""
-        case Kind.MONEY:
-            return currency.text(value)
-        case Kind.TIME:
-            return time_text(value)
-        case _:
-            return str(value)
+def text_of(currency: Currency, kind: Kind) -> Callable[[Any], str]:
+    """What gives the exact text of a value that is not None."""
+    return {Kind.MONEY: currency.text, Kind.TIME: time_text}.get(kind, str)
 
 
 def write_csv(file: TextIO, sheet: Sheet, currency: Currency) -> None:
@@ -37,9 +31,9 @@ def write_csv(file: TextIO, sheet: Sheet, currency: Currency) -> None:
     writer = csv.writer(file)
     columns = sheet.report.columns
     writer.writerow([column.name for column in columns])
-    kinds = [column.kind for column in columns]
+    texts = [text_of(currency, column.kind) for column in columns]
     writer.writerows(
-        [value_text(currency, kind, value) for kind, value in zip(kinds, row, strict=True)] for row in sheet.rows()
+        ["" if value is None else text(value) for text, value in zip(texts, row, strict=True)] for row in sheet.rows()
     )
 
 
@@ -83,10 +77,10 @@ def _mark(edition: Edition) -> str:
 
 def _facts(edition: Edition, policy: Policy) -> str:
     day = edition.day
-    made = f"Made at {time_text(edition.as_of)}."
+    made = f"Made at {time_text(edition.made_at)}."
     if edition.late:
         made = (
-            f"Made late at {time_text(edition.as_of)}: at {time_text(day.due)}, when it was due, it could not be made. "
+            f"Made late at {time_text(edition.made_at)}: at {time_text(day.due)}, when it was due, it could not be. "
             "Balances are those of when it was made."
         )
     elif edition.so_far:
@@ -138,7 +132,7 @@ def _table(sheet: Sheet, currency: Currency) -> str:
             f"<td{_class(column)}{tail}>{cell}</td>"
             for column, cell, tail in zip(columns[1:], row[1:], tails[1:], strict=True)
         )
-        return f'<tr><th scope="row">{first}</th>{found}</tr>'
+        return f'<tr><th scope="row"{_class(columns[0])}>{first}</th>{found}</tr>'
 
     body = "\n".join(line(row, row[0]) for row in cells)
     last = f"\n<tfoot>{line(foot, foot[0])}</tfoot>" if foot else ""
@@ -167,10 +161,10 @@ def _foot(columns: Sequence[Column], rows: Iterable[Row], currency: Currency) ->
 
 def _cell(kind: Kind, value: Any, currency: Currency) -> str:
     """What is finer than a hundredth is set smaller, so that points stand in line and the eye stops at the cents."""
-    text = value_text(currency, kind, value)
+    if value is None:
+        return ""
+    text = text_of(currency, kind)(value)
     match kind:
-        case _ if value is None:
-            return ""
         case Kind.MONEY:
             shown = grouped(text)
             cents = shown.index(".") + 3
@@ -181,7 +175,8 @@ def _cell(kind: Kind, value: Any, currency: Currency) -> str:
         case Kind.NUMBER:
             return _e(grouped(text))
         case Kind.WORDS:
-            return f"<bdi>{_e(text)}</bdi>"
+            long = any(len(word) > LONG for word in text.split())
+            return f"<bdi{' class=long' if long else ''}>{_e(text)}</bdi>"
 
 
 def _tail(cells: Iterable[str]) -> str:

@@ -150,6 +150,9 @@ class _Family:
             isolated[children] = True
         first = book.column("liquidations") == 0
         fee = np.where(first, policy.liquidation_fee_first, policy.liquidation_fee_later)
+        for row, active in book.close_outs.items():
+            if active.fee or active.own:  # it is among the pending fees already, or there is none
+                fee[row] = 0
         net_liq = np.zeros(book.count, np.int64)
         np.add.at(net_liq, head, before.net_liq)
         return cls(head, isolated, fee, net_liq)
@@ -160,12 +163,12 @@ def _outcome(state: State, family: _Family, move: Move, before: int) -> Outcome:
     cash, owing = book.column("cash"), book.column("receivable")
     after = now.net_liq - now.fees - family.fee
     # What an isolated position leaves goes to its account, or is taken from it, before that one is judged.
-    gone: Any = family.isolated & _below_line(state, now, now.net_liq)
+    gone = family.isolated & _below_line(state, now, now.net_liq)
     left = np.zeros(book.count, np.int64)
     np.add.at(left, family.head[gone], after[gone])
     unpaid = np.maximum(0, -left - np.maximum(0, cash))
     net_liq = now.net_liq + left
-    closed: Any = np.where(family.isolated, gone, _below_line(state, now, net_liq))
+    closed: Any = gone | (~family.isolated & _below_line(state, now, net_liq))
     owed: Any = np.where(closed, np.maximum(0, -(after + left)), owing + unpaid)
     owed = np.where(now.holds, owed, np.maximum(0, -net_liq))
     suspense = np.arange(book.count) == book.row[SUSPENSE]
