@@ -23,7 +23,6 @@ LAYERS = {
     "journal": 3,
     "adapters": 3,
     "studies": 4,
-    "studies": 4,
     "service": 5,
     "web": 5,
     "cli": 6,

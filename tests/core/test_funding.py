@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closeout.core.funding import average, funding_rate, premium, side_price
+from closeout.core.funding import average, funding_rate, premium
 from closeout.core.units import InputError, rate
 from closeout.rulebooks.loader import load
 
@@ -64,8 +64,7 @@ def test_premium_is_zero_inside_the_spread_and_signed_outside() -> None:
     assert premium(100, 100, 100) == 0
     assert premium(102, 103, 100) == Fraction(2, 100)
     assert premium(96, 97, 100) == Fraction(-3, 100)
-    assert side_price([(1, 100), (3, 104)]) == 103
-    assert premium(side_price([(2, 101), (1, 100)]), 105, 100) == Fraction(2, 300)
+    assert premium(Fraction(302, 3), 105, 100) == Fraction(2, 300)
 
 
 @pytest.mark.rule("US-14", "G-01")
@@ -76,9 +75,7 @@ def test_the_rate_is_rounded_to_the_nearest_and_ties_favour_nobody() -> None:
 
 
 @pytest.mark.rule("US-14")
-@pytest.mark.parametrize(
-    "bad", [lambda: average([]), lambda: premium(1, 1, 0), lambda: side_price([]), lambda: side_price([(0, 5)])]
-)
+@pytest.mark.parametrize("bad", [lambda: average([]), lambda: premium(1, 1, 0)])
 def test_what_cannot_be_a_sample_is_refused(bad: object) -> None:
     assert callable(bad)
     with pytest.raises(InputError):

@@ -191,7 +191,9 @@ def test_who_comes_back_gets_what_he_missed_or_a_snapshot(tmp_path: Path) -> Non
 
 def test_a_key_in_the_first_message_opens_and_a_wrong_one_does_not(tmp_path: Path) -> None:
     async def run() -> None:
-        async with followed(tmp_path, accounts=False) as (_, where):
+        async with followed(tmp_path, accounts=False) as (service, where):
+            reasons: list[str] = []
+            service.context.closed = reasons.append
             async with stream(where, None) as socket:
                 await say(socket, "auth", key="desk")
                 assert (await heard(socket))["type"] == "ready"
@@ -202,6 +204,7 @@ def test_a_key_in_the_first_message_opens_and_a_wrong_one_does_not(tmp_path: Pat
                         await heard(socket)
                     assert closed.value.rcvd is not None
                     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "unauthorized")
+            assert reasons == 3 * ["unauthorized"]
 
     asyncio.run(run())
 

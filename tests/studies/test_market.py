@@ -142,7 +142,7 @@ def test_a_bar_file() -> None:
 def test_times(tmp_path: Path, text: str) -> None:
     market = load_market([write(tmp_path, f"mark,time,note\n1.50,{text},x\n")])
     price = Decimal("1.50")
-    assert market.contracts == {"BTCUSDT": [Bar(T0, price, price, price, price, single=True)]}
+    assert market.contracts == {"BTCUSDT": [Bar(T0, price, price, price, price)]}
     assert parse_time("2025-10-10T20:50:00.000000001Z")[0] == T0 + 1
 
 

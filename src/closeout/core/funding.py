@@ -1,10 +1,10 @@
 """The funding rate of Bitnomial's perpetuals (rule US-14): premium samples of one interval to a rate of 1e-9.
 
-    side price  CI = sum(q x p) / sum(q)                           of one side's book levels
     premium     P  = (max(0, CI_bid - S) - max(0, S - CI_ask)) / S
     average     avgP = sum(i x P_i) / (n (n + 1) / 2)              later samples weigh more
     rate        avgP + clamp(interest - avgP, -clamp, +clamp)      longs pay where it is above zero
 
+CI is the price of one side of the book, weighted by quantity; without a book the mark stands for both (assumed).
 Exact fractions up to the last step. Source: the contract's rulebook page and the description of its pricing.
 """
 
@@ -14,14 +14,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from closeout.core.units import RATE, InputError
-
-
-def side_price(levels: Sequence[tuple[int, int]]) -> Fraction:
-    """Quantity-weighted price, in ticks, of one side's levels (lots, ticks); `InputError` where it is empty."""
-    quantity = sum(lots for lots, _ in levels)
-    if quantity <= 0 or any(lots < 0 for lots, _ in levels):
-        raise InputError("order book: expected a side with a quantity above zero")
-    return Fraction(sum(lots * ticks for lots, ticks in levels), quantity)
 
 
 def premium(bid: Fraction | int, ask: Fraction | int, spot: Fraction | int) -> Fraction:

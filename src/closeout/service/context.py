@@ -122,6 +122,8 @@ class Context:
     published: Callable[[], str] = lambda: ""
     answered: Callable[[str, str, int, float], None] = lambda operation, role, status, seconds: None
     """Told of each answer of the API."""
+    closed: Callable[[str], None] = lambda reason: None
+    """Told why, whenever the service closes a stream."""
     failed: Callable[[str, BaseException], None] = lambda where, error: None
     """Told of each error that is the service's own."""
     reports: Reports = field(default_factory=NoReports)

@@ -6,14 +6,14 @@ The input's source is the feed that the mark came from, so that every receipt na
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from closeout.adapters.feeds.port import Feed, Observation
 from closeout.adapters.feeds.recorder import Recorder
-from closeout.adapters.feeds.selector import MarkSelector, Route
+from closeout.adapters.feeds.selector import GradedMark, MarkSelector, Route
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import rate
 from closeout.engine.commands import RaiseAlarm
@@ -40,7 +40,6 @@ class Pricing:
     clock: Clock
     samples: Mapping[str, Samples]
     recorder: Recorder | None = None
-    on_alarm: Callable[[str], None] | None = None
     _pending: bool = False
     _lost: set[str] = field(default_factory=set[str])
     _spot: dict[str, int] = field(default_factory=dict[str, int])
@@ -111,39 +110,37 @@ class Pricing:
         except Refused:
             self._lost.clear()  # told again at the next look
 
-    def grades(self) -> list[dict[str, Any]]:
-        """Every source of every contract, for the desk."""
-        return [
+    def status(self) -> list[dict[str, Any]]:
+        """Every feed's health, with the grade of each price that it gives."""
+        grades = self.selector.grades(self.clock.now())
+        return [_status(feed, [row for row in grades if row.feed == feed.name]) for feed in self.feeds]
+
+
+def _status(feed: Feed, grades: Sequence[GradedMark]) -> dict[str, Any]:
+    status = feed.status
+    return {
+        "feed": feed.name,
+        "connected": status.connected,
+        "last_message_at": None if status.last_message_at is None else time_text(status.last_message_at),
+        "messages": status.messages,
+        "malformed": status.malformed,
+        "reconnects": status.reconnects,
+        "out_of_order": status.out_of_order,
+        "gaps": status.gaps,
+        "unsubscribed": status.unsubscribed,
+        "last_fault": status.last_fault,
+        "prices": [
             {
                 "contract": row.contract,
-                "feed": row.feed,
                 "market": row.market,
                 "price": None if row.price is None else format(row.price, "f"),
                 "age_seconds": None if row.age_ns is None else row.age_ns // SECOND,
                 "grade": row.grade.value,
                 "selected": row.selected,
             }
-            for row in self.selector.grades(self.clock.now())
-        ]
-
-    def status(self) -> list[dict[str, Any]]:
-        """Every feed's health, for the desk and the metrics."""
-        return [
-            {
-                "feed": feed.name,
-                "connected": feed.status.connected,
-                "last_message_at": None
-                if feed.status.last_message_at is None
-                else time_text(feed.status.last_message_at),
-                "messages": feed.status.messages,
-                "malformed": feed.status.malformed,
-                "reconnects": feed.status.reconnects,
-                "out_of_order": feed.status.out_of_order,
-                "gaps": feed.status.gaps,
-                "last_fault": feed.status.last_fault,
-            }
-            for feed in self.feeds
-        ]
+            for row in grades
+        ],
+    }
 
 
 def routes(config: Config, policy: Policy, *, index: bool = False) -> dict[str, Route]:

@@ -210,11 +210,11 @@ class Streams:
         await _plainly(send, {"type": "websocket.accept"})
         key = await self._recognise(headers, receive)
         if key is None:
-            await _close(send, UNAUTHORIZED)
+            await self._close(send, UNAUTHORIZED)
             return
         release = self.context.seats.take(key.key_id)
         if release is None:
-            await _close(send, TOO_MANY)
+            await self._close(send, TOO_MANY)
             return
         client = Client(key, send)
         client.say({"type": "ready", "seq": self.context.writer.seq})
@@ -234,7 +234,14 @@ class Streams:
             self._leave(client)
             release()
             if client.closing is not None:
-                await _close(send, client.closing)
+                await self._close(send, client.closing)
+
+    async def _close(self, send: Send, why: tuple[int, str]) -> None:
+        """Close with a reason, as far as the client still listens."""
+        code, reason = why
+        self.context.closed(reason)
+        with suppress(Exception):
+            await asyncio.wait_for(_plainly(send, {"type": "websocket.close", "code": code, "reason": reason}), 1.0)
 
     async def _recognise(self, headers: Mapping[bytes, bytes], receive: Receive) -> ApiKey | None:
         """The key of the handshake's Authorization, or of the first message."""
@@ -359,9 +366,3 @@ def _decode(received: Any) -> Message | None:
 
 async def _plainly(send: Send, message: Any) -> None:
     await send(message)
-
-
-async def _close(send: Send, why: tuple[int, str]) -> None:
-    """Close with a reason, as far as the client still listens."""
-    with suppress(Exception):
-        await asyncio.wait_for(_plainly(send, {"type": "websocket.close", "code": why[0], "reason": why[1]}), 1.0)

@@ -58,14 +58,13 @@ _TIME_FORMS = "an ISO 8601 time with a zone, or an integer epoch in s, ms, us or
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Prices from `time` (UTC nanoseconds) on. A single mark has four equal prices and `single` set."""
+    """Prices from `time` (UTC nanoseconds) on. A single mark has four equal prices."""
 
     time: int
     open: Decimal
     high: Decimal
     low: Decimal
     close: Decimal
-    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +306,7 @@ def _bar(time: int, row: list[str], columns: _Columns, where: str) -> Bar:
     ]
     if len(prices) == 1:
         mark = prices[0]
-        return Bar(time, mark, mark, mark, mark, single=True)
+        return Bar(time, mark, mark, mark, mark)
     first, high, low, last = prices
     if high < max(first, last):
         raise InputError(f"{where}: high: expected at least open and close ({max(first, last)}), not {high}")

@@ -14,12 +14,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from closeout.core.text import clean
 from closeout.core.times import time_text
 from closeout.core.units import Currency
 from closeout.studies.outcome import AccountOutcome, Run, Totals
 from closeout.studies.wording import (
     amount,
-    clean,
     clock,
     count,
     debt_sentence,

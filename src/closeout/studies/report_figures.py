@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import accumulate, pairwise
 from typing import Any
 
+from closeout.core.text import clean
 from closeout.core.times import SECOND
 from closeout.core.units import Currency
 from closeout.studies.outcome import OrderRow, PricePath, Run, Totals
@@ -31,7 +32,7 @@ from closeout.studies.report_drawing import (
     axis_price,
     gaps,
 )
-from closeout.studies.wording import clean, grouped, owner
+from closeout.studies.wording import grouped, owner
 
 LEVERAGE_BUCKETS = ((Decimal("2.5"), "to 2.5x"), (Decimal("7.5"), "2.5–7.5x"), (Decimal(15), "7.5–15x"),
                     (Decimal(30), "15–30x"), (Decimal(75), "30–75x"), (None, "over 75x"))  # fmt: skip

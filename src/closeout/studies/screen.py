@@ -19,11 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from closeout.core.text import clean
 from closeout.studies.columns import columns
 from closeout.studies.outcome import AccountOutcome, Run, Totals
 from closeout.studies.wording import (
     amount,
-    clean,
     clock,
     count,
     grouped,

@@ -9,17 +9,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from closeout.core.text import clean
 from closeout.core.times import SECOND
 from closeout.core.units import Currency
 from closeout.studies.files import journal_name
 from closeout.studies.outcome import AccountOutcome, Run, Totals
 
 _CHICAGO = ZoneInfo("America/Chicago")
-
-
-def clean(text: str) -> str:
-    """Text from outside made safe to show: control and direction characters become a replacement sign."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
 
 
 def grouped(number: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from closeout.core.text import clean
+
 WIDTH = 76
 
 _STYLE = """
@@ -55,24 +57,19 @@ class Letter:
         ])  # fmt: skip
 
 
-def _clean(text: str) -> str:
-    """Control and direction characters become a replacement sign: nothing hides or turns what stands beside it."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
-
-
 def _escaped(text: str) -> str:
-    return escape(_clean(text))
+    return escape(clean(text))
 
 
 def _wrapped(text: str, indent: str = "") -> str:
     return textwrap.fill(
-        _clean(text), WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent), break_long_words=False,
+        clean(text), WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent), break_long_words=False,
         break_on_hyphens=False,
     )  # fmt: skip
 
 
 def _table_text(table: Table) -> str:
-    lines = [_clean(table.title)]
+    lines = [clean(table.title)]
     for row in table.rows:
         cells = [f"{name} {cell}" for name, cell in zip(table.head, row, strict=True)] if table.head else row
         lines.append(_wrapped((", " if table.head else ": ").join(cells), "  - "))

@@ -101,7 +101,7 @@ async def list_contracts(call: Call) -> Any:
 
 @route("GET", "/v1/feeds", Listed)
 async def list_feeds(call: Call) -> Any:
-    """The price feeds, and how each is doing."""
+    """The price feeds, how each is doing, and each price of theirs: age, grade, and whether it is the mark."""
     return {"items": list(call.context.feeds()), "next": None}
 
 
