@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from closeout.service.store.effects import Effects
+from closeout.service.threads import in_own_thread
 
 
 @dataclass(slots=True)
@@ -23,4 +24,4 @@ class Marker:
         async with self._lock:
             if effect_id in self._waiting:
                 taken, self._waiting = self._waiting, {}
-                await asyncio.to_thread(self.effects.mark_all_sent, taken)
+                await in_own_thread(self.effects.mark_all_sent, taken)
