@@ -377,3 +377,86 @@ def test_a_fill_of_an_order_that_nobody_knows_goes_to_suspense_with_an_alarm(tmp
         await house.until(lambda: "unknown_account" in house.alarms())
 
     running(tmp_path, venue, scenario)
+
+
+@dataclass
+class SlowVenue(FaultyVenue):
+    """Its first order is on its way until `arrive` is set; meanwhile the line comes and goes."""
+
+    arrive: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def place(self, order: VenueOrder) -> None:
+        if not self.placed:
+            self.placed.append(order.order_id)
+            await self.arrive.wait()
+            self.placed.pop()
+        await super().place(order)
+
+
+@pytest.mark.rule("G-16")
+def test_an_order_that_is_under_way_is_not_taken_for_absent_when_the_line_comes_back(tmp_path: Path) -> None:
+    """The other account's order finds the line broken, and the reconnect asks about everything that is being sent."""
+    venue = SlowVenue()
+
+    async def scenario(house: House) -> None:
+        await house.say(*OPENING, CRASH)
+        await house.until(lambda: bool(venue.placed))
+        venue.connected = False
+        await house.say(
+            c.OpenAccount("B1"), c.Deposit("B1", 1_000_000_000),
+            c.TransferPosition("B1", "BTCUSDT", LONG, BTC.value(3_000_000, LONG)), CRASH,
+        )  # fmt: skip
+        await asyncio.sleep(0.5)
+        venue.connected = True
+        await house.until(lambda: len(venue.taken) == 1)
+        venue.arrive.set()
+        await house.until(lambda: house.flat)
+
+    running(tmp_path, venue, scenario)
+    assert sorted(order.account_id for order in venue.taken.values()) == ["A1", "B1"]
+    assert len(venue.placed) == 2
+
+
+@dataclass
+class BrokenVenue(FaultyVenue):
+    """An adapter with a mistake in it: `faults` calls of `place`, and as many of `find`, raise what no port allows."""
+
+    faults: int = 2
+
+    async def place(self, order: VenueOrder) -> None:
+        if self.faults:
+            raise KeyError("symbol")
+        await super().place(order)
+
+    async def find(self, order_id: str, sent_at: int) -> Found | Absent | Unknown:
+        if self.faults:
+            self.faults -= 1
+            raise KeyError("clientOrderId")
+        return await super().find(order_id, sent_at)
+
+
+@pytest.mark.rule("G-16")
+def test_an_adapters_own_error_is_a_doubt_and_does_not_end_the_service(tmp_path: Path) -> None:
+    venue = BrokenVenue()
+
+    async def scenario(house: House) -> None:
+        await house.say(*OPENING, CRASH)
+        await house.until(lambda: house.flat)
+        await house.until(lambda: house.alarms().count("order_unknown") == 1)
+
+    with sold_once(venue):
+        running(tmp_path, venue, scenario)
+
+
+@pytest.mark.rule("G-18")
+def test_a_fill_that_the_engine_cannot_book_is_an_alarm(tmp_path: Path) -> None:
+    venue = FaultyVenue(fill_at=None)
+
+    async def scenario(house: House) -> None:
+        await house.say(*OPENING)
+        await house.until(lambda: venue.reporter is not None)
+        assert venue.reporter is not None
+        await venue.reporter(Execution("gone", "gone-f1", "NOTHERE", 7, 3_000_000))
+        await house.until(lambda: "execution_not_booked" in house.alarms())
+
+    running(tmp_path, venue, scenario)

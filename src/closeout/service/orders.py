@@ -16,24 +16,29 @@ from typing import TypeVar
 from closeout.adapters.venues.port import (
     ABSENT,
     UNKNOWN,
+    Absent,
     Execution,
     Found,
     NotConnected,
     Refused,
     Report,
     Uncertain,
+    Unknown,
     Venue,
     VenueOrder,
 )
 from closeout.core.times import SECOND
 from closeout.engine.commands import AnyCommand, Fill, OrderDone, RaiseAlarm
 from closeout.engine.events import AnyEvent, CancelOrders, CloseOutOrder
+from closeout.service.logs import logger
 from closeout.service.marker import Marker
 from closeout.service.store.effects import Effects
 from closeout.service.store.records import Effect
+from closeout.service.threads import in_own_thread
 from closeout.service.time import Clock
-from closeout.service.writer import Busy, Writer
+from closeout.service.writer import Busy, Outcome, Writer
 
+LOG = logger(__name__)
 T = TypeVar("T")
 
 AT_ONCE = 50
@@ -57,6 +62,8 @@ class OrderDesk:
     sent: int = 0
     frozen: dict[str, int] = field(default_factory=dict[str, int])
     """Orders of which the venue cannot say whether it has them, and since when (clock nanoseconds)."""
+    _busy: set[str] = field(default_factory=set[str])
+    """Effects that a task is at."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _marker: Marker = field(init=False)
     _refusals: dict[str, int] = field(default_factory=dict[str, int])
@@ -92,6 +99,7 @@ class OrderDesk:
                     await self._until_connected()
                     await self.reconcile()
                     continue
+                self._busy.update(effect.effect_id for effect in due)
                 await self._call(self.effects.mark_sending, [effect.effect_id for effect in due])
                 for effect in due:
                     group.create_task(self._send(effect))
@@ -100,19 +108,29 @@ class OrderDesk:
 
     async def _send(self, effect: Effect) -> None:
         event = effect.event
-        if isinstance(event, CancelOrders):
-            await self._cancel(effect, event)
-            return
-        assert isinstance(event, CloseOutOrder)  # noqa: S101
+        try:
+            if isinstance(event, CancelOrders):
+                await self._cancel(effect, event)
+            else:
+                assert isinstance(event, CloseOutOrder)  # noqa: S101
+                await self._place(effect, event)
+        finally:
+            self._busy.discard(effect.effect_id)
+
+    async def _place(self, effect: Effect, event: CloseOutOrder) -> None:
         try:
             async with self._under_way:
                 await self.venue.place(self._order(event))
         except NotConnected as reason:
-            await self._call(self.effects.mark_failed, effect.effect_id, str(reason), self.clock.now())
+            not_before = self.clock.now() + (SECOND if effect.attempts else 0)
+            await self._call(self.effects.mark_failed, effect.effect_id, str(reason)[:500], not_before)
         except Refused as reason:
             await self._refused(effect, event, str(reason))
         except Uncertain as reason:
             await self._ask(effect, str(reason))
+        except Exception as fault:  # an adapter's own: nobody knows how far it came
+            LOG.error("order not placed", effect=effect.effect_id, exc_info=fault)
+            await self._ask(effect, f"{type(fault).__name__}: {fault}")
         else:
             await self._sent(effect)
 
@@ -130,13 +148,16 @@ class OrderDesk:
             for order_id in event.order_ids:
                 await self.venue.cancel(order_id)
         except NotConnected as reason:
-            await self._call(self.effects.mark_failed, effect.effect_id, str(reason), self.clock.now())
-        except (Refused, Uncertain) as reason:
+            not_before = self.clock.now() + (SECOND if effect.attempts else 0)
+            await self._call(self.effects.mark_failed, effect.effect_id, str(reason)[:500], not_before)
+        except Exception as reason:
+            if not isinstance(reason, Refused | Uncertain):
+                LOG.error("not cancelled", effect=effect.effect_id, exc_info=reason)
             if effect.attempts + 1 < CANCEL_TRIES:
                 not_before = self.clock.now() + self._pause_after(effect.attempts)
                 await self._call(self.effects.mark_failed, effect.effect_id, str(reason)[:500], not_before)
                 return
-            # A close-out must not wait for ever for orders that the venue does not know by us (G-08): it is reduce-only.
+            # A close-out must not wait for ever for orders that the venue does not know by us (G-08); it only reduces.
             await self._alarm(effect.account_id, "cancel_failed", f"{', '.join(event.order_ids)}: {reason}")
             await self._call(self.effects.mark_sent, effect.effect_id, f"given up: {reason}"[:500])
         else:
@@ -164,18 +185,36 @@ class OrderDesk:
         """After a start or a reconnect: ask for every order that was being sent, and for every order that the engine
         still counts as outstanding."""
         for effect in await self._call(self.effects.sending_effects):
-            if effect.kind == "cancel":
-                await self._send(effect)
-            elif effect.kind == "order":
-                await self._ask(effect, "the connection was lost while it was being sent")
+            if effect.kind in ("order", "cancel"):
+                await self._doubt(effect, "the connection was lost while it was being sent")
         for effect in await self._open_orders():
             if effect.state != "sent":
                 continue
-            found = await self.venue.find(effect.effect_id, effect.time)
+            found = await self._find(effect)
             if found is ABSENT:
                 await self._offer(self.source, OrderDone(effect.effect_id, "unknown to the venue"))
             elif isinstance(found, Found):
                 await self._adopt(effect.effect_id, found)
+
+    async def _doubt(self, effect: Effect, reason: str) -> None:
+        """Clear up an effect that was being sent, unless a task of this process is at it still, or has been since: it
+        must not be taken for absent while its own request is under way."""
+        if effect.effect_id in self._busy:
+            return
+        self._busy.add(effect.effect_id)
+        now = await self._call(self.effects.effect, effect.effect_id)
+        if now is not None and now.state == "sending" and now.kind == "cancel":
+            await self._send(now)
+        elif now is not None and now.state == "sending":
+            await self._ask(now, reason)
+        self._busy.discard(effect.effect_id)
+
+    async def _find(self, effect: Effect) -> Found | Absent | Unknown:
+        try:
+            return await self.venue.find(effect.effect_id, effect.time)
+        except Exception as fault:
+            LOG.error("order not found out about", effect=effect.effect_id, exc_info=fault)
+            return UNKNOWN
 
     async def _open_orders(self) -> list[Effect]:
         """The rows of the orders that the engine counts as outstanding."""
@@ -186,7 +225,7 @@ class OrderDesk:
 
     async def _ask(self, effect: Effect, reason: str) -> None:
         """Found = adopted, surely absent = sent again, unknown = frozen."""
-        found = await self.venue.find(effect.effect_id, effect.time)
+        found = await self._find(effect)
         if isinstance(found, Found):
             await self._sent(effect, "found after a doubt")
             await self._adopt(effect.effect_id, found)
@@ -208,7 +247,7 @@ class OrderDesk:
             if self.frozen and self.venue.connected:
                 for effect in await self._call(self.effects.sending_effects):
                     if effect.effect_id in self.frozen:
-                        await self._ask(effect, "still unknown")
+                        await self._doubt(effect, "still unknown")
 
     async def _adopt(self, order_id: str, found: Found) -> None:
         for execution in found.executions:
@@ -233,7 +272,10 @@ class OrderDesk:
             row = state.order_owner.get(report.order_id)
             account_id = state.book.ids[row] if row is not None else await self._account_of(report.order_id)
             fill = Fill(account_id, report.contract, report.lots, report.price_ticks, report.order_id, report.fill_id)
-            await self._offer(self.source, fill)
+            outcome = await self._offer(self.source, fill)
+            if (rejected := outcome.rejected) is not None and rejected.code != "duplicate_fill":
+                said = f"fill {report.fill_id}: {report.lots} lots of {report.contract} at {report.price_ticks} ticks"
+                await self._alarm(account_id, "execution_not_booked", f"{said}: {rejected.code}: {rejected.detail}")
         elif report.order_id in self.writer.engine.loaded.order_owner:
             await self._offer(self.source, OrderDone(report.order_id, report.reason))
 
@@ -265,14 +307,13 @@ class OrderDesk:
         known = account_id if account_id in self.writer.engine.loaded.book.row else ""
         await self._offer("service", RaiseAlarm(known, code, detail[:500]))
 
-    async def _offer(self, source: str, command: AnyCommand) -> None:
+    async def _offer(self, source: str, command: AnyCommand) -> Outcome:
         """What the venue says is never dropped: a full queue is waited for."""
         while True:
             try:
-                await self.writer.offer(source, command)
-                return
+                return await self.writer.offer(source, command)
             except Busy:
                 await asyncio.sleep(0.05)
 
     async def _call(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.to_thread(function, *args)
+        return await in_own_thread(function, *args)
