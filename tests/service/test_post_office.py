@@ -234,3 +234,50 @@ def test_addresses_are_read_again_when_the_file_changes(tmp_path: Path) -> None:
     path.write_text("A2 b@x.example\n")
     with pytest.raises(InputError, match="line 1: expected account_id,address"):
         addresses("A2")
+
+
+@pytest.mark.rule("US-11")
+def test_a_warning_that_could_not_be_sent_at_once_is_sent_later(tmp_path: Path) -> None:
+    server = Server(["later", "take"])
+
+    async def scenario(office: PostOffice, store: Store) -> None:
+        project(store, warning())
+        await drained(office, store)
+
+    posting(tmp_path, server, scenario).close()
+    assert [mail.to for mail in server.taken] == ["a1@x.example"]
+
+
+class Refusing(Server):
+    """Has no mailbox of that name, and breaks on another."""
+
+    async def send(self, mail: Mail) -> None:
+        if mail.to == "left@x.example":
+            raise Refused("no such mailbox")
+        if mail.to == "odd@x.example":
+            raise ValueError("nobody expected this")
+        await super().send(mail)
+
+
+@pytest.mark.rule("US-11")
+def test_a_receiver_that_will_not_have_it_keeps_nobody_else_from_it(tmp_path: Path) -> None:
+    server, hooks, dead = Refusing(), Hooks(), DeadHook()
+    desk = ("left@x.example", "odd@x.example", "desk@x.example")
+
+    async def scenario(office: PostOffice, store: Store) -> None:
+        project(store, [ev.Alarm("", "feed_lost", "a feed")], [ev.DeficitBooked("A1", 5, 5, "r")])
+        await drained(office, store)
+
+    store = posting(tmp_path, server, scenario, desk=desk, hooks=[dead, hooks])
+    assert [mail.to for mail in server.taken] == ["desk@x.example"]  # once, over all the tries for the others
+    assert len(hooks.sent) == 1
+    notes = {effect.kind: effect.note for effect in store.parked_effects()}
+    store.close()
+    assert "no such mailbox" in notes["alarm"]
+    assert "nobody expected this" in notes["alarm"]
+    assert "1: away" in notes["webhook"]
+
+
+class DeadHook(Hooks):
+    async def send(self, event_id: str, body: bytes) -> None:
+        raise Retry("away")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -21,11 +22,14 @@ from closeout.adapters.notices.mail import Mail, MailSender, Refused, Retry, mes
 from closeout.core.times import MINUTE, SECOND, time_text
 from closeout.core.units import Currency, InputError
 from closeout.engine import events as ev
+from closeout.service.logs import logger
 from closeout.service.marker import Marker
 from closeout.service.store.records import Effect, LevelChange, Query
 from closeout.service.store.store import Store
+from closeout.service.threads import in_own_thread
 from closeout.service.time import Clock
 
+LOG = logger(__name__)
 T = TypeVar("T")
 
 MAIL_KINDS = ("notice", "alarm")
@@ -95,10 +99,11 @@ class PostOffice:
     hooks: Sequence[Hook] = ()
     sent: int = 0
     second_copies: int = 0
-    on_sent: Callable[[str], None] | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _marker: Marker = field(init=False)
-    _warned: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    _warned: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict[tuple[str, str], tuple[int, str]])
+    _given: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    """Of effects that are tried again, or parked: which receivers have them."""
 
     def __post_init__(self) -> None:
         self._marker = Marker(self.store)
@@ -129,7 +134,8 @@ class PostOffice:
             note = await (self._hooks(effect) if effect.kind == "webhook" else self._mails(effect))
         except Refused as reason:
             await self._call(self.store.mark_parked, effect.effect_id, str(reason)[:500])
-        except Retry as reason:
+        except Exception as fault:
+            reason = fault if isinstance(fault, Retry) else _surprise(fault, effect.effect_id)
             self.second_copies += reason.maybe_taken and effect.kind in MAIL_KINDS
             if effect.attempts + 1 >= TRIES:
                 await self._call(self.store.mark_parked, effect.effect_id, f"{TRIES} tries: {reason}"[:500])
@@ -139,8 +145,6 @@ class PostOffice:
                 await self._call(self.store.mark_failed, effect.effect_id, str(reason)[:500], not_before)
         else:
             self.sent += 1
-            if self.on_sent is not None:
-                self.on_sent(effect.kind)
             await self._marker.sent(effect.effect_id, note)
 
     # -- mail ----------------------------------------------------------------------------------------
@@ -152,7 +156,7 @@ class PostOffice:
         event = effect.event
         to_desk = isinstance(event, ev.Alarm) or not event.account_id
         try:
-            own = "" if to_desk else await asyncio.to_thread(self.address, event.account_id)
+            own = "" if to_desk else await in_own_thread(self.address, event.account_id)
         except InputError as bad:  # the file of addresses: its mail waits until it is mended
             raise Retry(str(bad)) from None
         addresses = [own] if own else list(self.desk)
@@ -161,15 +165,16 @@ class PostOffice:
                 return "the desk has no address"
             raise Refused(f"account {event.account_id} has no address, and neither has the desk")
         if isinstance(event, ev.Notice) and event.kind == "warning":
-            before = self._warned.get((event.account_id, event.detail))
-            if before is not None and effect.time - before < WARN_AGAIN:
-                return f"warned of this level at {time_text(before)}"
-            self._warned[event.account_id, event.detail] = effect.time
+            time, first = self._warned.get((event.account_id, event.detail), (0, effect.effect_id))
+            if first != effect.effect_id and effect.time - time < WARN_AGAIN:
+                return f"warned of this level at {time_text(time)}"
+            self._warned[event.account_id, event.detail] = (effect.time, effect.effect_id)
         letter = await self._letter(effect)
+        mails: dict[str, Callable[[], Awaitable[None]]] = {}
         for index, address in enumerate(addresses):
-            own_id = effect.effect_id if index == 0 else f"{effect.effect_id}-{index}"
-            mail = Mail(message_id(own_id, self.domain), address, letter.subject, letter.text, letter.html)
-            await self.mail.send(mail)
+            own_id = message_id(effect.effect_id if index == 0 else f"{effect.effect_id}-{index}", self.domain)
+            mails[address] = partial(self.mail.send, Mail(own_id, address, letter.subject, letter.text, letter.html))
+        await self._to_each(effect.effect_id, mails)
         return f"to {', '.join(addresses)}"[:500]
 
     async def _letter(self, effect: Effect) -> Letter:
@@ -213,11 +218,34 @@ class PostOffice:
             "event": type(effect.event).__name__, "currency": self.currency.code,
             "data": {name: getattr(effect.event, name) for name in effect.event.__struct_fields__},
         })  # fmt: skip
-        for hook in self.hooks:
-            await hook.send(effect.effect_id, body)
+        hooks = {str(index): partial(hook.send, effect.effect_id, body) for index, hook in enumerate(self.hooks, 1)}
+        await self._to_each(effect.effect_id, hooks)
         return f"to {len(self.hooks)} receivers"
 
     # -- helpers -------------------------------------------------------------------------------------
+
+    async def _to_each(self, effect_id: str, receivers: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        """Every receiver is tried, whatever the others answer. Who has it is not given it again by this process."""
+        given = self._given.setdefault(effect_id, set())
+        faults: dict[str, Refused | Retry] = {}
+        for name, send in receivers.items():
+            if name in given:
+                continue
+            try:
+                await send()
+            except (Refused, Retry) as fault:
+                faults[name] = fault
+            except Exception as fault:
+                faults[name] = _surprise(fault, effect_id)
+            else:
+                given.add(name)
+        said = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        again = [fault for fault in faults.values() if isinstance(fault, Retry)]
+        if again:
+            raise Retry(said, maybe_taken=any(fault.maybe_taken for fault in again))
+        if faults:
+            raise Refused(said)
+        del self._given[effect_id]
 
     async def _pause(self) -> None:
         try:
@@ -227,4 +255,10 @@ class PostOffice:
             pass
 
     async def _call(self, function: Callable[..., T], *args: object) -> T:
-        return await asyncio.to_thread(function, *args)
+        return await in_own_thread(function, *args)
+
+
+def _surprise(fault: Exception, effect_id: str) -> Retry:
+    """One letter that cannot be made or sent must not keep back the others, nor end the service."""
+    LOG.error("not sent", effect=effect_id, exc_info=fault)
+    return Retry(f"{type(fault).__name__}: {fault}", maybe_taken=True)
