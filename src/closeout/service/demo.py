@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -35,6 +36,7 @@ from closeout.service.schedule import Schedule
 from closeout.service.service import Service
 from closeout.service.time import RecordedClock
 from closeout.service.vault import Vault
+from closeout.service.web import bound
 from closeout.studies.accounts import AccountFile, AccountPosition
 from closeout.studies.market import Market, load_market
 from closeout.studies.population import LOTS, generate
@@ -65,7 +67,6 @@ def make_demo(
     port: int = 8645,
 ) -> Demo:  # fmt: skip
     """A service around a recorded market, its files in `folder`; `InputError` for what cannot be."""
-    folder.mkdir(parents=True, exist_ok=True)
     loaded, rules = load_market([market]), loader.load(rulebook)
     book = [casey(loaded, rules.policy()), *generate(SEED, accounts, loaded)]
     replay = Replay(loaded, book, rules, market, Settings())
@@ -73,17 +74,39 @@ def make_demo(
         rulebook=rulebook, listen=Listen(port=port), storage=Storage(journal=str(folder / "journal.sqlite")),
         service=ServiceTable(disclosure=DISCLOSURE), where=str(folder),
     )  # fmt: skip
-    vault = Vault.open(config.storage.journal, str(folder / "store.sqlite"), rules, replay.start, webhooks=False)
+    with ExitStack() as undo:
+        listening = undo.enter_context(bound(config.listen.host, port))
+        _begin(folder, market, accounts)
+        vault = Vault.open(config.storage.journal, str(folder / "store.sqlite"), rules, replay.start, webhooks=False)
+        undo.callback(vault.close)
+        demo = _demo(folder, config, vault, replay, loaded, book, speed, listening)
+        undo.pop_all()
+        return demo
+
+
+def _begin(folder: Path, market: str, accounts: int) -> None:
+    """The folder, with what it was begun with: another market or another book cannot go on in it."""
+    kept, wanted = folder / "demo.json", {"market": market, "accounts": accounts}
     try:
-        return _demo(folder, config, vault, replay, loaded, book, speed)
-    except BaseException:
-        vault.close()
+        folder.mkdir(parents=True, exist_ok=True)
+        if kept.exists():
+            begun = json.loads(kept.read_text(encoding="utf-8"))
+            if begun != wanted:
+                raise InputError(
+                    f"{folder}: was begun with --market {begun['market']} --accounts {begun['accounts']}, "
+                    "and goes on with these only"
+                )
+        kept.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+    except InputError:
         raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: cannot be the demo's folder: {error}") from None
 
 
 def _demo(
-    folder: Path, config: Config, vault: Vault, replay: Replay, market: Market, book: list[AccountFile], speed: float
-) -> Demo:
+    folder: Path, config: Config, vault: Vault, replay: Replay, market: Market, book: list[AccountFile], speed: float,
+    listening: socket.socket,
+) -> Demo:  # fmt: skip
     clock = RecordedClock(max(replay.start, vault.engine.loaded.time), speed)
     contracts = {name: rules.contract for name, rules in replay.policy.contracts.items()}
     venue = PaperVenue(contracts, interval=market.interval())
@@ -92,16 +115,9 @@ def _demo(
     keys, texts = _keys()
     schedule = Schedule(replay.rulebook, config.clock.business_day)
     service = assemble(
-        vault,
-        clock,
-        replay.rulebook,
-        schedule,
-        venue,
-        posting,
-        Gate(keys),
-        config,
+        vault, clock, replay.rulebook, schedule, venue, posting, Gate(keys), config, listening,
         tick=max(SECOND, int(SECOND * speed)),
-    )
+    )  # fmt: skip
     recorded = RecordedMarket(replay, service.writer, venue, clock, schedule.samples)
     service.extra.append(recorded.run)
     service.on_start = clock.begin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from closeout.adapters.feeds.recorder import Recorder
@@ -40,7 +41,7 @@ from closeout.service.time import Clock, SystemClock
 from closeout.service.timekeeper import Timekeeper
 from closeout.service.vault import Vault
 from closeout.service.venues import Alarms, make_venue, venue_secrets, venue_symbols
-from closeout.service.web import Server
+from closeout.service.web import Server, bound
 from closeout.service.writer import Writer
 
 LOG = logger(__name__)
@@ -86,21 +87,21 @@ def serve(config: Config) -> Service:
     policy = rulebook.policy()
     posting = _posting(config, clock)
     alarms = Alarms()
-    venue = make_venue(config, policy, alarms, lambda: vault.engine.loaded)
     feeds = make_feeds(config, clock)
     selector = MarkSelector(routes(config, policy))
     index = MarkSelector(routes(config, policy, index=True))
     recorder = Recorder(config.path(config.service.record), routes(config, policy)) if config.service.record else None
-    vault = Vault.open(
-        config.url(config.storage.journal), config.url(config.storage.store), rulebook, clock.now(),
-        webhooks=bool(config.webhooks),
-    )  # fmt: skip
-    try:
-        schedule = Schedule(rulebook, config.clock.business_day)
-        service = assemble(vault, clock, rulebook, schedule, venue, posting, Gate.of(config.keys), config)
-    except BaseException:
-        vault.close()
-        raise
+    schedule = Schedule(rulebook, config.clock.business_day)
+    with ExitStack() as undo:
+        listening = undo.enter_context(bound(config.listen.host, config.listen.port))
+        venue = make_venue(config, policy, alarms, lambda: vault.engine.loaded)
+        vault = Vault.open(
+            config.url(config.storage.journal), config.url(config.storage.store), rulebook, clock.now(),
+            webhooks=bool(config.webhooks),
+        )  # fmt: skip
+        undo.callback(vault.close)
+        service = assemble(vault, clock, rulebook, schedule, venue, posting, Gate.of(config.keys), config, listening)
+        undo.pop_all()
     service.pricing = Pricing(feeds, selector, index, service.writer, clock, schedule.samples, recorder)
     service.extra.append(lambda: alarms.run(service.writer))
     if isinstance(venue, PaperVenue):
@@ -114,7 +115,7 @@ def serve(config: Config) -> Service:
 
 def assemble(
     vault: Vault, clock: Clock, rulebook: Rulebook, schedule: Schedule, venue: Venue, posting: Posting, gate: Gate,
-    config: Config, *, tick: int = SECOND,
+    config: Config, listening: socket.socket, *, tick: int = SECOND,
 ) -> Service:  # fmt: skip
     """Everything around an opened vault, not started yet."""
     writer = Writer(
@@ -138,7 +139,7 @@ def assemble(
         streams_per_key=config.service.streams_per_key,
     )  # fmt: skip
     app = build(context)
-    server = Server(app, config.listen.host, config.listen.port)
+    server = Server(app, listening)
     service = Service(
         vault, writer, projector, timekeeper, order_desk, post_office, clock, server,
         snapshot_every=config.storage.snapshot_every, disclosure=config.service.disclosure,
@@ -153,6 +154,7 @@ def assemble(
     service.extra.append(clerk.run)
     order_desk.on_sent = observer.sent
     context.answered = metrics.answered
+    context.closed = metrics.stream_dropped
     context.failed = lambda where, error: LOG.error("failed", where=where, exc_info=error)
     writer.subscribers.append(observer.applied)
     for note in vault.notes:

@@ -32,9 +32,9 @@ class Sockets(WebSocketsSansIOProtocol):
 
 
 class Server(uvicorn.Server):
-    """One process, one loop: the engine is in it. `port` 0 takes a free one; `address` says which."""
+    """One process, one loop: the engine is in it. `listening` is a socket of `bound`; `address` says where it is."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, listening: socket.socket) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
                 server_header=False,
             )
         )
-        self._socket = _bound(host, port)
+        self._socket = listening
         self.address = _address(self._socket)
 
     @contextlib.contextmanager
@@ -67,7 +67,9 @@ class Server(uvicorn.Server):
         await serving
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at this address, port 0 for a free one. A service takes it before it opens anything: where the address
+    is another's, nothing has been written."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, else asyncio leaves Nagle on: 40 ms
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
