@@ -2,24 +2,30 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Callable
+import itertools
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.engine.bench import nanoseconds
 
 from closeout.core.times import MINUTE, SECOND
 from closeout.engine import commands as c
+from closeout.engine.state import State
 from closeout.rulebooks.loader import load
 from closeout.service.projector import Projector
+from closeout.service.reports import press
 from closeout.service.reports.calendar import Calendar
 from closeout.service.reports.catalogue import REPORTS
 from closeout.service.reports.clerk import Clerk
+from closeout.service.reports.figures import account_days
 from closeout.service.schedule import Schedule
 from closeout.service.store import Query
-from closeout.service.store.records import Alarm
+from closeout.service.store.records import AccountDay, Alarm
 from closeout.service.vault import Vault
 from closeout.service.writer import Writer
 
@@ -278,3 +284,41 @@ async def test_readers_get_what_is_kept_and_what_is_so_far(tmp_path: Path, url: 
             ("margin", WEDNESDAY, "pdf"), ("../2026-06-10/margin", WEDNESDAY, "csv"), ("stress", WEDNESDAY, "csv"),
         ]:  # fmt: skip
             assert await read(name, day, form) is None
+
+
+@pytest.mark.rule("US-22")
+@pytest.mark.asyncio
+async def test_a_stop_does_not_wait_for_reports_and_the_next_start_makes_them(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def without_end(state: State) -> Iterator[AccountDay]:
+        for row in itertools.cycle(account_days(state)):
+            begun.set()
+            yield replace(row, account_id=f"{row.account_id}{next(numbers)}")
+
+    numbers = itertools.count()
+    async with world(tmp_path, url, "2026-06-10T17:00:00Z") as here:
+        await here.put_in(*opened("A"))
+        here.start()
+        await here.quiet()
+        with monkeypatch.context() as patched:
+            patched.setattr(press, "account_days", without_end)
+            here.clock.set("2026-06-10T22:30:00Z")
+            await here.tick()
+            await here.until(begun.is_set)
+            here.tasks[0].cancel()
+            async with asyncio.timeout(20):
+                await asyncio.wait(here.tasks)
+        assert not (here.folder / "2026-06-10").exists()
+        assert here.clerk.store.days() == []
+    async with world(tmp_path, url, "2026-06-10T22:35:00Z") as here:
+        here.start()
+        await here.until(lambda: here.files(WEDNESDAY) == NIGHTLY)
+        assert "Made late at 2026-06-10T22:35:00Z" in here.text(WEDNESDAY, "margin")
+        assert store_rows(here) == ["A"]
+
+
+def store_rows(here: World) -> list[str]:
+    return [row.account_id for row in here.clerk.store.account_days("2026-06-10", limit=100_000)]

@@ -181,7 +181,7 @@ def test_a_report_with_nothing_in_it_says_so(store: Store) -> None:
             (sheet,) = sheets(connection, connection, made, [report])
             text = page(sheet, made)
             file = io.StringIO(newline="")
-            write_csv(file, sheet, made.state.policy.currency)
+            write_csv(file, report, sheet.rows(), made.state.policy.currency)
         read(text)
         if name != "stress":
             assert "There is none." in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -87,7 +88,14 @@ class Clerk:
         while self.writer.engine.loaded.ticked < day.due:  # until then the clock has not said all of the day
             await self.clock.sleep(SECOND)
         edition = await self._edition(day, late=late)
-        await asyncio.to_thread(press, self.store, edition, self.folder)
+        stopped = threading.Event()
+        making = asyncio.create_task(asyncio.to_thread(press, self.store, edition, self.folder, stopped.is_set))
+        try:
+            await asyncio.shield(making)
+        except asyncio.CancelledError:  # the store is about to be closed: nobody may be at work on it then
+            stopped.set()
+            await asyncio.wait({making})
+            raise
         LOG.info("reports made", date=day.text, late=late, seq=edition.seq)
 
     async def _edition(self, day: ReportDay, *, late: bool = False, so_far: bool = False) -> Edition:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from closeout.core.times import time_text
 from closeout.core.units import Currency
 from closeout.rulebooks.policy import Policy
-from closeout.service.reports.catalogue import Column, Kind, Row, Sheet
+from closeout.service.reports.catalogue import Column, Kind, Report, Row, Sheet
 from closeout.service.reports.edition import Edition
 from closeout.studies.wording import clean, grouped
 
@@ -26,14 +26,13 @@ def text_of(currency: Currency, kind: Kind) -> Callable[[Any], str]:
     return {Kind.MONEY: currency.text, Kind.TIME: time_text}.get(kind, str)
 
 
-def write_csv(file: TextIO, sheet: Sheet, currency: Currency) -> None:
-    """A header and every row."""
-    writer = csv.writer(file)
-    columns = sheet.report.columns
+def write_csv(file: TextIO, report: Report, rows: Iterable[Row], currency: Currency) -> None:
+    """A header and the rows."""
+    writer, columns = csv.writer(file), report.columns
     writer.writerow([column.name for column in columns])
     texts = [text_of(currency, column.kind) for column in columns]
     writer.writerows(
-        ["" if value is None else text(value) for text, value in zip(texts, row, strict=True)] for row in sheet.rows()
+        ["" if value is None else text(value) for text, value in zip(texts, row, strict=True)] for row in rows
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -19,6 +20,8 @@ from closeout.service.reports.figures import account_days
 from closeout.service.reports.page import page, write_csv
 from closeout.service.reports.stress import Outcome, contracts_of, stress
 from closeout.service.store import Store
+
+R = TypeVar("R")
 
 FORMS = {"csv": "text/csv; charset=utf-8", "html": "text/html; charset=utf-8"}
 
@@ -46,11 +49,16 @@ def sheets(days: Connection, store: Connection, edition: Edition, reports: Itera
                 yield debts_sheet(outcomes, edition)
 
 
-def press(store: Store, edition: Edition, folder: Path) -> None:
+class Stopped(Exception):
+    """The service stops; the next one makes the reports."""
+
+
+def press(store: Store, edition: Edition, folder: Path, stopped: Callable[[], bool] = lambda: False) -> None:
     """Keep the day's balances in the store, and write its reports into `folder`/DATE; the stress with the last day of
-    a week. A folder that is there is whole: it appears when everything in it is durable."""
+    a week. A folder that is there is whole: it appears when everything in it is durable. `Stopped` soon after `stopped`
+    says so."""
     date = edition.day.text
-    store.record_day(date, account_days(edition.state))
+    store.record_day(date, _until(stopped, account_days(edition.state)))
     partial = folder / f".{date}.partial"
     if partial.exists():
         shutil.rmtree(partial)
@@ -59,12 +67,19 @@ def press(store: Store, edition: Edition, folder: Path) -> None:
     with store.read() as connection:
         for sheet in sheets(connection, connection, edition, wanted):
             with (partial / f"{sheet.report.name}.csv").open("w", newline="", encoding="utf-8") as file:
-                write_csv(file, sheet, edition.state.policy.currency)
+                write_csv(file, sheet.report, _until(stopped, sheet.rows()), edition.state.policy.currency)
                 _durable(file)
             with (partial / f"{sheet.report.name}.html").open("w", encoding="utf-8") as file:
                 file.write(page(sheet, edition))
                 _durable(file)
     partial.rename(folder / date)
+
+
+def _until(stopped: Callable[[], bool], rows: Iterable[R]) -> Iterator[R]:
+    for row in rows:
+        if stopped():
+            raise Stopped
+        yield row
 
 
 def _durable(file: io.TextIOWrapper) -> None:
@@ -80,7 +95,7 @@ def render(store: Store, edition: Edition, report: Report, form: str) -> bytes:
         if form == "html":
             return page(sheet, edition).encode()
         text = io.StringIO(newline="")
-        write_csv(text, sheet, edition.state.policy.currency)
+        write_csv(text, report, sheet.rows(), edition.state.policy.currency)
         return text.getvalue().encode()
 
 
