@@ -13,6 +13,7 @@ from closeout.engine.commands import Input
 from closeout.engine.engine import Engine
 from closeout.engine.events import AnyEvent, Posted
 from closeout.rulebooks.loader import load
+from closeout.service import writer as writer_module
 from closeout.service.writer import Answer, Busy, KeyBusy, KeyReused, Outcome, Stopped, Writer, command_digest, key_hash
 
 CONTRACT = "BTCUSDT"
@@ -272,3 +273,39 @@ def test_time_never_runs_back() -> None:
         assert journal.inputs[-1].time == journal.inputs[-2].time
 
     writing(scenario)
+
+
+@pytest.mark.rule("G-09")
+def test_an_answer_stays_in_memory_until_the_store_can_give_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store may be a hundred thousand inputs behind: a key must not act again because nobody remembers it."""
+    monkeypatch.setattr(writer_module, "RECENT", 2)
+
+    async def scenario(writer: Writer, journal: MemoryJournal) -> None:
+        for number in range(5):
+            await writer.offer("key:b", c.Deposit("A1", 1), key=f"k{number}")
+        assert (await writer.offer("key:b", c.Deposit("A1", 1), key="k0")).replayed
+        writer.stored = lambda: writer.seq
+        await writer.offer("key:b", c.Deposit("A1", 1), key="k5")
+        assert len(writer._recent) == 2  # pyright: ignore[reportPrivateUsage]
+
+    writing(scenario, replies=NoReplies(), stored=lambda: 0)
+
+
+class NoReplies:
+    """Has nothing yet."""
+
+    def find_reply(self, source: str, key: str) -> None:
+        return None
+
+
+def test_keys_are_looked_up_for_a_day_at_least_and_then_forgotten() -> None:
+    replies = OldReplies()
+
+    async def scenario(writer: Writer, journal: MemoryJournal) -> None:
+        writer.forget_keys()
+        assert (await writer.offer("key:b", c.Deposit("A1", 5), key="old")).replayed
+        writer.forget_keys()
+        assert not (await writer.offer("key:b", c.Deposit("A1", 5), key="old")).replayed
+        assert replies.asked == 1
+
+    writing(scenario, replies=replies, keys={key_hash("key:b", "old")})

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from closeout import __version__
-from closeout.core.times import SECOND
+from closeout.core.times import MINUTE, SECOND
 from closeout.engine.commands import Marks, SetDisclosure
 from closeout.engine.events import Rejected
 from closeout.service.applied import Batch
@@ -24,6 +25,8 @@ from closeout.service.orders import OrderDesk
 from closeout.service.post import PostOffice
 from closeout.service.pricing import Pricing
 from closeout.service.projector import Projector
+from closeout.service.store.store import KEEP_REPLIES
+from closeout.service.threads import in_own_thread
 from closeout.service.time import Clock
 from closeout.service.timekeeper import Timekeeper
 from closeout.service.vault import Vault
@@ -31,6 +34,10 @@ from closeout.service.web import Server
 from closeout.service.writer import Writer
 
 LOG = logger(__name__)
+
+PRUNE_EVERY = 60 * MINUTE
+STORE_WAIT = 2.0
+"""Seconds for which the writer waits at most, before a snapshot, for the store."""
 
 
 @dataclass(slots=True)
@@ -72,6 +79,7 @@ class Service:
         self.writer.subscribers.append(self.projector.take)
         self.projector.wakers += [self.order_desk.wake, self.post_office.wake]
         self.writer.held_up = lambda: self.projector.held_up
+        self.writer.stored = lambda: self.vault.store.projected_seq
         self._snapshot_at = self.writer.seq
         writing = asyncio.create_task(self.writer.run(), name="writer")
         projecting = asyncio.create_task(self.projector.run(), name="projector")
@@ -114,8 +122,7 @@ class Service:
         if not task.done():
             self.stop.set()
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})
         for one in needed:
             if one.done() and (error := one.exception()) is not None:
                 raise error
@@ -133,25 +140,42 @@ class Service:
                 self.published = await loop.run_in_executor(self.vault.thread, self.vault.snapshot)
         finally:
             projecting.cancel()
-            await self.closing.aclose()
-            self.vault.close()
+            try:
+                await self.closing.aclose()
+            finally:
+                self.vault.close()
             LOG.info("stopped", seq=self.writer.seq, published=self.published)
 
     async def _housekeeping(self) -> None:
-        """Each second what the watchers do; a snapshot when it is due, of what the store has as well."""
+        """Each second what the watchers do, a snapshot when it is due, and once an hour replies are forgotten."""
+        pruned = forgot = self.clock.now()
         while True:
             await asyncio.sleep(1.0)
             for watch in self.watchers:
-                watch()
+                try:
+                    watch()
+                except Exception as error:  # a figure that cannot be made is no reason to stop watching accounts
+                    LOG.error("watcher failed", exc_info=error)
             if self.writer.seq - self._snapshot_at >= self.snapshot_every:
                 await self._snapshot()
+            now = self.clock.now()
+            if now - pruned >= PRUNE_EVERY:
+                await in_own_thread(self.vault.store.prune, now)
+                pruned = now
+            if now - forgot >= KEEP_REPLIES:
+                self.writer.forget_keys()
+                forgot = now
 
     async def _snapshot(self) -> None:
+        """Between two frames, when the store has what the frame before led to: under load it never is idle."""
         await self.projector.caught_up(self.writer.seq)
+        last = time.monotonic() + STORE_WAIT
 
         def take() -> str:
-            if self.vault.store.projected_seq < self.vault.journal.last_seq:
-                return ""  # more came in between: at the next look
+            while self.vault.store.projected_seq < self.vault.journal.last_seq:
+                if time.monotonic() >= last:
+                    return ""  # at the next look
+                time.sleep(0.001)
             return self.vault.snapshot()
 
         published = await self.writer.between(take)

@@ -36,7 +36,7 @@ QUEUE = 10_000
 FRAME = 250
 """Commands in one frame at most: what an answer waits for at most while others are applied."""
 RECENT = 50_000
-"""Answers to keyed offers held in memory; older ones are asked of `Replies`."""
+"""Answers to keyed offers held in memory; older ones are asked of `Replies`, when it has them."""
 
 
 class Refused(Exception):
@@ -157,6 +157,8 @@ class Writer:
     thread: ThreadPoolExecutor
     replies: Replies | None = None
     keys: set[int] = field(default_factory=set[int])
+    stored: Callable[[], int] = lambda: 2**63
+    """The last input that `replies` can answer for; answers to later ones stay in memory."""
     subscribers: list[Callable[[Batch], None]] = field(default_factory=list[Callable[[Batch], None]])
     timings: Timings = field(default_factory=Timings)
     held_up: Callable[[], bool] = lambda: False
@@ -176,6 +178,7 @@ class Writer:
     _errands: deque[tuple[Callable[[], object], asyncio.Future[object]]] = field(
         default_factory=deque[tuple[Callable[[], object], "asyncio.Future[object]"]]
     )
+    _older: set[int] = field(default_factory=set[int])
     _taken: list[_Offer] = field(default_factory=list[_Offer])
     _stopping: bool = False
 
@@ -335,7 +338,10 @@ class Writer:
             if not offer.future.done():
                 offer.future.set_result(outcome)
         while len(self._recent) > RECENT:
-            self._recent.popitem(last=False)
+            oldest, (_, outcome) = next(iter(self._recent.items()))
+            if outcome is None or outcome.answers[-1].seq > self.stored():
+                break
+            del self._recent[oldest]
 
     # -- keys ----------------------------------------------------------------------------------------
 
@@ -343,7 +349,7 @@ class Writer:
         """The first answers to this key; None, and the key taken, when it is new."""
         digest = command_digest(commands)
         known = self._recent.get((source, key))
-        if known is None and self.replies is not None and key_hash(source, key) in self.keys:
+        if known is None and self.replies is not None and self._answered(source, key):
             reply = await asyncio.to_thread(self.replies.find_reply, source, key)
             known = self._recent.get((source, key))  # meanwhile another may have taken it
             if known is None and reply is not None:
@@ -357,6 +363,14 @@ class Writer:
         if outcome is None:
             raise KeyBusy("the first request with this idempotency key is under way")
         return Outcome(outcome.answers, replayed=True)
+
+    def _answered(self, source: str, key: str) -> bool:
+        found = key_hash(source, key)
+        return found in self.keys or found in self._older
+
+    def forget_keys(self) -> None:
+        """A day is over: keys of the day before it count as new again; `Replies` does not know them any more."""
+        self._older, self.keys = self.keys, set()
 
     def _forget(self, source: str, key: str) -> None:
         if key:

@@ -106,6 +106,7 @@ reply = Table(
     Column("time", BigInteger, nullable=False),
     Column("command", LargeBinary, nullable=False),
     Column("events", LargeBinary, nullable=False),
+    Index("reply_time", "time"),
 )
 """One row for each input that came with an idempotency key: msgpack of the command and of its events."""
 

@@ -94,6 +94,7 @@ def delivery() -> None:
         *binary("command", "events"),
         sa.PrimaryKeyConstraint("source", "key", "seq"),
     )
+    op.create_index("reply_time", "reply", ["time"])
     op.create_table(
         "effect",
         *words("effect_id", "kind"),
