@@ -6,11 +6,12 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 from closeout.adapters.feeds.recorder import Recorder
 from closeout.adapters.feeds.selector import MarkSelector
 from closeout.adapters.notices.folder import FolderSender
-from closeout.adapters.notices.mail import MailSender
+from closeout.adapters.notices.mail import ADDRESS, MailSender
 from closeout.adapters.notices.smtp import SmtpSender, SmtpServer
 from closeout.adapters.notices.webhook import WebhookSender
 from closeout.adapters.venues.fix_venue import FixVenue
@@ -45,6 +46,7 @@ from closeout.service.web import Server, bound
 from closeout.service.writer import Writer
 
 LOG = logger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,7 @@ def check(config: Config) -> Rulebook:
     Gate.of(config.keys)
     for place in (config.storage.journal, config.storage.store):
         config.url(place)
-    if config.mail.kind == "smtp":
-        _smtp(config)
-    for index in range(len(config.webhooks)):
-        _hook_secret(config, index)
+    _posting(config, SystemClock())
     if config.venue.kind != "simulated":
         venue_symbols(config)
         venue_secrets(config)
@@ -189,14 +188,28 @@ def _posting(config: Config, clock: Clock) -> Posting:
         "folder": lambda: FolderSender(where(mail.folder), mail.sender, clock.now),
         "smtp": lambda: SmtpSender(_smtp(config), mail.sender, clock.now),
     }
+    for key, given in (("mail.sender", mail.sender), *((f"mail.desk[{i}]", one) for i, one in enumerate(mail.desk))):
+        if not ADDRESS.fullmatch(given):
+            raise InputError(f"{key}: {given!r} is not a plain mail address")
+    address: Addresses = lambda account_id: ""  # noqa: E731
+    if mail.addresses:
+        address = _naming("mail.addresses", AddressFile, where(mail.addresses))
+    sender = _naming("mail", senders[mail.kind])
     hooks = [
-        WebhookSender(table.url, _hook_secret(config, index), clock.now) for index, table in enumerate(config.webhooks)
+        _naming(f"webhooks[{index}]", WebhookSender, table.url, _hook_secret(config, index), clock.now)
+        for index, table in enumerate(config.webhooks)
     ]
-    address: Addresses = AddressFile(where(mail.addresses)) if mail.addresses else (lambda account_id: "")
-    sender = senders[mail.kind]()
     closers = [part.close for part in (*hooks, sender) if isinstance(part, WebhookSender | SmtpSender)]
     domain = mail.sender.rpartition("@")[2] or socket.gethostname()
     return Posting(sender, address, mail.desk, domain, hooks, closers)
+
+
+def _naming(key: str, make: Callable[..., T], *given: object) -> T:
+    """What `make` makes; what it refuses is named by its key."""
+    try:
+        return make(*given)
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(key) else f"{key}: {error}") from None
 
 
 def _hook_secret(config: Config, index: int) -> bytes:
