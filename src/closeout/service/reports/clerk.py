@@ -95,6 +95,8 @@ class Clerk:
         except asyncio.CancelledError:  # the store is about to be closed: nobody may be at work on it then
             stopped.set()
             await asyncio.wait({making})
+            if not making.cancelled() and (error := making.exception()) is not None:
+                LOG.info("reports left for the next start", date=day.text, why=type(error).__name__)
             raise
         LOG.info("reports made", date=day.text, late=late, seq=edition.seq)
 
