@@ -37,6 +37,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
         self.schedule = {}
         self.reviews = {}
         self.trade_date = None
+        self.told_until = 0
         self.out: list[tuple] = []
         self.reached: Counter[str] = Counter()
         self.kind = ""
@@ -319,5 +320,6 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
             },
             "reviews": self.reviews,
             "disclosure": self.disclosure,
+            "told until": self.told_until,
             "told of stale marks": {name for name, contract in contracts.items() if contract.stale_told},
         }

@@ -50,7 +50,9 @@ class Market(Money):
         bounds = ((abs(new - old), self.rules.jump * abs(old)) for old in (contract.price, contract.good_price))
         return "jump" if all(move > bound for move, bound in bounds) else "ok"
 
-    def _Tick(self) -> None:
+    def _Tick(self, until: int) -> None:
+        """Up to `until` the clock has said everything; it takes nothing back and says nothing of what is to come."""
+        self.told_until = max(self.told_until, min(until, self.now) if until else self.now)
         self._stale_marks()
         self._due_releases()
 

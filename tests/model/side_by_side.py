@@ -88,6 +88,7 @@ def engine_standing(engine: Engine) -> dict[str, Any]:
         },
         "reviews": state.reviews,
         "disclosure": state.disclosure,
+        "told until": state.ticked,
         "told of stale marks": {name for name, contract in state.contracts.items() if contract.stale_told},
     }
 

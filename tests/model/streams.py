@@ -47,7 +47,7 @@ WEIGHTS = {
     "business_day": 3,
     "toggle": 1,
     "desk": 5,
-    "status": 2,
+    "status": 4,
     "write_off": 3,
     "adjust": 4,
     "correct": 4,
@@ -215,7 +215,7 @@ class Stream(DeskInputs):
         return c.Marks((c.Mark(name, self.legal(name, ticks)),))
 
     def _tick(self) -> Any:
-        return c.Tick()
+        return c.Tick(self.random.choice((0, 0, self.auditor.now - 90 * SECOND, self.auditor.now + 90 * SECOND)))
 
     def _session(self) -> Any:
         sessions = sorted(self.auditor.rules.sessions) if self.auditor.rules else []

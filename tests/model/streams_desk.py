@@ -49,7 +49,8 @@ class DeskInputs(Look):
         return self.news_asked
 
     def _status(self) -> Any:
-        account = self.an_account()
+        owing = [account for account in self.accounts() if account.receivable]
+        account = self.random.choice(owing) if owing and self.random.random() < 0.8 else self.an_account()
         if account is None:
             return None
         status = self.random.choice(("plan", "collections", "settled"))
