@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from closeout.engine.commands import Deposit, SessionChange
-from closeout.service import streams, topics
+from closeout.service import streams, topics, views
 
 ORDER = {"order_id": "o1", "contract": "MBT", "quantity": "1"}
 
@@ -423,5 +423,28 @@ def test_no_event_is_lost_or_told_twice_while_many_come(tmp_path: Path) -> None:
                     while len(found) < len(whole):
                         found += (await heard(socket))["data"]
                     assert found == whole
+
+    asyncio.run(run())
+
+
+def test_a_topic_that_cannot_be_worked_out_closes_who_follows_it_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with followed(tmp_path) as (service, where), stream(where, "desk") as desk, stream(where, "desk") as one:
+            await heard(desk)
+            await heard(one)
+            await say(desk, "subscribe", topic="desk")
+            await say(one, "subscribe", topic="account:A1")
+            assert (await heard(desk))["type"] == (await heard(one))["type"] == "snapshot"
+            monkeypatch.setattr(views, "totals", lambda state, now: 1 // 0)
+            await buy(service)
+            with pytest.raises(ConnectionClosed) as closed:
+                await heard(desk)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1011
+            assert (await heard(one))["type"] == "delta"
+            assert [type(fault) for fault in service.faults] == [ZeroDivisionError]
+            service.faults.clear()
 
     asyncio.run(run())

@@ -133,4 +133,6 @@ class Context:
 
     def __post_init__(self) -> None:
         self.seats = Seats(self.streams_per_key)
-        self.events = EventFeed(self.store, lambda: self.writer.engine.loaded)
+        self.events = EventFeed(
+            self.store, lambda: self.writer.engine.loaded, lambda where, error: self.failed(where, error)
+        )

@@ -21,6 +21,8 @@ from closeout.service.store import Query, Store
 from closeout.service.store.records import Entry
 
 INTERVAL = 0.1
+AGAIN = 1.0
+"""Seconds until what failed is tried again."""
 AT_ONCE = 1_000
 BEHIND = 20_000
 """Events that may wait for one listener; then he is dropped."""
@@ -102,10 +104,14 @@ class Listener:
             if told.place > self.after and self.sight(told):
                 self.waiting.append(told)
         if len(self.waiting) > BEHIND:
-            self.dropped = True
-            self.waiting.clear()
-        if self.waiting or self.dropped:
+            self.drop()
+        elif self.waiting:
             self.wake()
+
+    def drop(self) -> None:
+        self.dropped = True
+        self.waiting.clear()
+        self.wake()
 
     def take(self) -> list[Told]:
         found = list(self.waiting)
@@ -116,10 +122,11 @@ class Listener:
 class EventFeed:
     """What is new, to all listeners."""
 
-    def __init__(self, store: Store, state: Callable[[], State]) -> None:
-        self._store, self._state = store, state
+    def __init__(self, store: Store, state: Callable[[], State], failed: Callable[[str, BaseException], None]) -> None:
+        self._store, self._state, self._failed = store, state, failed
         self._listeners: set[Listener] = set()
-        self._position = store.projected_seq
+        self._told: Place = (store.projected_seq, END)
+        """Up to here the listeners have been told."""
 
     @property
     def position(self) -> int:
@@ -130,7 +137,14 @@ class EventFeed:
         return await asyncio.to_thread(read, self._store, self._state(), after, limit, sight)
 
     async def catch_up(self, listener: Listener) -> None:
-        """Tell a listener what he has missed, and from there on what is new."""
+        """Tell a listener what he has missed, and from there on what is new; he is dropped where that cannot be."""
+        try:
+            await self._catch_up(listener)
+        except Exception as error:
+            self._failed("events", error)
+            listener.drop()
+
+    async def _catch_up(self, listener: Listener) -> None:
         while True:
             found = await self.page(listener.after, AT_ONCE, listener.sight)
             listener.offer(found.events)
@@ -141,8 +155,8 @@ class EventFeed:
                 continue
             listener.after = max(listener.after, (found.until, END))
             if not self._listeners:
-                self._position = max(self._position, found.until)
-            if self._position <= found.until:
+                self._told = max(self._told, (found.until, END))
+            if self._told <= (found.until, END):
                 self._listeners.add(listener)
                 return
 
@@ -150,15 +164,18 @@ class EventFeed:
         self._listeners.discard(listener)
 
     async def run(self) -> None:
-        """Tell what is new, for ever."""
+        """Tell what is new, for ever. A store that cannot be read for a moment is read again."""
         while True:
             await asyncio.sleep(INTERVAL)
-            after: Place = (self._position, END)
-            while self._listeners and self._store.projected_seq > self._position:
-                found = await self.page(after, AT_ONCE, Sight(None))
-                for listener in tuple(self._listeners):
-                    listener.offer(found.events)
-                if not found.more:
-                    self._position = found.until
-                    break
-                after = found.events[-1].place
+            try:
+                await self._tell()
+            except Exception as error:
+                self._failed("events", error)
+                await asyncio.sleep(AGAIN)
+
+    async def _tell(self) -> None:
+        while self._listeners and (self._store.projected_seq, END) > self._told:
+            found = await self.page(self._told, AT_ONCE, Sight(None))
+            for listener in tuple(self._listeners):
+                listener.offer(found.events)
+            self._told = found.events[-1].place if found.more else (found.until, END)

@@ -27,7 +27,7 @@ SOURCE_KINDS = frozenset({"key", "desk", "feed", "venue", "clock", "service"})
 EVENT_KINDS = frozenset(kind.__name__ for kind in get_args(AnyEvent))
 EFFECT_KINDS = ("order", "cancel", "notice", "alarm", "webhook")
 EFFECT_STATES = ("pending", "sending", "failed", "parked")
-DROP_REASONS = frozenset({"slow", "too_many_streams", "unauthorized"})
+DROP_REASONS = frozenset({"internal", "slow", "too_many_streams", "unauthorized"})
 """Why `streams` closes a stream, in the words that it tells the client."""
 STATUSES = frozenset(str(status) for status in range(100, 600))
 CODES = frozenset({

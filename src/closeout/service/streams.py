@@ -53,6 +53,7 @@ TOPICS = 200
 """Topics of one client, at most."""
 
 UNAUTHORIZED, TOO_MANY, SLOW = (1008, "unauthorized"), (1008, "too many streams"), (1013, "slow")
+BROKEN = (1011, "internal")
 EVENTS = "events"
 SNAPSHOT = None
 """Stands in a client's slot for the whole document, as of when it is sent."""
@@ -188,7 +189,17 @@ class Streams:
                 if not topic.followers and now - topic.idle_since > LINGER:
                     del self._topics[inner]
                 elif topic.dirty and now >= topic.due:
-                    await self._work_out(topic)
+                    try:
+                        await self._work_out(topic)
+                    except Exception as error:
+                        self._broken(topic, error)
+
+    def _broken(self, topic: Topic, error: Exception) -> None:
+        """What cannot be worked out does not stop the others; who follows it is not left with old figures."""
+        self.context.failed(f"topic {topic.name.partition(':')[0]}", error)
+        topic.dirty, topic.due = True, wall.perf_counter() + SEND_TIMEOUT
+        for follower in tuple(topic.followers):
+            follower.close(BROKEN)
 
     async def _work_out(self, topic: Topic) -> None:
         """Step by step, with a rest as long as the step after each: order checks have half the time at least."""

@@ -38,6 +38,8 @@ class Follower(Protocol):
 
     def offer(self, topic: Topic, frame: str) -> None: ...
 
+    def close(self, why: tuple[int, str]) -> None: ...
+
 
 def changes(before: Document, after: Document) -> Document:
     """The fields of `after` that are not as in `before`."""
