@@ -70,10 +70,10 @@ class Market(Exchange):
 
 
 class Counterparty:
-    """The venue: an acceptor that fills every order a little later, in one or two pieces."""
+    """The venue: an acceptor that takes every order, says so a little later, and fills it in one or two pieces."""
 
     def __init__(self, market: Market, chance: random.Random) -> None:
-        self.acceptor, self.market, self.chance = Acceptor(), market, chance
+        self.acceptor, self.market, self.chance = Acceptor(answers_orders=False), market, chance
         self.server = Server(self.acceptor)
         self.server.arriving = self._arriving
         self.orders: list[tuple[str, bool]] = []
@@ -96,7 +96,10 @@ class Counterparty:
             await asyncio.sleep(0.005)
 
     async def _fill(self, order_id: str) -> None:
-        fields = self.acceptor.orders[order_id].fields
+        order = self.acceptor.orders[order_id]
+        fields = order.fields
+        await asyncio.sleep(self.chance.uniform(0, 0.5))
+        self.server.write(self.acceptor.told(order, "0"))
         whole = int(fields[38])
         first = whole // 2 if self.chance.random() < 0.5 else 0
         for quantity in [first, whole - first] if first else [whole]:
