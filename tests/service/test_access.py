@@ -112,7 +112,7 @@ def test_every_role_can_have_a_key() -> None:
 
 def test_each_key_has_its_own_moving_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_800_000_000.0
-    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     keys = [make_key(name, "X", "desk", per_minute=3)[1] for name in ("a", "b")]
     gate = Gate(keys)
     first, second = keys

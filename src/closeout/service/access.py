@@ -136,7 +136,7 @@ class Gate:
 
     def spend(self, key: HasId) -> Allowance:
         """Count one request of a key of this gate, unless its minute is spent."""
-        spent, now = self._spent[key.key_id], time.time()
+        spent, now = self._spent[key.key_id], time.monotonic()
         while spent and spent[0] <= now - MINUTE:
             spent.popleft()
         limit = self._keys[key.key_id].per_minute

@@ -238,6 +238,22 @@ def test_an_isolated_position_is_found_by_its_whole_id(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_an_isolated_position_is_opened_under_its_accounts_id_and_only_there(tmp_path: Path) -> None:
+    """Lists, events and mail know by the id whose it is."""
+
+    async def run() -> None:
+        async with running(tmp_path) as service:
+            for account_id, parent in (
+                ("A1/MBT", "A1"), ("A1/", "A1"), ("B", "A1"), ("A2/MBT", "A1"), ("A1/x/y", "A1/x"), ("A1/y", None),
+            ):  # fmt: skip
+                body = {"account_id": account_id, "parent": parent}
+                opened = await service.send("broker", "POST", "/v1/accounts", body)
+                assert opened.status_code == (201 if account_id == "A1/MBT" else 400), (account_id, opened.text)
+            assert (await service.send("customer", "GET", "/v1/accounts/A1%2FMBT")).status_code == 200
+
+    asyncio.run(run())
+
+
 def test_health_says_what_is_lacking(tmp_path: Path) -> None:
     async def run() -> None:
         checks = {"store": "", "venue": ""}

@@ -16,14 +16,15 @@ from closeout.service.api import money
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.problems import invalid
 from closeout.service.api.route import Answer, Call, encode, route
-from closeout.service.api.schema import AccountId, Body, Id, Listed, Name, PageQuery, View, Written, written
+from closeout.service.api.schema import Body, Id, Listed, Name, PageQuery, View, Written, written
 from closeout.service.context import Context
 
 
 class NewAccount(Body, frozen=True, kw_only=True):
-    """`parent` makes it an isolated position of that account; `leverage` by contract only sets initial margin."""
+    """`parent` makes it an isolated position of that account, called ``PARENT/NAME``; other ids have no slash.
+    `leverage` by contract only sets initial margin."""
 
-    account_id: AccountId
+    account_id: Id
     owner: Name | None = None
     validate_with_intraday: bool = True
     parent: Id | None = None
@@ -130,11 +131,22 @@ def flag_of(label: str) -> Flag:
 async def open_account(call: Call) -> Written:
     """Open an account."""
     body: NewAccount = call.body
-    if body.account_id == SUSPENSE:
-        raise invalid("that name is the service's own", "/account_id")
+    _check_id(call, body)
     leverage = {name: money.rate(text, f"/leverage/{name}") for name, text in body.leverage.items()}
     command = OpenAccount(body.account_id, body.owner or "", body.validate_with_intraday, body.parent, leverage)
     return written(await call.offer(command))
+
+
+def _check_id(call: Call, body: NewAccount) -> None:
+    """An isolated position is known by its id: whose mail, events and lists it is in."""
+    if body.account_id == SUSPENSE:
+        raise invalid("that name is the service's own", "/account_id")
+    parent, slash, name = body.account_id.partition("/")
+    if body.parent is None:
+        if slash:
+            raise invalid("expected an id without a slash, or a parent", "/account_id")
+    elif parent != body.parent or not name or "/" in name:
+        raise invalid("expected PARENT/NAME for an isolated position", "/account_id")
 
 
 @route("GET", ACCOUNT, Document)
