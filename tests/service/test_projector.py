@@ -1,6 +1,8 @@
 """The projector tells who waits for it, also when it is never idle and when it has died."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -68,3 +70,17 @@ def test_who_waits_for_a_projection_that_has_died_hears_of_it() -> None:
             await projector.caught_up(3)
 
     projecting(Shelf(broken_at=2), scenario)
+
+
+@pytest.mark.rule("G-08")
+def test_readers_who_fill_the_loops_threads_do_not_hold_it_up() -> None:
+    async def scenario(projector: Projector) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        read = Event()
+        reading = asyncio.create_task(asyncio.to_thread(read.wait))
+        projector.take([applied(1)])
+        await projector.caught_up(1)
+        read.set()
+        await reading
+
+    projecting(Shelf(), scenario)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -129,6 +130,8 @@ class Context:
     reports: Reports = field(default_factory=NoReports)
     streams_per_key: int = 20
     seats: Seats = field(init=False)
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One decision about a proposal at a time."""
     events: EventFeed = field(init=False)
 
     def __post_init__(self) -> None:

@@ -348,12 +348,7 @@ class Writer:
     async def _known(self, source: str, key: str, commands: Sequence[AnyCommand]) -> Outcome | None:
         """The first answers to this key; None, and the key taken, when it is new."""
         digest = command_digest(commands)
-        known = self._recent.get((source, key))
-        if known is None and self.replies is not None and self._answered(source, key):
-            reply = await asyncio.to_thread(self.replies.find_reply, source, key)
-            known = self._recent.get((source, key))  # meanwhile another may have taken it
-            if known is None and reply is not None:
-                known = (reply.command_digest, Outcome(tuple(reply.answers)))
+        known = await self._remembered(source, key)
         if known is None:
             self._recent[source, key] = (digest, None)
             return None
@@ -363,6 +358,20 @@ class Writer:
         if outcome is None:
             raise KeyBusy("the first request with this idempotency key is under way")
         return Outcome(outcome.answers, replayed=True)
+
+    async def first_answer(self, source: str, key: str) -> Outcome | None:
+        """What an offer with this key was answered, in the last day at least; None where there was none."""
+        known = await self._remembered(source, key)
+        return None if known is None else known[1]
+
+    async def _remembered(self, source: str, key: str) -> tuple[bytes, Outcome | None] | None:
+        known = self._recent.get((source, key))
+        if known is None and self.replies is not None and self._answered(source, key):
+            reply = await asyncio.to_thread(self.replies.find_reply, source, key)
+            known = self._recent.get((source, key))  # meanwhile another may have taken it
+            if known is None and reply is not None:
+                known = (reply.command_digest, Outcome(tuple(reply.answers)))
+        return known
 
     def _answered(self, source: str, key: str) -> bool:
         found = key_hash(source, key)

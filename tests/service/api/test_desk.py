@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tests.service.api.harness import Service, running
 
 from closeout.engine.commands import SessionChange
+from closeout.service.store import Store
 
 DESK = "/v1/accounts/A1/desk"
 
@@ -261,5 +263,53 @@ def test_lists_come_in_pages(tmp_path: Path) -> None:
             assert (await service.send("customer", "GET", "/v1/accounts/A1/statement", params=late)).json()[
                 "items"
             ] == []
+
+    asyncio.run(run())
+
+
+@pytest.mark.rule("US-20")
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_approved_cannot_be_rejected_meanwhile_nor_after_a_kill_before_it_was_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as service:
+            act = {"kind": "adjust_cash", "account_id": "A1", "amount": "5.00", "reason": "wrong fee"}
+            proposed = await service.send("desk", "POST", "/v1/proposals", act)
+            place = f"/v1/proposals/{proposed.json()['proposal_id']}"
+            decide, store = Store.decide, service.context.store
+
+            def slow(self: Store, proposal_id: str, by: str, approved: bool, *more: Any) -> Any:
+                time.sleep(0.2)
+                if approved and killed:
+                    raise OSError("the process is gone")
+                return decide(self, proposal_id, by, approved, *more)
+
+            monkeypatch.setattr(Store, "decide", slow)
+            approving = asyncio.create_task(service.send("second", "POST", f"{place}/approve"))
+            await asyncio.sleep(0.1)
+            rejected = await service.send("supervisor", "POST", f"{place}/reject")
+            assert (rejected.status_code, rejected.json()["code"]) == (409, "decided")
+            assert (await approving).status_code == (500 if killed else 200)
+            monkeypatch.setattr(Store, "decide", decide)
+            again = await service.send("second", "POST", f"{place}/approve")
+            assert again.status_code == 200
+            assert [found.status for found in store.proposals()] == ["approved"]
+            seen = (await service.send("customer", "GET", "/v1/accounts/A1")).json()
+            assert seen["account"]["cash"] == "10005.00"
+            service.faults.clear()
+
+    asyncio.run(run())
+
+
+def test_what_the_engine_refused_at_its_approval_can_be_rejected(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as service:
+            act = {"kind": "write_off", "account_id": "A1", "amount": "5.00", "reason": "old"}
+            proposed = await service.send("desk", "POST", "/v1/proposals", act)
+            place = f"/v1/proposals/{proposed.json()['proposal_id']}"
+            approved = await service.send("supervisor", "POST", f"{place}/approve")
+            assert (approved.status_code, approved.json()["code"]) == (409, "exceeds_receivable")
+            assert (await service.send("supervisor", "POST", f"{place}/reject")).status_code == 200
 
     asyncio.run(run())

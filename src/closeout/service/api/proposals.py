@@ -227,6 +227,11 @@ async def list_proposals(call: Call) -> Any:
 @route("POST", "/v1/proposals/{proposal_id}/approve", Written)
 async def approve_proposal(call: Call) -> Written:
     """Approve: the act is done now, with both names. It takes another person than the one who proposed it."""
+    async with call.context.deciding:
+        return await _approve(call)
+
+
+async def _approve(call: Call) -> Written:
     store = call.context.store
     proposal = await _find(call)
     if proposal.proposed_by == call.by:
@@ -252,8 +257,17 @@ class Rejection(View, frozen=True, kw_only=True):
 
 @route("POST", "/v1/proposals/{proposal_id}/reject", Rejection)
 async def reject_proposal(call: Call) -> Rejection:
-    """Reject a proposal, or withdraw one's own."""
+    """Reject a proposal, or withdraw one's own. What was done cannot be rejected any more, though the process ended
+    before the approval was noted: approving again notes it."""
+    async with call.context.deciding:
+        return await _reject(call)
+
+
+async def _reject(call: Call) -> Rejection:
     proposal = await _find(call)
+    acted = await call.context.writer.first_answer(APPROVALS, proposal.proposal_id)
+    if proposal.status == "open" and acted is not None and acted.rejected is None:
+        raise Problem(409, "decided", "the act was done already; approve it again, so that its approval is noted")
     if proposal.status == "open":
         try:
             proposal = await asyncio.to_thread(
