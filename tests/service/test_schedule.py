@@ -160,3 +160,16 @@ def test_after_a_pause_the_sessions_are_those_of_now() -> None:
 def test_a_wall_time_that_the_clocks_skip_comes_once() -> None:
     since, until = nanoseconds("2026-03-08T00:00:00Z"), nanoseconds("2026-03-09T00:00:00Z")
     assert len(list(wall_instants("02:30", CHICAGO, since, until))) == 1
+
+
+@pytest.mark.rule("US-24")
+def test_a_holiday_that_carries_the_next_trade_date_settles_with_it() -> None:
+    """On 19 January 2026 equity index futures halt at noon in Chicago, and what was traded is Tuesday's."""
+    schedule, bench = Schedule(BOOK, "07:00"), Desk("kraken-us", at="2026-01-18T00:00:00Z")
+    facts = bench.engine.loaded.contracts["MES"].contract
+    for command in (c.Marks((c.Mark("MES", 24_000),)), c.OpenAccount("A1"), c.Deposit("A1", 10**12)):
+        bench.give(command)
+    bench.give(c.TransferPosition("A1", "MES", 1, facts.value(24_000, 1)))
+    bench.give(c.Settle("MES", 24_000))
+    found = due(schedule, bench, "2026-01-18T00:00:00Z", "2026-01-22T00:00:00Z")
+    assert [when for when, command in found if isinstance(command, c.Settle)] == ["Tue 16:00", "Wed 16:00"]

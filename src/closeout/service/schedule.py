@@ -166,8 +166,8 @@ class Schedule:
         contracts = self.rulebook.table.contracts
         for name, session in self.sessions.items():
             for day in session.trade_dates(since, until):
-                if not since < day.close_ns <= until:
-                    continue
+                if day.trade_date != day.date or not since < day.close_ns <= until:
+                    continue  # a halt on a holiday settles nothing: its trades carry the next trade date
                 for contract, rules in contracts.items():
                     if rules.session == name and state.contracts[contract].holders().size:
                         price = self._settlement(state, contract, day.close_ns, table.period_minutes, table.prices)
