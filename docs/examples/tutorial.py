@@ -201,24 +201,24 @@ def warned(story: Story) -> None:
 
 def liquidate_only(story: Story) -> None:
     story.step("Only orders that reduce risk")
-    tried = 0
+    body = {"order_id": "more", "contract": CONTRACT, "quantity": "100"}
 
     def refused() -> Json | None:
-        """The market moves on between a look and a call: what answers otherwise is taken back, and tried again."""
-        nonlocal tried
-        level = story.look("customer", ACCOUNT)["state"]["level"]
-        holds(level != "liquidating", "the market stays between the two lines for a moment; play it more slowly")
-        if level != "liquidate_only":
+        """The market moves on between a look and a call: what is approved is taken back, and tried again."""
+        code = story.request("customer", "POST", f"{ACCOUNT}/orders/preview", body).raise_for_status().json()["code"]
+        holds(
+            code not in ("liquidating", "in_debit"),
+            "the market stays between the two lines for a moment; play it more slowly",
+        )
+        if code != "liquidate_only":
             return None
-        tried += 1
-        body = {"order_id": f"more-{tried}", "contract": CONTRACT, "quantity": "100"}
         answer = story.request("customer", "POST", f"{ACCOUNT}/orders/check", body).raise_for_status().json()
         if answer["approved"]:
-            story.request("customer", "DELETE", f"{ACCOUNT}/orders/more-{tried}").raise_for_status()
+            story.request("customer", "DELETE", f"{ACCOUNT}/orders/more").raise_for_status()
         return answer if answer["code"] == "liquidate_only" else None
 
     answer = story.until(refused, "usage has passed 100 %, and an order for more is refused")
-    print(f'customer: POST {ACCOUNT}/orders/check {{..., "quantity": "100"}}')
+    print(f"customer: POST {ACCOUNT}/orders/check {json.dumps(body)}")
     print("\n".join(f"    {name}: {shown(answer[name])}" for name in ["approved", *VERDICT.split()]))
     holds(Decimal(answer["after"]) > Decimal(answer["before"]), "it would have needed more")
     body = {"order_id": "less", "contract": CONTRACT, "quantity": "-100"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -135,3 +137,15 @@ def test_requests_of_other_packages_are_not_told_one_by_one(stderr: Stderr) -> N
     configure("info")
     logging.getLogger("httpx").info("HTTP Request: POST https://hook.example/s3cr3t")
     assert stderr.getvalue() == ""
+
+
+def test_a_log_that_nobody_reads_any_more_stops_nothing(stderr: Stderr, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as nobody_reads:
+        monkeypatch.setattr(sys, "stderr", nobody_reads)
+        configure("info")
+        os.close(reading)
+        logger("test").info("into the void")
+        with suppress(BrokenPipeError):
+            nobody_reads.close()
+    logger("test").info("into nothing")

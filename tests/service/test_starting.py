@@ -47,7 +47,8 @@ async def started(folder: Path, text: str) -> dict[str, Any]:
     begun = asyncio.Event()
     running = asyncio.create_task(service.run(begun.set))
     async with asyncio.timeout(30), httpx.AsyncClient(base_url=service.server.address) as client:
-        await begun.wait()
+        await asyncio.wait({asyncio.ensure_future(begun.wait()), running}, return_when=asyncio.FIRST_COMPLETED)
+        assert not running.done(), running.exception()
         while (response := await client.get("/health")).status_code != 200:
             await asyncio.sleep(0.02)
         service.stop.set()

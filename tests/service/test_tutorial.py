@@ -66,16 +66,20 @@ def script() -> ModuleType:
 
 @pytest.mark.rule("US-04", "US-07", "US-10", "US-11", "US-12", "US-13", "US-18", "US-20", "G-11")
 def test_the_story_holds_and_calls_what_the_page_shows(tmp_path: Path) -> None:
-    with demo(tmp_path / "demo", "--market", script().MARKET, "--speed", "150", "--accounts", "200") as said:
-        told = tell(said)
-        assert told.returncode == 0, told.stdout[-2000:] + told.stderr
-        again = tell(said)
+    for speed in ("150", "40"):  # a machine that is busy with other things has no eye for moments
+        folder = tmp_path / speed
+        with demo(folder, "--market", script().MARKET, "--speed", speed, "--accounts", "200") as said:
+            told = tell(said)
+            again = tell(said)
+        if "play it more slowly" not in told.stderr:
+            break
+    assert told.returncode == 0, told.stdout[-2000:] + told.stderr
     assert told.stdout.endswith("All of it held.\n")
     assert titles(told.stdout, "==") == titles(PAGE, "##")
     assert calls(told.stdout) == calls(PAGE)
     assert again.returncode == 1
     assert "start a new one" in again.stderr
-    command = [sys.executable, "-m", "closeout.cli", "verify", str(tmp_path / "demo" / "journal.sqlite"), "--json"]
+    command = [sys.executable, "-m", "closeout.cli", "verify", str(folder / "journal.sqlite"), "--json"]
     proven = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert proven["ok"], proven["problems"]
     assert proven["published"]

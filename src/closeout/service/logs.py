@@ -11,7 +11,8 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -50,7 +51,7 @@ def configure(level: str = "info", json: bool | None = None) -> None:
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lenient(sys.stderr))),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -64,6 +65,21 @@ def configure(level: str = "info", json: bool | None = None) -> None:
     root.setLevel(lowest)
     for name in _LOUD:
         logging.getLogger(name).setLevel(max(lowest, logging.WARNING))
+
+
+class _Lenient:
+    """A file that may be full, or closed at its other end: a service does not stop for a line of its log."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def _where(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
