@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from closeout.core.times import MINUTE
 from closeout.engine import commands as c
@@ -81,7 +82,9 @@ def test_replies_of_the_day_before_are_forgotten_and_a_figure_that_fails_stops_n
         while service.vault.store.reply_keys():
             await asyncio.sleep(0.01)
 
-    keeping_house(tmp_path, scenario)
+    with capture_logs() as logged:
+        keeping_house(tmp_path, scenario)
+    assert {entry["event"] for entry in logged} == {"watcher failed"}
 
 
 def quickly(sleep: Callable[[float], Awaitable[None]]) -> Callable[[float], Awaitable[None]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from closeout.adapters.venues.port import (
     ABSENT,
@@ -444,8 +445,9 @@ def test_an_adapters_own_error_is_a_doubt_and_does_not_end_the_service(tmp_path:
         await house.until(lambda: house.flat)
         await house.until(lambda: house.alarms().count("order_unknown") == 1)
 
-    with sold_once(venue):
+    with sold_once(venue), capture_logs() as logged:
         running(tmp_path, venue, scenario)
+    assert "order not placed" in [entry["event"] for entry in logged]
 
 
 @pytest.mark.rule("G-18")

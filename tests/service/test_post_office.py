@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from closeout.adapters.notices.mail import Mail, Refused, Retry
 from closeout.adapters.notices.webhook import verify_signature
@@ -268,7 +269,9 @@ def test_a_receiver_that_will_not_have_it_keeps_nobody_else_from_it(tmp_path: Pa
         project(store, [ev.Alarm("", "feed_lost", "a feed")], [ev.DeficitBooked("A1", 5, 5, "r")])
         await drained(office, store)
 
-    store = posting(tmp_path, server, scenario, desk=desk, hooks=[dead, hooks])
+    with capture_logs() as logged:
+        store = posting(tmp_path, server, scenario, desk=desk, hooks=[dead, hooks])
+    assert {entry["event"] for entry in logged} == {"not sent"}
     assert [mail.to for mail in server.taken] == ["desk@x.example"]  # once, over all the tries for the others
     assert len(hooks.sent) == 1
     notes = {effect.kind: effect.note for effect in store.parked_effects()}
