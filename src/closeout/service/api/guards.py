@@ -39,7 +39,7 @@ ROLES: dict[tuple[str, str], frozenset[str]] = {
     ("PUT", f"{ACCOUNT}/settings/validation"): CLIENTS,
     ("GET", f"{ACCOUNT}/settings/risk"): EVERYBODY,
     ("PUT", f"{ACCOUNT}/settings/risk"): CLIENTS,
-    ("POST", f"{ACCOUNT}/disclosure"): frozenset({CUSTOMER}),
+    ("POST", f"{ACCOUNT}/disclosure"): CLIENTS,  # a broker's system may have asked for it
     # money and positions
     ("POST", f"{ACCOUNT}/deposits"): frozenset({BROKER}),
     ("POST", f"{ACCOUNT}/payments"): frozenset({BROKER}),

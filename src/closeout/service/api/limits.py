@@ -221,5 +221,5 @@ class DisclosureBody(Body, frozen=True, kw_only=True):
 
 @route("POST", f"{ACCOUNT}/disclosure", Written, body=DisclosureBody)
 async def acknowledge_disclosure(call: Call) -> Written:
-    """The customer has read that version of the risk disclosure, and says so."""
+    """The customer has read that version of the risk disclosure, and says so, or has said so to the broker."""
     return written(await call.offer(AcknowledgeDisclosure(call.account(), call.body.version)))
