@@ -11,6 +11,7 @@ import pytest
 from tests.adapters.venues.acceptor import Acceptor, Server
 from tests.adapters.venues.kraken import KEY, SECRET, Kraken
 
+from closeout.core.units import InputError
 from closeout.service import parts
 from closeout.service.config import load_config
 
@@ -68,6 +69,23 @@ def test_a_service_with_a_venue_behind_ccxt_starts(tmp_path: Path, monkeypatch: 
         async with Kraken() as kraken:
             await started(tmp_path, CCXT.format(url=kraken.url))
             assert kraken.requests
+
+    asyncio.run(run())
+
+
+def test_a_market_that_the_exchange_does_not_have_ends_the_service_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOSEOUT_VENUE_KEY", KEY)
+    monkeypatch.setenv("CLOSEOUT_VENUE_SECRET", SECRET)
+
+    async def run() -> None:
+        async with Kraken() as kraken:
+            text = CCXT.format(url=kraken.url).replace("PF_XBTUSD", "PF_NOTHING")
+            (tmp_path / "closeout.toml").write_text('rulebook = "kraken-us"\n[listen]\nport = 0\n' + text)
+            service = parts.serve(load_config(tmp_path / "closeout.toml"))
+            with pytest.raises(InputError, match="PBTCUCZ50: the exchange has no market PF_NOTHING"):
+                await service.run(lambda: None)
 
     asyncio.run(run())
 

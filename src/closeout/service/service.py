@@ -17,6 +17,7 @@ from typing import Any
 
 from closeout import __version__
 from closeout.core.times import MINUTE, SECOND
+from closeout.core.units import InputError
 from closeout.engine.commands import Marks, SetDisclosure
 from closeout.engine.events import Rejected
 from closeout.service.applied import Batch
@@ -126,7 +127,13 @@ class Service:
         for one in needed:
             if one.done() and (error := one.exception()) is not None:
                 raise error
-        await task
+        try:
+            await task
+        except BaseExceptionGroup as errors:
+            wrong = errors.subgroup(InputError)
+            while isinstance(wrong, BaseExceptionGroup):
+                wrong = wrong.exceptions[0]
+            raise wrong or errors from None  # a duty may find only now that the configuration is wrong
 
     async def _put_away(self, writing: asyncio.Task[None], projecting: asyncio.Task[None]) -> None:
         """Drain, take a snapshot where everything is whole, and close."""
