@@ -19,6 +19,7 @@ from closeout.studies import files
 from closeout.studies.accounts import AccountFile, AccountPosition, parse_account
 from closeout.studies.market import WINDOWS
 from closeout.studies.outcome import Run
+from closeout.studies.quote import quote
 
 DOCS = FOLDER.parent
 
@@ -105,6 +106,11 @@ def test_the_page_lists_the_fields_of_an_account_and_its_example_is_read() -> No
     read = parse_account(json.loads(example), "files.md")
     assert set(json.loads(example)["positions"][0]) == set(AccountPosition.__struct_fields__)
     assert read.positions[0].margin_mode == "isolated"
+
+
+def test_the_page_lists_every_field_of_an_assessment() -> None:
+    account = json.loads((DOCS / "examples" / "account.json").read_text(encoding="utf-8"))
+    assert listed(section("files.md", "Out: the assessment")) == list(quote(account, "account.json"))
 
 
 def test_the_overrides_on_the_page_are_accepted() -> None:

@@ -80,7 +80,8 @@ def test_quote_from_a_file_and_from_standard_input(command: Command, monkeypatch
     assert (asked.code, asked.err) == (0, "")
     assert list(numbers(asked.json)) == []
     for key in ("net_liq", "equity", "initial_margin", "maintenance_margin", "intraday_margin", "requirement", "usage",
-                "state", "estimated_liquidation_value", "positions", "could_owe"):  # fmt: skip
+                "excess_intraday_margin", "excess_initial_margin", "excess_maintenance_margin", "open_trade_equity",
+                "lines", "state", "estimated_liquidation_value", "positions", "could_owe"):  # fmt: skip
         assert key in asked.json
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(document).encode())))
     assert command("quote", "-", "--json").json == asked.json

@@ -123,6 +123,8 @@ def test_an_isolated_position_is_an_account_of_its_own() -> None:
     assert (alone["net_liq"], rich["net_liq"], rich["equity"]) == ("200.00", "100200.00", "100200.00")
     for result in (alone, rich):
         found = result["positions"][0]
+        assert result["open_trade_equity"] == found["unrealized_pnl"] == "-4800.00"
+        assert set(result["lines"].values()) == {"0.00"}  # of the cross account, which holds nothing
         assert (found["margin_mode"], found["isolated_margin"], found["level"]) == (
             "isolated",
             "5000.00",
@@ -133,6 +135,21 @@ def test_an_isolated_position_is_an_account_of_its_own() -> None:
     owed = {row["move"]: row["amount"] for row in alone["could_owe"]}
     assert owed["-0.10"] == "4320.00"
     assert {row["amount"] for row in rich["could_owe"]} == {"0.00"}
+
+
+@pytest.mark.rule("US-03", "US-04")
+def test_excess_open_profit_and_the_lines_of_the_levels() -> None:
+    """At 64,000 ten of 0.01 BTC have lost 100; margin is 5 and 15 % of 6,400, the intraday levels 80, 100, 120 %."""
+    tiers = [{"intraday_margin_rate": "0.05", "initial_margin_rate": "0.15", "maintenance_margin_rate": "0.14"}]
+    overrides = {"contracts": {"PBTCUCZ50": {"tick": "0.01", "tiers": tiers}}}
+    result = ask(cash="1000", marks={"PBTCUCZ50": "64000"}, as_of="2026-11-12T15:00:00-06:00", overrides=overrides)
+    assert (result["net_liq"], result["open_trade_equity"]) == ("900.00", "-100.00")
+    assert result["excess_intraday_margin"] == "580.00"
+    assert (result["excess_initial_margin"], result["excess_maintenance_margin"]) == ("-60.00", "4.00")
+    assert result["lines"] == {"alert": "400.00", "liquidate_only": "320.00", "auto_liquidation": "266.666667"}
+    assert (result["look_ahead"]["requirement"], result["look_ahead"]["excess"]) == ("960.00", "-60.00")
+    without = reference({"contract": "BTCUSDT", "quantity": "1", "entry_price": "50000"}, "51000", cash="3000")
+    assert (without["intraday_margin"], without["excess_intraday_margin"]) == (None, None)
 
 
 @pytest.mark.rule("US-06")

@@ -154,7 +154,7 @@ class _Asked:
             return "unpriced", "a position or the contract has no mark"
         if (grade := state.grade(contract)) != Grade.OK:
             return "mark_grade", f"the mark of {self.command.contract} is {grade}"
-        if state.disclosure and _acknowledged(state, self.row) != state.disclosure:
+        if state.disclosure and acknowledged(state, self.row) != state.disclosure:
             return "disclosure", f"risk disclosure {state.disclosure} has not been acknowledged"
         return None
 
@@ -168,10 +168,10 @@ class _Asked:
         return None
 
 
-def _acknowledged(state: State, row: int) -> str:
+def acknowledged(state: State, row: int) -> str:
     """The version of the disclosure that the customer acknowledged; an isolated account asks its parent."""
     parent = state.book.parent.get(row)
-    return state.book.acknowledged.get(row, "") if parent is None else _acknowledged(state, parent)
+    return state.book.acknowledged.get(row, "") if parent is None else acknowledged(state, parent)
 
 
 def _reduces(state: State, row: int, contract: ContractState, lots: int) -> bool:

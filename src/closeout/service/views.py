@@ -20,6 +20,7 @@ from closeout.core.units import rate_text
 from closeout.engine import scan
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import SUSPENSE, ContractState, Flag
+from closeout.engine.orders import acknowledged
 from closeout.engine.state import State
 from closeout.studies import assessment
 from closeout.studies.assessment import Line, Part
@@ -85,6 +86,7 @@ def facts(state: State, row: int) -> dict[str, Any]:
         "pending_fees": text(int(book.pending[row])),
         "withdrawable": text(withdrawable(state, row)),
         "validate_with_intraday": not book.has(row, Flag.INITIAL_ONLY),
+        "disclosure": {"required": state.disclosure or None, "acknowledged": acknowledged(state, row) or None},
         "liquidations": int(book.liquidations[row]),
         "liquidating": None if row not in book.close_outs else book.close_outs[row].receipt_id,
         "receivable": {
@@ -104,6 +106,34 @@ def facts(state: State, row: int) -> dict[str, Any]:
             }
             for order in book.working.get(row, {}).values()
         ],
+        "contracts": {contract.contract.name: _market(state, contract) for contract in _concerned(state, row)},
+    }
+
+
+def _concerned(state: State, row: int) -> list[ContractState]:
+    """The contracts that an account or an isolated position of it holds or has orders in, in the rulebook's order."""
+    rows = [row, *children(state, row)]
+    ordered = {order.contract for member in rows for order in state.book.working.get(member, {}).values()}
+    return [
+        contract
+        for name, contract in state.contracts.items()
+        if name in ordered or any(contract.position(member).lots for member in rows)
+    ]
+
+
+def _market(state: State, contract: ContractState) -> dict[str, Any]:
+    """What an owner sees of a contract: its mark, how far that is to be believed, and what holds in it now."""
+    marked = contract.mark is not None
+    return {
+        "mark": None if contract.mark is None else contract.contract.price_text(contract.mark),
+        "mark_time": time_text(contract.mark_time) if marked else None,
+        "mark_source": contract.mark_source if marked else None,
+        "grade": state.grade(contract),
+        "window": contract.window.name,
+        "is_open": contract.is_open,
+        "halted": contract.halted,
+        "news_multiplier": None if contract.news is None else rate_text(contract.news.multiplier),
+        "stale_after_seconds": state.policy.marks.stale_after // SECOND,
     }
 
 

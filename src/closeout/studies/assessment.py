@@ -21,6 +21,8 @@ from closeout.core.units import RATE, mul_div_ceil, rate_text
 from closeout.rulebooks.policy import Policy
 
 DAY = 86_400 * SECOND
+LINES = ("alert", "liquidate_only", "auto_liquidation")
+"""Names of `Risk.lines`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +87,14 @@ def document(parts: Sequence[Part], policy: Policy, as_of: int | None) -> dict[s
 
 
 def totals(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
+    """The account in one line of figures. Excess is net liq less that margin, below zero where it is short; `lines` are
+    the net liqs of the cross account at which each level begins."""
     text, floor = policy.currency.text, policy.net_liq_floor
     risks = [part.risk(floor) for part in parts]
     held = [holding for part in parts for holding in part.holdings()]
     net_liq, requirement = sum(risk.net_liq for risk in risks), sum(risk.requirement for risk in risks)
     initial = sum(holding.margin(MarginKind.INITIAL) for holding in held)
+    maintenance = sum(holding.margin(MarginKind.MAINTENANCE) for holding in held)
     intraday = _intraday(held, policy)
     values = {
         to_auto_line: min(
@@ -104,12 +109,17 @@ def totals(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
         "equity": text(net_liq),
         "cash": text(parts[0].money.cash),
         "initial_margin": text(initial),
-        "maintenance_margin": text(sum(holding.margin(MarginKind.MAINTENANCE) for holding in held)),
+        "maintenance_margin": text(maintenance),
         "intraday_margin": None if intraday is None else text(intraday),
+        "excess_initial_margin": text(net_liq - initial),
+        "excess_maintenance_margin": text(net_liq - maintenance),
+        "excess_intraday_margin": None if intraday is None else text(net_liq - intraday),
+        "open_trade_equity": text(sum(holding.profit for holding in held)),
         "requirement": text(requirement),
         "usage": usage(requirement, net_liq),
         "initial_usage": usage(initial, net_liq),
         "intraday_usage": None if intraday is None else usage(intraday, net_liq),
+        "lines": {name: text(line) for name, line in zip(LINES, risks[0].lines, strict=True)},
         "state": {"level": max(risk.level for risk in risks).name.lower(), "flags": flags},
         "estimated_liquidation_value": text(values[False]),
         "auto_liquidation_distance": text(values[True]),
@@ -232,6 +242,7 @@ def part_ahead(part: Part, windows: Mapping[str, Window], policy: Policy) -> dic
         "windows": {holding.contract.name: holding.terms.window.name for holding in account.holdings},
         "requirement": text(found.risk.requirement),
         "usage": usage(found.risk.requirement, found.risk.net_liq),
+        "excess": text(found.risk.net_liq - found.risk.requirement),
         "level": found.risk.level.name.lower(),
         "estimated_liquidation_value": text(values[0]),
         "auto_liquidation_distance": text(values[1]),
