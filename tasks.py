@@ -3,13 +3,13 @@
 
     python3 tasks.py demo  [ARGS]   play two recorded crashes to their end and print what came of them
     python3 tasks.py test  [ARGS]   the tests, on all cores; ARGS go to pytest
-    python3 tasks.py check          format, lint, types, and the rules that no test names
+    python3 tasks.py check          format, lint, types (the pages' too), and the rules that no test names
     python3 tasks.py bench [ARGS]   the benchmarks; ARGS go to `closeout bench`
     python3 tasks.py lock  [ARGS]   write requirements.lock anew; ARGS go to uv, such as --upgrade
     python3 tasks.py setup          only make `.venv`, or bring it up to date
 
-The first call makes `.venv`, later ones only when pyproject.toml or requirements.lock has changed. What the tasks
-say about themselves goes to standard error. The exit code is that of the command run.
+The first call makes `.venv` and builds the pages, later ones only when pyproject.toml, requirements.lock or frontend/
+has changed. What the tasks say about themselves goes to standard error. The exit code is that of the command run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
+FRONTEND = ROOT / "frontend"
 VENV = ROOT / ".venv"
 STAMP = VENV / "closeout-setup.txt"
 LOCK_HEADER = (
@@ -85,6 +86,7 @@ def check(_: list[str]) -> int:
         "lint": ["-m", "ruff", "check", "."],
         "types": ["-m", "pyright"],
         "rules": ["tests/rules_without_test.py"],
+        "pages": ["hatch_build.py", "check"],
     }
     failed: list[str] = []
     for name, command in steps.items():
@@ -122,15 +124,20 @@ def set_up() -> None:
         if stamp[:1] != [place] or not runs(PYTHON):  # new, moved, half made, or its Python is gone
             make_venv(VENV)
         pip(PYTHON, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK))
+        if subprocess.call([str(PYTHON), "hatch_build.py"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sys.stderr) != 0:
+            say("the pages could not be built, the lines above say why; all but the pages works")
         pip(PYTHON, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
         STAMP.write_text(f"{place}\n{digest}\n", encoding="utf-8")
         say(f".venv matches requirements.lock, after {time.monotonic() - begun:.0f} s")
 
 
 def wanted_digest() -> str:
+    """Of what `.venv` and the pages are made of."""
     digest = hashlib.sha256()
-    for path in (LOCK, ROOT / "pyproject.toml"):
-        digest.update(path.read_bytes())
+    sources = (path for path in FRONTEND.rglob("*") if not {"node_modules", "dist"} & set(path.parts))
+    for path in (LOCK, ROOT / "pyproject.toml", ROOT / "hatch_build.py", *sorted(sources)):
+        if path.is_file():
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ LAYERS = {
     "adapters": 3,
     "studies": 4,
     "service": 5,
-    "web": 5,
+    "web": 4,
     "cli": 6,
 }
 PURE = ("core", "rulebooks", "engine")
@@ -51,7 +51,7 @@ FILE_LINES = 500
 FUNCTION_LINES = 60
 
 TEXT_SUFFIXES = {"", ".cfg", ".css", ".csv", ".html", ".json", ".jsonl", ".lock", ".md", ".py", ".svg", ".toml", ".txt"}
-TEXT_SUFFIXES |= {".js", ".ts", ".yaml", ".yml", ".sh", ".sql"}
+TEXT_SUFFIXES |= {".js", ".svelte", ".ts", ".yaml", ".yml", ".sh", ".sql"}
 
 
 def python_files(*folders: Path) -> list[Path]:

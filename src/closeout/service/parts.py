@@ -44,6 +44,7 @@ from closeout.service.vault import Vault
 from closeout.service.venues import Alarms, make_venue, venue_secrets, venue_symbols
 from closeout.service.web import Server, bound
 from closeout.service.writer import Writer
+from closeout.web import pages
 
 LOG = logger(__name__)
 T = TypeVar("T")
@@ -137,7 +138,7 @@ def assemble(
         writer, vault.store, gate, clock, rulebook, metrics=metrics.exposition, reports=clerk,
         streams_per_key=config.service.streams_per_key,
     )  # fmt: skip
-    app = build(context)
+    app = build(context, pages.handlers())
     server = Server(app, listening)
     service = Service(
         vault, writer, projector, timekeeper, order_desk, post_office, clock, server,

@@ -1,0 +1,234 @@
+/**
+ * The live connection: topics as documents that are kept up to date, and the events. It reconnects by itself and goes
+ * on where it was. Whoever draws is told at most once an animation frame, of the newest state only.
+ */
+
+import { address } from './api'
+import { clock } from './clock.svelte'
+import { session } from './session.svelte'
+import type { Event } from './types'
+
+type Document = Record<string, unknown>
+type Row = { account_id: string }
+
+interface Topic {
+  n: number | null
+  document: Document | null
+  tell: Set<(document: Document) => void>
+  fault: Set<(code: string, detail: string) => void>
+}
+
+interface Frame {
+  type: string
+  topic?: string
+  n?: number
+  seq?: number
+  place?: string
+  ts?: string
+  code?: string
+  detail?: string
+  data?: unknown
+}
+
+const PING = 2_000
+const SILENCE = 6_000
+/** Milliseconds without any word until the connection counts as lost: three pings unanswered. */
+const LATEST_RETRY = 5_000
+
+class Stream {
+  /** connecting: never yet; live; stale: lost, what is shown is old. */
+  state = $state<'connecting' | 'live' | 'stale'>('connecting')
+  /** Milliseconds of the browser's clock at the last word from the service. */
+  heard = $state(0)
+
+  private socket: WebSocket | null = null
+  private topics = new Map<string, Topic>()
+  private listeners = new Set<(events: Event[]) => void>()
+  private from = 0
+  private place: [number, number] = [0, -1]
+  private retry = 250
+  private retrying: ReturnType<typeof setTimeout> | undefined
+  private pinging: ReturnType<typeof setInterval> | undefined
+  private changed = new Set<Topic>()
+  private news: Event[] = []
+  private drawing = false
+
+  start(): void {
+    this.open()
+    this.pinging = setInterval(() => this.ping(), PING)
+  }
+
+  stop(): void {
+    clearInterval(this.pinging)
+    clearTimeout(this.retrying)
+    const socket = this.socket
+    this.socket = null
+    socket?.close()
+    this.state = 'connecting'
+    this.topics.clear()
+    this.listeners.clear()
+  }
+
+  /** Follow a topic; the function given gets its document whenever it changed. Returns what ends that. */
+  follow<T>(name: string, tell: (document: T) => void, fault?: (code: string, detail: string) => void): () => void {
+    let topic = this.topics.get(name)
+    const fresh = topic === undefined
+    if (topic === undefined) {
+      topic = { n: null, document: null, tell: new Set(), fault: new Set() }
+      this.topics.set(name, topic)
+    }
+    const told = tell as (document: Document) => void
+    topic.tell.add(told)
+    if (fault) topic.fault.add(fault)
+    if (fresh) this.say({ type: 'subscribe', topic: name })
+    else if (topic.document !== null) told(topic.document)
+    const followed = topic
+    return () => {
+      followed.tell.delete(told)
+      if (fault) followed.fault.delete(fault)
+      if (followed.tell.size === 0 && this.topics.get(name) === followed) {
+        this.topics.delete(name)
+        this.say({ type: 'unsubscribe', topic: name })
+      }
+    }
+  }
+
+  /** Be told of every event behind an input of the journal. One listener sets where it begins. */
+  listen(after: number, tell: (events: Event[]) => void): () => void {
+    this.listeners.add(tell)
+    if (this.listeners.size === 1) {
+      this.from = after
+      this.place = [after, Number.MAX_SAFE_INTEGER]
+      this.say({ type: 'subscribe', topic: 'events', after })
+    }
+    return () => {
+      this.listeners.delete(tell)
+      if (this.listeners.size === 0) this.say({ type: 'unsubscribe', topic: 'events' })
+    }
+  }
+
+  // -- the socket -------------------------------------------------------------------------------------
+
+  private open(): void {
+    const where = new URL(address('/v1/stream'))
+    where.protocol = where.protocol === 'https:' ? 'wss:' : 'ws:'
+    const socket = (this.socket = new WebSocket(where))
+    socket.onopen = () => socket.send(JSON.stringify({ type: 'auth', key: session.key }))
+    socket.onmessage = (message) => {
+      if (socket === this.socket) this.take(JSON.parse(message.data as string) as Frame)
+    }
+    socket.onclose = (end) => {
+      if (socket !== this.socket) return
+      if (end.code === 1008 && end.reason === 'unauthorized') {
+        session.leave()
+        session.wrong = 'Signed out: the key is not known to the service any more.'
+        return
+      }
+      this.lost()
+    }
+  }
+
+  private lost(): void {
+    if (this.state === 'live') this.state = 'stale'
+    const socket = this.socket
+    this.socket = null
+    socket?.close()
+    clearTimeout(this.retrying)
+    this.retrying = setTimeout(() => this.open(), this.retry)
+    this.retry = Math.min(LATEST_RETRY, this.retry * 2)
+  }
+
+  private ping(): void {
+    if (this.state === 'live' && performance.now() - this.heard > SILENCE) this.lost()
+    else this.say({ type: 'ping' })
+  }
+
+  private say(word: object): void {
+    if (this.state === 'live' && this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(word))
+  }
+
+  private ready(): void {
+    const again = this.state === 'stale'
+    this.state = 'live'
+    this.retry = 250
+    for (const [name, topic] of this.topics) {
+      this.say(topic.n === null ? { type: 'subscribe', topic: name } : { type: 'resume', topic: name, after: topic.n })
+    }
+    if (this.listeners.size > 0) {
+      // An input's events may have been told in part: it is asked for again, and what is known is left out.
+      this.say({ type: 'subscribe', topic: 'events', after: Math.max(this.from, this.place[0] - 1) })
+    }
+    if (again) void session.refresh().catch(() => undefined)
+  }
+
+  // -- what comes -------------------------------------------------------------------------------------
+
+  private take(frame: Frame): void {
+    this.heard = performance.now()
+    if (frame.ts !== undefined) clock.heard(frame.ts)
+    if (frame.type === 'ready') this.ready()
+    else if (frame.type === 'error') this.fault(frame)
+    else if (frame.topic === 'events') this.tellEvents(frame.data as Event[])
+    else if (frame.topic !== undefined) this.update(frame)
+  }
+
+  private fault(frame: Frame): void {
+    for (const topic of this.topics.values()) {
+      if (topic.n === null) for (const tell of topic.fault) tell(frame.code ?? '', frame.detail ?? '')
+    }
+  }
+
+  private update(frame: Frame): void {
+    const topic = this.topics.get(frame.topic ?? '')
+    if (topic === undefined) return
+    const data = frame.data as Document
+    if (frame.type === 'snapshot' || topic.document === null) topic.document = data
+    else topic.document = merged(topic.document, data)
+    topic.n = frame.n ?? null
+    this.changed.add(topic)
+    this.draw()
+  }
+
+  private tellEvents(events: Event[]): void {
+    for (const event of events) {
+      if (event.seq < this.place[0] || (event.seq === this.place[0] && event.idx <= this.place[1])) continue
+      this.place = [event.seq, event.idx]
+      this.news.push(event)
+    }
+    this.draw()
+  }
+
+  private draw(): void {
+    if (this.drawing) return
+    this.drawing = true
+    const now = () => {
+      this.drawing = false
+      const changed = [...this.changed]
+      const news = this.news
+      this.changed.clear()
+      this.news = []
+      for (const topic of changed) for (const tell of topic.tell) tell(topic.document as Document)
+      if (news.length > 0) for (const tell of this.listeners) tell(news)
+    }
+    if (document.hidden) setTimeout(now, 1_000) // no animation frames come
+    else requestAnimationFrame(now)
+  }
+}
+
+/** A document with what changed; lists of accounts come as changed rows and the order of all. */
+function merged(before: Document, change: Document): Document {
+  const after = { ...before }
+  for (const [name, value] of Object.entries(change)) {
+    const part = value as { rows?: Row[]; order?: string[] } | null
+    if (part && typeof part === 'object' && Array.isArray(part.rows) && Array.isArray(part.order)) {
+      const rows = new Map((before[name] as Row[]).map((row) => [row.account_id, row]))
+      for (const row of part.rows) rows.set(row.account_id, row)
+      after[name] = part.order.map((id) => rows.get(id))
+    } else {
+      after[name] = value
+    }
+  }
+  return after
+}
+
+export const stream = new Stream()
