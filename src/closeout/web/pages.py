@@ -15,9 +15,9 @@ from litestar.types import ControllerRouterHandler
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
 HEADERS = {
@@ -38,7 +38,7 @@ def handlers(static: Path = STATIC) -> Sequence[ControllerRouterHandler]:
     def page() -> Response[Any]:
         """The document, never cached: a new version names new files."""
         if "index.html" not in files:
-            return Response(NOT_BUILT, status_code=503, media_type="text/plain; charset=utf-8")
+            return Response(NOT_BUILT, status_code=503, media_type="text/plain")
         return _file("index.html", files["index.html"], "no-cache")
 
     def served(name: str, cache: str) -> ControllerRouterHandler:
