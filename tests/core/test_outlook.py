@@ -13,7 +13,19 @@ from tests.core.drawn import WINDOWS, Drawn, accounts, contract, flat_tier
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.margin import Level, MarginTier, Terms
-from closeout.core.outlook import MOVES, WORST_GAPS, Account, could_owe, gapped, look_ahead
+from closeout.core.outlook import (
+    GRID,
+    LOOK,
+    MOVES,
+    WORST_GAPS,
+    Account,
+    Outcome,
+    could_owe,
+    first_move,
+    gapped,
+    look_ahead,
+    outcome,
+)
 from closeout.core.risk import Holding, Money, assess
 from closeout.core.units import RATE, USD
 
@@ -121,6 +133,76 @@ def test_the_worst_minutes_are_those_of_the_shipped_windows() -> None:
 def rounded_away(share: Decimal) -> int:
     away = "ROUND_CEILING" if share > 0 else "ROUND_FLOOR"
     return int((share * 100_000).to_integral_value(away)) * (RATE // 100_000)
+
+
+gaps = st.integers(-RATE, RATE)
+
+
+@pytest.mark.rule("US-18", "US-19", "G-04")
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(accounts(), gaps, st.integers(0, 10**12))
+def test_a_move_is_judged_as_the_engine_would_judge_it(drawn: Drawn, move: int, more: int) -> None:
+    account = Account(drawn.money, tuple(drawn.holdings))
+    after = outcome(account, (), move, drawn.floor, FEE)
+    moved = [gapped(holding, move) for holding in drawn.holdings]
+    risk = assess(drawn.money, moved, drawn.floor)
+    assert after.level is risk.level
+    if risk.level is Level.LIQUIDATING:
+        fees = sum(h.contract.trade_fee(h.mark, h.lots) for h in moved if h.mark is not None)
+        assert after.net_liq == risk.net_liq - fees - FEE
+        assert after.owed == max(0, -after.net_liq)
+    else:
+        assert (after.net_liq, after.owed) == (risk.net_liq, 0)
+    assert after.owed == could_owe(account, (), move, drawn.floor, FEE)
+    richer = replace(account, money=replace(account.money, cash=account.money.cash + more))
+    assert outcome(richer, (), move, drawn.floor, FEE).owed <= after.owed
+    assert outcome(account, (), 0, drawn.floor, FEE, "another") == outcome(account, (), 0, drawn.floor, FEE)
+
+
+@pytest.mark.rule("US-18")
+@given(gaps, st.integers(0, 2_000), st.integers(0, 2_000))
+def test_an_isolated_position_moves_no_money_out_of_sight(move: int, cash: int, margin: int) -> None:
+    """Whatever stays open or is closed, the customer's worth is the sum of the parts, less the fees of those closed."""
+    account = Account(dollars(cash), (perpetual(4, 65_000_00),))
+    isolated = Account(dollars(margin), (perpetual(-6, 65_000_00),))
+    after = outcome(account, [isolated], move, 0, FEE)
+    worth = sum(part.money.sum + gapped(part.holdings[0], move).profit for part in (account, isolated))
+    assert worth - 2 * FEE - 1_500_000 <= after.net_liq <= worth
+    alone = [outcome(account, [isolated], move, 0, FEE, name) for name in ("PERP", "another")]
+    assert (alone[0], alone[1]) == (after, outcome(account, [isolated], 0, 0, FEE))
+
+
+@pytest.mark.rule("US-18")
+def test_the_first_move_that_closes_out_and_the_first_that_leaves_a_debt() -> None:
+    """1,500 less 65 a percent covers 15 % of what is left until -9.502 %, and the fees of 26.50 until -22.669 %."""
+    account = Account(dollars(1_500), (perpetual(10, 65_000_00),))
+
+    def after(move: int) -> Outcome:
+        return outcome(account, (), move, 0, FEE)
+
+    assert first_move(lambda move: after(move).level is Level.LIQUIDATING) == -95_030_000
+    assert first_move(lambda move: after(move).owed > 0) == -226_700_000
+    assert after(-226_690_000).owed == 0
+    assert first_move(lambda move: after(move).level is Level.LIQUIDATING and move > 0) is None
+    assert first_move(lambda move: move < RATE) == 0
+    assert first_move(lambda move: move >= RATE) == RATE
+
+
+@pytest.mark.rule("US-18")
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@given(accounts())
+def test_no_look_nearer_than_the_first_move_holds(drawn: Drawn) -> None:
+    account = Account(drawn.money, tuple(drawn.holdings))
+
+    def liquidated(move: int) -> bool:
+        return outcome(account, (), move, drawn.floor, FEE).level is Level.LIQUIDATING
+
+    found = first_move(liquidated)
+    nearer = range(0, RATE + 1 if found is None else abs(found), LOOK)
+    assert not any(liquidated(towards * move) for move in nearer for towards in (-1, 1))
+    if found:
+        assert liquidated(found)
+        assert not liquidated(found - (GRID if found > 0 else -GRID))
 
 
 # -- look-ahead ----------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from closeout.core.contracts import Position
@@ -13,6 +13,9 @@ from closeout.core.units import RATE, floor_div, mul_div_ceil, mul_div_floor
 
 MOVES = tuple(percent * RATE // 100 for percent in (-5, -10, -20, 5, 10, 20))
 """Moves of all contracts together (rates) that an account is always shown."""
+
+LOOK, GRID = RATE // 100, RATE // 100_000
+"""The moves (rates) at which a first move is looked for, and to which it is then found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,34 +66,89 @@ def gapped(holding: Holding, move: int) -> Holding:
     return holding.at(max(lowest, holding.mark + change))
 
 
-def could_owe(account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int) -> int:
-    """Micros that the customer would owe if the market gapped by `move` (a rate) and close-outs filled there.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An account and its isolated positions after a move, in micros. `level` is the worst among them at the moved
+    marks; where it means a close-out, `net_liq` is what is left behind it, fees paid, and may be below zero. `owed` is
+    what the customer owes then."""
+
+    net_liq: int
+    level: Level
+    owed: int
+
+
+def outcome(
+    account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int,
+    only: str | None = None,
+) -> Outcome:  # fmt: skip
+    """The outcome of a gap by `move` (a rate) of all contracts, or of the contract named `only`, with close-outs filled
+    there.
 
     Whatever is not below its line there stays open and owes nothing. What an isolated position leaves below zero is
     paid from the account's cash first; what it leaves above zero goes there.
     """
-    left = 0
+    left = standing = 0
+    level = Level.NORMAL
     for part in isolated:
-        after = _closed(part, move, floor, liquidation_fee)
-        left += after or 0
+        risk, after = _moved(part, move, floor, liquidation_fee, only)
+        level = max(level, risk.level)
+        if after is None:
+            standing += risk.net_liq
+        else:
+            left += after
     cash = account.money.cash
     paid = min(-left, max(0, cash)) if left < 0 else -left
     unpaid = max(0, -left - paid)
     money = replace(account.money, cash=cash - paid, receivable=account.money.receivable + unpaid)
+    risk, after = _moved(replace(account, money=money), move, floor, liquidation_fee, only)
     if not account.holdings:
-        return max(0, -money.sum)
-    after = _closed(Account(money, account.holdings), move, floor, liquidation_fee)
-    return money.receivable if after is None else max(0, -after)
+        owed = max(0, -money.sum)
+    else:
+        owed = money.receivable if after is None else max(0, -after)
+    return Outcome(standing + (risk.net_liq if after is None else after), max(level, risk.level), owed)
 
 
-def _closed(account: Account, move: int, floor: int | None, liquidation_fee: int) -> int | None:
-    """Net liq after everything is closed at the gapped marks, fees paid; None where no close-out would start."""
-    moved = [gapped(holding, move) for holding in account.holdings]
+def could_owe(account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int) -> int:
+    """Micros that the customer would owe if all contracts gapped by `move` (a rate)."""
+    return outcome(account, isolated, move, floor, liquidation_fee).owed
+
+
+def _moved(
+    account: Account, move: int, floor: int | None, liquidation_fee: int, only: str | None
+) -> tuple[Risk, int | None]:
+    """The account at the moved marks, and net liq after everything is closed there, fees paid; None where no close-out
+    would start."""
+    moved = [
+        gapped(holding, move) if only in (None, holding.contract.name) else holding for holding in account.holdings
+    ]
     risk = assess(account.money, moved, floor)
     if risk.level is not Level.LIQUIDATING:
-        return None
+        return risk, None
     fees = sum(h.contract.trade_fee(h.mark, h.lots) for h in moved if h.mark is not None)
-    return risk.net_liq - fees - liquidation_fee
+    return risk, risk.net_liq - fees - liquidation_fee
+
+
+def first_move(holds: Callable[[int], bool]) -> int | None:
+    """The move (a rate) nearest to 0 at which something holds, on a grid of `GRID`; None up to a loss of all and a gain
+    of as much.
+
+    Looks are taken at each percent on both sides, and the first percent within which it begins to hold is halved. What
+    holds between two looks and at neither is passed over: a line that is touched by a tick's rounding, or within the
+    percent in which a margin tier begins.
+    """
+    if holds(0):
+        return 0
+    for end in range(LOOK, RATE + 1, LOOK):
+        found = [towards * _first_step(holds, towards, end) for towards in (-1, 1) if holds(towards * end)]
+        if found:
+            return min(found, key=abs)
+    return None
+
+
+def _first_step(holds: Callable[[int], bool], towards: int, end: int) -> int:
+    """Where in the last look before `end`, at which it holds, it begins to."""
+    steps = range(end - LOOK + GRID, end + 1, GRID)
+    return steps[bisect_left(steps, True, key=lambda step: holds(towards * step))]
 
 
 def look_ahead(account: Account, floor: int | None) -> LookAhead:

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any, Protocol
 
 from closeout.rulebooks.loader import Rulebook
+from closeout.service.about import About
 from closeout.service.eventfeed import EventFeed
 from closeout.service.store import Store
 from closeout.service.time import Clock
@@ -128,6 +129,7 @@ class Context:
     failed: Callable[[str, BaseException], None] = lambda where, error: None
     """Told of each error that is the service's own."""
     reports: Reports = field(default_factory=NoReports)
+    about: About = field(default_factory=About)
     streams_per_key: int = 20
     seats: Seats = field(init=False)
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)

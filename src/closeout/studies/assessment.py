@@ -185,11 +185,11 @@ def owed_after_gaps(parts: Sequence[Part], policy: Policy) -> list[dict[str, Any
     rows: list[dict[str, Any]] = []
     for move, gap in moves:
         owed = could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee_first)
-        rows.append({"move": _move_text(move), "amount": policy.currency.text(owed), "worst_minute": gap})
+        rows.append({"move": move_text(move), "amount": policy.currency.text(owed), "worst_minute": gap})
     return rows
 
 
-def _move_text(move: int) -> str:
+def move_text(move: int) -> str:
     """At least two decimal places: ``-0.10``."""
     whole, _, fraction = rate_text(move).partition(".")
     return f"{whole}.{fraction.ljust(2, '0')}"

@@ -19,6 +19,7 @@ from closeout.engine.commands import (
     TransferPosition,
 )
 from closeout.engine.events import OrderApproved
+from closeout.service.about import About
 
 
 async def trading(service: Service) -> None:
@@ -78,5 +79,80 @@ def test_the_account_says_what_holds_in_the_contracts_that_it_holds_or_has_order
             checked = await service.context.writer.offer("test", CheckOrder("A1", "o1", ordered, 1))
             assert isinstance(checked.answers[0].events[0], OrderApproved), checked
             assert list(await contracts()) == [name for name in state.contracts if name in ("MBT", held, ordered)]
+
+    asyncio.run(run())
+
+
+def test_the_service_says_what_it_is(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as service:
+            found = (await service.send("customer", "GET", "/v1/service")).json()
+            assert found | {"version": "", "rulebook_version": ""} == {
+                "version": "", "mode": "live", "market": None, "speed": 1.0, "now": "2026-02-05T14:00:00Z",
+                "currency": "USD", "rulebook": "kraken-us", "rulebook_version": "", "time_zone": "America/Chicago",
+                "disclosure": None, "how_to_pay": None, "venue": "simulated", "simulated_venue": True,
+                "windows": {
+                    "intraday": {
+                        "requirement": "intraday", "alert": "0.8", "liquidate_only": "1", "auto_liquidate": "1.2",
+                    },
+                    "end_of_day": {
+                        "requirement": "initial", "alert": "0.8", "liquidate_only": "1", "auto_liquidate": "1",
+                    },
+                },
+            }  # fmt: skip
+        about = About("March 2020", "Elsewhere", simulated_venue=False, how_to_pay="by wire")
+        async with running(tmp_path, about=about) as service:
+            found = (await service.send("auditor", "GET", "/v1/service")).json()
+            assert (found["mode"], found["market"], found["how_to_pay"]) == ("recorded", "March 2020", "by wire")
+            assert (found["venue"], found["simulated_venue"]) == ("Elsewhere", False)
+
+    asyncio.run(run())
+
+
+@pytest.mark.rule("US-18")
+def test_the_disclosure_in_force_is_there_to_be_read(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path, about=About(disclosure="You can owe money.\n")) as service:
+            none = await service.send("customer", "GET", "/v1/disclosure")
+            assert (none.status_code, none.json()["code"]) == (404, "no_disclosure")
+            await service.put_in(SetDisclosure("2026-07", "test"))
+            found = (await service.send("customer", "GET", "/v1/disclosure")).json()
+            assert found == {"version": "2026-07", "text": "You can owe money.\n"}
+            assert (await service.send("customer", "GET", "/v1/service")).json()["disclosure"] == "2026-07"
+        async with running(tmp_path) as service:  # the broker's own pages show it
+            assert (await service.send("customer", "GET", "/v1/disclosure")).json()["text"] is None
+
+    asyncio.run(run())
+
+
+@pytest.mark.rule("US-18", "US-19")
+def test_the_curves_agree_with_the_account_beside_them(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as service:
+            await trading(service)
+            await service.mark({"PBTCUCZ50": 1_000})
+            await service.put_in(Fill("A1", "PBTCUCZ50", -3, 1_000, "", "a1-2"))
+            account = (await service.send("customer", "GET", "/v1/accounts/A1")).json()
+            found = (await service.send("customer", "GET", "/v1/accounts/A1/could-owe")).json()
+            assert [curve["contract"] for curve in found["curves"]] == [None, "PBTCUCZ50", "MBT"]
+            every, perpetual, mbt = found["curves"]
+            moves = found["moves"]
+            assert (moves[0], moves[30], moves[-1], len(moves)) == ("-0.30", "0.00", "0.30", 61)
+            for curve in found["curves"]:
+                assert curve["net_liq"][30] == found["net_liq"] == account["net_liq"]
+                assert curve["level"][30] == account["state"]["level"]
+                assert {len(curve[name]) for name in ("net_liq", "level", "owed")} == {61}
+            for row in account["could_owe"]:
+                if row["worst_minute"] is None:
+                    assert every["owed"][moves.index(row["move"])] == row["amount"]
+                else:
+                    [gap] = [gap for gap in found["gaps"] if gap["move"] == row["move"]]
+                    assert (gap["owed"], gap["what"]) == (row["amount"], row["worst_minute"])
+                    assert gap["contracts"] == (["PBTCUCZ50"] if "BTC" in gap["what"] else [])
+            # Two tenths of a bitcoin at 70,000 lose 140 a percent; three perpetuals at 10 next to nothing.
+            assert mbt["net_liq"][29] == f"{float(found['net_liq']) - 140:.2f}"
+            assert set(mbt["level"]) | set(perpetual["level"]) <= {"normal", "alert", "liquidate_only", "liquidating"}
+            assert (perpetual["liquidation_move"], perpetual["debt_move"]) == (None, None)
+            assert float(mbt["debt_move"]) < float(mbt["liquidation_move"]) < 0
 
     asyncio.run(run())

@@ -30,6 +30,7 @@ from closeout.service.api import (
     news,
     orders,
     outbox,
+    portfolio,
     problems,
     proposals,
     reports,
@@ -55,7 +56,9 @@ from closeout.service.store.records import AuditEntry
 from closeout.service.streams import Streams
 from closeout.service.writer import Refused
 
-TOPICS = (accounts, cash, desk, events, limits, lists, market, news, orders, outbox, proposals, reports, system)
+TOPICS = (
+    accounts, cash, desk, events, limits, lists, market, news, orders, outbox, portfolio, proposals, reports, system,
+)  # fmt: skip
 """Importing them registered their routes."""
 
 _CHALLENGE = ((b"www-authenticate", b'Bearer realm="closeout"'),)

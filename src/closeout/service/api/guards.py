@@ -20,6 +20,8 @@ ROLES: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/metrics"): WATCH,  # without a key from the machine itself
     # what holds
     ("GET", "/v1/me"): EVERYBODY,
+    ("GET", "/v1/service"): EVERYBODY,
+    ("GET", "/v1/disclosure"): EVERYBODY,
     ("GET", "/v1/rulebook"): EVERYBODY,
     ("GET", "/v1/contracts"): EVERYBODY,
     ("GET", "/v1/feeds"): STAFF,
@@ -29,6 +31,7 @@ ROLES: dict[tuple[str, str], frozenset[str]] = {
     ("GET", ACCOUNT): EVERYBODY,
     ("GET", f"{ACCOUNT}/positions"): EVERYBODY,
     ("GET", f"{ACCOUNT}/look-ahead"): EVERYBODY,
+    ("GET", f"{ACCOUNT}/could-owe"): EVERYBODY,
     ("GET", f"{ACCOUNT}/statement"): EVERYBODY,
     ("GET", f"{ACCOUNT}/receipts"): EVERYBODY,
     ("GET", f"{ACCOUNT}/receivable"): EVERYBODY,

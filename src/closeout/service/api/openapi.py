@@ -142,7 +142,7 @@ def statuses(route: Route) -> set[int]:
         found |= {401, 429}
         if route.roles != EVERYBODY:
             found.add(403)
-    if route.parameters or route.body is not None or route.query is not None:
+    if route.absent or route.parameters or route.body is not None or route.query is not None:
         found.add(404)
     if route.body is not None or route.file:
         found.add(415)

@@ -151,7 +151,8 @@ Handler = Callable[[Call], Awaitable[Any]]
 @dataclass(frozen=True, slots=True)
 class Route:
     """`answer` is the type of the answer's document. `file` takes a body of that content type instead of JSON;
-    `optional` lets the body be left out. A route that `writes` needs an idempotency key."""
+    `optional` lets the body be left out. A route that `writes` needs an idempotency key. What it answers with may be
+    `absent`, though the path names nothing."""
 
     method: str
     path: str
@@ -164,6 +165,7 @@ class Route:
     file: str = ""
     other: tuple[tuple[int, str], ...] = ()
     media: tuple[str, ...] = ("application/json",)
+    absent: bool = False
 
     @property
     def roles(self) -> frozenset[str]:
@@ -189,7 +191,7 @@ ROUTES: dict[tuple[str, str], Route] = {}
 def route(
     method: str, path: str, answer: Any, *, body: Any = None, query: Any = None, status: int = 200,
     writes: bool | None = None, file: str = "", other: tuple[tuple[int, str], ...] = (),
-    media: tuple[str, ...] = ("application/json",),
+    media: tuple[str, ...] = ("application/json",), absent: bool = False,
 ) -> Callable[[Handler], Handler]:  # fmt: skip
     """Register a handler; what is not in the table of roles cannot be registered."""
 
@@ -198,7 +200,7 @@ def route(
             raise KeyError(f"{method} {path} is not in the table of roles, or registered twice")
         does_write = method != "GET" if writes is None else writes
         ROUTES[method, path] = Route(
-            method, path, handle, answer, body, query, status, does_write, file, other, media
+            method, path, handle, answer, body, query, status, does_write, file, other, media, absent
         )  # fmt: skip
         return handle
 

@@ -6,9 +6,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from closeout import __version__
+from closeout.core.times import time_text
+from closeout.core.units import rate_text
 from closeout.engine.engine import Engine
 from closeout.rulebooks.loader import describe
 from closeout.service.api import openapi
+from closeout.service.api.problems import Problem
 from closeout.service.api.route import Answer, Call, encode, route
 from closeout.service.api.schema import View
 
@@ -34,6 +38,80 @@ async def health(call: Call) -> Answer:
 async def metrics(call: Call) -> Answer:
     """Metrics in Prometheus' text format; without a key only from the machine itself."""
     return Answer(call.context.metrics(), content_type=b"text/plain; version=0.0.4; charset=utf-8")
+
+
+class WindowView(View, frozen=True, kw_only=True):
+    """Which margin is required in a window, and the usage of it at which each level begins."""
+
+    requirement: str
+    alert: str
+    liquidate_only: str
+    auto_liquidate: str
+
+
+class ServiceView(View, frozen=True, kw_only=True):
+    """`mode` is live or recorded; then `market` says of what, and `speed` how much faster than the wall it runs.
+    `disclosure` is the version in force, `how_to_pay` says how what is owed is paid; `time_zone` is that of the
+    rulebook's first session."""
+
+    version: str
+    mode: str
+    market: str | None
+    speed: float
+    now: str
+    currency: str
+    rulebook: str
+    rulebook_version: str
+    time_zone: str
+    disclosure: str | None
+    how_to_pay: str | None
+    venue: str
+    simulated_venue: bool
+    windows: dict[str, WindowView]
+
+
+@route("GET", "/v1/service", ServiceView)
+async def get_service(call: Call) -> ServiceView:
+    """What this service is, and whose rules it applies."""
+    policy, about = call.state.policy, call.context.about
+    windows = {
+        name: WindowView(
+            requirement=window.requirement.name.lower(), alert=rate_text(window.alert),
+            liquidate_only=rate_text(window.liquidate_only), auto_liquidate=rate_text(window.auto_liquidate),
+        )
+        for name, window in policy.windows.items()
+    }  # fmt: skip
+    return ServiceView(
+        version=__version__,
+        mode="live" if about.market is None else "recorded",
+        market=about.market,
+        speed=call.context.clock.speed,
+        now=time_text(call.now()),
+        currency=policy.currency.code,
+        rulebook=policy.name,
+        rulebook_version=policy.version,
+        time_zone=next((session.time_zone for session in policy.sessions.values()), "UTC"),
+        disclosure=call.state.disclosure or None,
+        how_to_pay=about.how_to_pay or None,
+        venue=about.venue,
+        simulated_venue=about.simulated_venue,
+        windows=windows,
+    )
+
+
+class Disclosure(View, frozen=True, kw_only=True):
+    """The risk disclosure in force; `text` is null where the broker's own pages show it."""
+
+    version: str
+    text: str | None
+
+
+@route("GET", "/v1/disclosure", Disclosure, absent=True)
+async def get_disclosure(call: Call) -> Disclosure:
+    """What customers must have read and acknowledged before they open positions (US-18)."""
+    if not call.state.disclosure:
+        raise Problem(404, "no_disclosure", "no risk disclosure is in force")
+    return Disclosure(version=call.state.disclosure, text=call.context.about.disclosure or None)
 
 
 class AnyDocument(Struct):
