@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from closeout.engine.commands import Input
-from closeout.engine.events import AnyEvent
+from closeout.engine.commands import Input, Marks
+from closeout.engine.events import AnyEvent, Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +20,12 @@ class Applied:
 
 Batch = Sequence[Applied]
 """Inputs that became durable together, in the order of `seq`."""
+
+
+def marks_taken(batch: Batch) -> Iterator[tuple[int, str, int | None]]:
+    """Each mark of a batch that the engine took, oldest first: input time, contract, ticks (None: the mark is lost)."""
+    for item in batch:
+        command = item.input.command
+        if isinstance(command, Marks) and not any(isinstance(event, Rejected) for event in item.events):
+            for mark in command.marks:
+                yield item.input.time, mark.contract, mark.price_ticks

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from closeout.rulebooks.loader import Rulebook
 from closeout.service.about import About
+from closeout.service.bars import Bars
 from closeout.service.eventfeed import EventFeed
 from closeout.service.store import Store
 from closeout.service.time import Clock
@@ -135,9 +136,11 @@ class Context:
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One decision about a proposal at a time."""
     events: EventFeed = field(init=False)
+    bars: Bars = field(default_factory=Bars)
 
     def __post_init__(self) -> None:
         self.seats = Seats(self.streams_per_key)
+        self.writer.subscribers.append(self.bars.take)
         self.events = EventFeed(
             self.store, lambda: self.writer.engine.loaded, lambda where, error: self.failed(where, error)
         )

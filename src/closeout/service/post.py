@@ -95,7 +95,6 @@ class PostOffice:
     address: Addresses
     desk: Sequence[str]
     domain: str
-    firm: str = "closeout"
     hooks: Sequence[Hook] = ()
     sent: int = 0
     second_copies: int = 0
@@ -179,7 +178,7 @@ class PostOffice:
 
     async def _letter(self, effect: Effect) -> Letter:
         event = effect.event
-        about = wording.About(effect.time, self.currency, self.firm)
+        about = wording.About(effect.time, self.currency)
         if isinstance(event, ev.Alarm):
             return wording.alarm(event, about)
         assert isinstance(event, ev.Notice)  # noqa: S101

@@ -18,9 +18,8 @@ from typing import Any
 from closeout import __version__
 from closeout.core.times import MINUTE, SECOND
 from closeout.core.units import InputError
-from closeout.engine.commands import Marks, SetDisclosure
-from closeout.engine.events import Rejected
-from closeout.service.applied import Batch
+from closeout.engine.commands import SetDisclosure
+from closeout.service.applied import Batch, marks_taken
 from closeout.service.logs import logger
 from closeout.service.orders import OrderDesk
 from closeout.service.post import PostOffice
@@ -203,8 +202,4 @@ class Service:
 
 def published_marks(batch: Batch) -> dict[str, int | None]:
     """The marks of a batch that the engine took, newest last."""
-    marks: dict[str, int | None] = {}
-    for item in batch:
-        if isinstance(item.input.command, Marks) and not any(isinstance(e, Rejected) for e in item.events):
-            marks.update((mark.contract, mark.price_ticks) for mark in item.input.command.marks)
-    return marks
+    return {contract: ticks for _, contract, ticks in marks_taken(batch)}

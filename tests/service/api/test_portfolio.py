@@ -6,20 +6,29 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.service.api.harness import Service, running
+from tests.service.api.harness import START, Service, running
 
+from closeout.adapters.notices import wording
+from closeout.core.times import MINUTE, SECOND
+from closeout.core.units import USD
 from closeout.engine.commands import (
     AcknowledgeDisclosure,
+    AdjustCash,
     CheckOrder,
     Deposit,
     Fill,
+    Input,
+    Mark,
+    Marks,
     OpenAccount,
     SessionChange,
     SetDisclosure,
     TransferPosition,
 )
-from closeout.engine.events import OrderApproved
+from closeout.engine.events import CloseOutEnded, CorrectionIssued, Notice, OrderApproved
 from closeout.service.about import About
+from closeout.service.applied import Applied
+from closeout.service.bars import Bars
 
 
 async def trading(service: Service) -> None:
@@ -156,3 +165,69 @@ def test_the_curves_agree_with_the_account_beside_them(tmp_path: Path) -> None:
             assert float(mbt["debt_move"]) < float(mbt["liquidation_move"]) < 0
 
     asyncio.run(run())
+
+
+@pytest.mark.rule("US-11", "G-11")
+def test_a_receipt_is_told_in_the_words_of_its_mail(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as service:
+            await trading(service)
+            for _ in range(2):  # the second confirms the jump
+                await service.mark({"MBT": 4_000})
+            await service.projected()
+            [order] = (await service.send("desk", "GET", "/v1/accounts/A1/orders")).json()["items"]
+            filled = Fill("A1", "MBT", -2, 4_000, order["order_id"], "f1")
+            outcome = await service.context.writer.offer("venue:test", filled)
+            events = [event for answer in outcome.answers for event in answer.events]
+            [ended] = [event for event in events if isinstance(event, CloseOutEnded)]
+            [notice] = [event for event in events if isinstance(event, Notice) and event.kind == "liquidation"]
+            await service.projected()
+            found = (await service.send("customer", "GET", f"/v1/receipts/{ended.receipt['receipt_id']}")).json()
+            about = wording.About(outcome.answers[0].time, USD)
+            assert found["text"] == wording.notice(notice, about, receipt=ended.receipt).text
+            assert "does not cap the loss" in found["text"]
+            correction = AdjustCash("A1", 25 * 10**6, "dana", "sam", "waived", found["receipt_id"])
+            done = await service.context.writer.offer("test", correction)
+            [issued] = [event for event in done.answers[0].events if isinstance(event, CorrectionIssued)]
+            await service.projected()
+            corrected = (await service.send("customer", "GET", f"/v1/receipts/{issued.receipt['receipt_id']}")).json()
+            assert "Approved by" in corrected["text"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.rule("US-19")
+def test_marks_by_the_minute(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as service:
+
+            async def bars(**query: int) -> list[dict[str, str]]:
+                answer = await service.send("customer", "GET", "/v1/contracts/MBT/bars", params=query)
+                assert (answer.json()["contract"], answer.json()["interval_seconds"]) == ("MBT", 60)
+                return answer.json()["items"]
+
+            assert await bars() == []
+            for seconds, ticks in ((0, 14_000), (20, 14_100), (30, 13_900), (59, 13_950), (125, 14_200)):
+                service.clock.time = START + seconds * SECOND
+                await service.mark({"MBT": ticks})
+            refused = await service.context.writer.offer("feed:test", Marks((Mark("MBT", 2**41),)))
+            assert refused.rejected is not None
+            first = {
+                "time": "2026-02-05T14:00:00Z", "open": "70000", "high": "70500", "low": "69500", "close": "69750",
+            }  # fmt: skip
+            last = dict.fromkeys(("open", "high", "low", "close"), "71000") | {"time": "2026-02-05T14:02:00Z"}
+            assert await bars() == [first, last]
+            assert await bars(limit=1) == [last]
+            unknown = await service.send("customer", "GET", "/v1/contracts/XYZ/bars")
+            assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_contract")
+
+    asyncio.run(run())
+
+
+def test_a_day_of_minutes_is_kept() -> None:
+    bars = Bars()
+    for minute in range(2_000):
+        item = Input("feed:test", minute, START + minute * MINUTE, Marks((Mark("MBT", minute + 1), Mark("BTC", None))))
+        bars.take([Applied(minute, item, [])])
+    assert [bar.close for bar in bars.newest("MBT", 5_000)] == list(range(561, 2_001))
+    assert bars.newest("BTC", 10) == []

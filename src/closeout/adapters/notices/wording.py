@@ -76,7 +76,7 @@ class About:
 
     time: int
     currency: Currency
-    firm: str
+    firm: str = "closeout"
 
     def amount(self, micros: int) -> str:
         return f"{self.currency.text(micros)} {self.currency.code}"
@@ -102,11 +102,16 @@ def notice(event: Notice, about: About, *, receipt: Receipt | None = None, level
     if event.kind in ("liquidation", "correction"):
         if receipt is None:
             raise ValueError(f"the {event.kind} notice of {event.account_id} needs receipt {event.detail}")
-        return _correction(receipt, about) if event.kind == "correction" else _liquidation(receipt, about)
+        return receipt_letter(receipt, about)
     if event.kind == "warning":
         return _warning(event, about, level)
     subject, blocks = KINDS[event.kind](event, about)
     return _letter(about, subject, blocks)
+
+
+def receipt_letter(receipt: Receipt, about: About) -> Letter:
+    """The letter about a receipt: of a correction, or of a close-out."""
+    return _correction(receipt, about) if receipt.get("kind") == "correction" else _liquidation(receipt, about)
 
 
 def _letter(about: About, subject: str, blocks: Sequence[str | Table]) -> Letter:

@@ -24,6 +24,7 @@ ROLES: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/v1/disclosure"): EVERYBODY,
     ("GET", "/v1/rulebook"): EVERYBODY,
     ("GET", "/v1/contracts"): EVERYBODY,
+    ("GET", "/v1/contracts/{contract}/bars"): EVERYBODY,
     ("GET", "/v1/feeds"): STAFF,
     # accounts; a customer sees his own
     ("GET", "/v1/accounts"): EVERYBODY,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from closeout.adapters.notices import wording
 from closeout.core.units import InputError
 from closeout.engine.book import SUSPENSE
 from closeout.service.api import documents
@@ -127,7 +128,7 @@ async def list_receipts(call: Call) -> Any:
 
 
 class ReceiptView(View, frozen=True, kw_only=True):
-    """`document` is the receipt as it was issued."""
+    """`document` is the receipt as it was issued, `text` the letter that was mailed about it."""
 
     receipt_id: str
     account_id: str
@@ -136,6 +137,7 @@ class ReceiptView(View, frozen=True, kw_only=True):
     kind: str
     supersedes: str
     document: dict[str, Any]
+    text: str
 
 
 @route("GET", "/v1/receipts/{receipt_id}", ReceiptView)
@@ -146,7 +148,8 @@ async def get_receipt(call: Call) -> Any:
     row = None if found is None else call.state.book.row.get(found.account_id)
     if found is None or (call.is_customer and (row is None or not call.owns(row))):
         raise Problem(404, "unknown_receipt", f"no receipt {receipt_id!r}")
-    return documents.document(call.state, found)
+    shown = documents.document(call.state, found)
+    return shown | {"text": wording.receipt_letter(shown["document"], wording.About(found.time, call.currency)).text}
 
 
 @route("GET", "/v1/deficits", Listed, query=ListQuery)

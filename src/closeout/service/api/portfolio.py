@@ -1,15 +1,17 @@
-"""What the Portfolio page is drawn from beside the account itself: curves of what could be owed (US-18, US-19)."""
+"""What the pages draw beside the account itself: what could be owed, and marks by the minute (US-18, US-19)."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
-from closeout.core.times import time_text
+from msgspec import Meta
+
+from closeout.core.times import MINUTE, SECOND, time_text
 from closeout.service import views
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.route import Call, route
-from closeout.service.api.schema import View
+from closeout.service.api.schema import Body, View
 from closeout.service.curves import curves
 
 
@@ -58,3 +60,37 @@ async def get_could_owe(call: Call) -> Any:
     found = views.parts(call.state, call.row(account_id))
     head = {"account_id": account_id, "currency": call.currency.code, "as_of": time_text(call.now())}
     return head | await asyncio.to_thread(curves, found, call.state.policy)
+
+
+class BarsQuery(Body, frozen=True, kw_only=True):
+    limit: Annotated[int, Meta(ge=1, le=1500, description="bars, at most; a day of them is kept")] = 500
+
+
+class BarView(View, frozen=True, kw_only=True):
+    """A minute of the service's clock, from `time` on."""
+
+    time: str
+    open: str
+    high: str
+    low: str
+    close: str
+
+
+class BarsView(View, frozen=True, kw_only=True):
+    contract: str
+    interval_seconds: int
+    items: list[BarView]
+
+
+@route("GET", "/v1/contracts/{contract}/bars", BarsView, query=BarsQuery)
+async def list_bars(call: Call) -> BarsView:
+    """The contract's marks by the minute, oldest first: those that the engine took since the service started."""
+    contract = call.contract(call.path["contract"], "contract")
+    text = contract.price_text
+    bars = [
+        BarView(
+            time=time_text(bar.time), open=text(bar.open), high=text(bar.high), low=text(bar.low), close=text(bar.close)
+        )
+        for bar in call.context.bars.newest(contract.name, call.query.limit)
+    ]
+    return BarsView(contract=contract.name, interval_seconds=MINUTE // SECOND, items=bars)

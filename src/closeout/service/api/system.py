@@ -90,7 +90,7 @@ async def get_service(call: Call) -> ServiceView:
         currency=policy.currency.code,
         rulebook=policy.name,
         rulebook_version=policy.version,
-        time_zone=next((session.time_zone for session in policy.sessions.values()), "UTC"),
+        time_zone=next((session.time_zone for session in policy.sessions.values()), "America/Chicago"),
         disclosure=call.state.disclosure or None,
         how_to_pay=about.how_to_pay or None,
         venue=about.venue,
