@@ -21,7 +21,7 @@ from closeout.engine.state import State
 Positions = tuple[ContractState, Column, Column, Column, Column]
 
 
-def _positions(state: State) -> Iterator[Positions]:
+def positions(state: State) -> Iterator[Positions]:
     """Of each contract that is held: account rows, lots, open profit and notional."""
     for contract in state.contracts.values():
         rows, lots, cost = (column[: contract.count] for column in (contract.account, contract.lots, contract.cost))
@@ -42,10 +42,10 @@ def levels(state: State, windows: Mapping[str, Window] | None = None) -> tuple[C
     """Net liq, requirement and level number of every account, by the same formulas as `core.risk.assess`; under
     `windows` by session instead of the present ones where given."""
     book = state.book
-    net_liq = _money(state)
+    net_liq = money(state)
     holds = np.zeros(book.count, bool)
     by_window: dict[Window, Any] = {}
-    for contract, rows, lots, profit, notional in _positions(state):
+    for contract, rows, lots, profit, notional in positions(state):
         # A row appears once per contract, so plain fancy indexing adds each exactly once.
         net_liq[rows] += profit
         holds[rows] = True
@@ -58,16 +58,17 @@ def levels(state: State, windows: Mapping[str, Window] | None = None) -> tuple[C
     return net_liq, requirement, np.asarray(level, np.int64)
 
 
-def _money(state: State) -> Column:
+def money(state: State) -> Column:
+    """Of every account what net liq is made of besides open profit."""
     book = state.book
     return book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
 
 
 def undermargined(state: State) -> Column:
     """Rows of accounts below the maintenance margin of what they hold, news left out (US-17)."""
-    net_liq, required = _money(state), np.zeros(state.book.count, np.int64)
+    net_liq, required = money(state), np.zeros(state.book.count, np.int64)
     holds = np.zeros(state.book.count, bool)
-    for contract, rows, lots, profit, notional in _positions(state):
+    for contract, rows, lots, profit, notional in positions(state):
         net_liq[rows] += profit
         holds[rows] = True
         required[rows] += margin(contract.tiers, MarginKind.MAINTENANCE, lots, notional)

@@ -12,6 +12,7 @@ from closeout.rulebooks.loader import Rulebook
 from closeout.service.about import About
 from closeout.service.bars import Bars
 from closeout.service.eventfeed import EventFeed
+from closeout.service.listing import Roster, Scans
 from closeout.service.store import Store
 from closeout.service.time import Clock
 from closeout.service.writer import Writer
@@ -109,7 +110,7 @@ class Seats:
         return sum(self._taken.values())
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
+@dataclass(slots=True, eq=False)
 class Context:
     """`ready` says what each part of the service lacks to be ready, "" where nothing; `feeds` one row per feed;
     `metrics` the Prometheus text; `published` the journal's digest as of its last checkpoint."""
@@ -136,6 +137,8 @@ class Context:
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One decision about a proposal at a time."""
     events: EventFeed = field(init=False)
+    roster: Roster = field(default_factory=Roster)
+    scans: Scans = field(default_factory=Scans)
     bars: Bars = field(default_factory=Bars)
 
     def __post_init__(self) -> None:

@@ -1,7 +1,9 @@
 """GET /v1/stream: a WebSocket on which pages follow the book as it changes.
 
 A client subscribes to topics: ``account:ID`` (an assessment), ``portfolio`` (a customer's accounts, a line each),
-``desk`` (the whole book and the riskiest accounts) and ``events``. It gets a snapshot first, then deltas:
+``desk`` (the whole book and the riskiest accounts), ``accounts?sort=owed&level=alert&n=50`` (the first accounts of a
+list, a line each, and how many match: `closeout.service.listing.Wanted` says of which parts), ``stress``
+(the book after moves of all contracts) and ``events``. It gets a snapshot first, then deltas:
 
     {"type": "snapshot" | "delta", "topic": ..., "n": ..., "seq": ..., "ts": ..., "data": {...}}
 
@@ -34,12 +36,16 @@ from closeout.service.api.route import BODY_LIMIT
 from closeout.service.applied import Batch
 from closeout.service.context import ApiKey, Context
 from closeout.service.eventfeed import END, Listener, Sight
+from closeout.service.listing import Wanted, parse
 from closeout.service.topics import (
     ANYTHING,
     Topic,
     account_topic,
+    accounts_topic,
     desk_topic,
     portfolio_topic,
+    quoted,
+    stress_topic,
     touched,
 )
 
@@ -54,7 +60,7 @@ TOPICS = 200
 
 UNAUTHORIZED, TOO_MANY, SLOW = (1008, "unauthorized"), (1008, "too many streams"), (1013, "slow")
 BROKEN = (1011, "internal")
-EVENTS = "events"
+EVENTS, DESK, ACCOUNTS, STRESS = "events", "desk", "accounts", "stress"
 SNAPSHOT = None
 """Stands in a client's slot for the whole document, as of when it is sent."""
 ENCODER = msgspec.json.Encoder()
@@ -93,23 +99,35 @@ class Client:
         self.catching_up: asyncio.Task[None] | None = None
         self.closing: tuple[int, str] | None = None
         self._send = send
-        self._slots: dict[Topic, list[str] | None] = {}
+        self._slots: dict[str, list[str] | None] = {}
         self._words: deque[str] = deque(maxlen=100)
         self._events_n = 0
         self._woken = asyncio.Event()
 
     def offer(self, topic: Topic, frame: str) -> None:
         """A delta: it waits, or with another that waits already becomes a snapshot."""
-        self._slots[topic] = SNAPSHOT if topic in self._slots else [frame]
+        for name in self._names(topic):
+            self._slots[name] = SNAPSHOT if name in self._slots else [frame]
         self._woken.set()
 
-    def give(self, topic: Topic, frames: list[str] | None) -> None:
+    def begin(self, topic: Topic) -> None:
+        """The topic's first document."""
+        for name in self._names(topic):
+            self.give(name, SNAPSHOT)
+
+    def give(self, name: str, frames: list[str] | None) -> None:
         """What a client gets that subscribes or resumes: deltas, or None for a snapshot."""
-        self._slots[topic] = frames
+        self._slots[name] = frames
         self._woken.set()
 
-    def forget(self, topic: Topic) -> None:
-        self._slots.pop(topic, None)
+    def forget(self, name: str) -> Topic:
+        """Follow a topic by this name no more."""
+        self._slots.pop(name, None)
+        return self.topics.pop(name)
+
+    def _names(self, topic: Topic) -> list[str]:
+        """What the client calls the topic: the parts of a query stand in any order."""
+        return [name for name, followed in self.topics.items() if followed is topic]
 
     def say(self, word: Mapping[str, Any]) -> None:
         """An answer to a message."""
@@ -130,12 +148,12 @@ class Client:
             self._woken.clear()
             while self._words and self.closing is None:
                 await self._out(self._words.popleft())
-            for topic in tuple(self._slots):
-                if topic not in self._slots or self.closing is not None:
+            for name in tuple(self._slots):
+                if name not in self._slots or self.closing is not None:
                     continue
-                frames = self._slots.pop(topic)
+                topic, frames = self.topics[name], self._slots.pop(name)
                 for frame in [topic.snapshot()] if frames is None else frames:
-                    await self._out(frame)
+                    await self._out(frame if name == topic.name else frame.replace(topic.word, quoted(name), 1))
             if self.listener is not None:
                 await self._write_events(self.listener)
 
@@ -188,7 +206,7 @@ class Streams:
                 now = wall.perf_counter()
                 if not topic.followers and now - topic.idle_since > LINGER:
                     del self._topics[inner]
-                elif topic.dirty and now >= topic.due:
+                elif topic.dirty and now >= topic.due and not topic.busy:
                     try:
                         await self._work_out(topic)
                     except Exception as error:
@@ -196,7 +214,7 @@ class Streams:
 
     def _broken(self, topic: Topic, error: Exception) -> None:
         """What cannot be worked out does not stop the others; who follows it is not left with old figures."""
-        self.context.failed(f"topic {topic.name.partition(':')[0]}", error)
+        self.context.failed(f"topic {topic.kind}", error)
         topic.dirty, topic.due = True, wall.perf_counter() + SEND_TIMEOUT
         for follower in tuple(topic.followers):
             follower.close(BROKEN)
@@ -204,9 +222,16 @@ class Streams:
     async def _work_out(self, topic: Topic) -> None:
         """Step by step, with a rest as long as the step after each: order checks have half the time at least."""
         begun = wall.perf_counter()
-        for _ in self._refresh(topic):
-            await asyncio.sleep(wall.perf_counter() - begun)
-            begun = wall.perf_counter()
+        topic.busy = True
+        try:
+            for _ in self._refresh(topic):
+                await asyncio.sleep(wall.perf_counter() - begun)
+                begun = wall.perf_counter()
+        except BaseException:
+            topic.dirty = True  # who began it has gone, or it failed: it is still to be done
+            raise
+        finally:
+            topic.busy = False
         await asyncio.sleep(wall.perf_counter() - begun)
 
     def _refresh(self, topic: Topic) -> Generator[None]:
@@ -284,10 +309,13 @@ class Streams:
                 await self._listen(client, message.after)
                 return
             topic = self._topic(client, message.topic)
+            if topic.document is None:
+                await self._begin(topic)
+                return
             missed = None
             if message.type == "resume" and message.after is not None:
                 missed = topic.since(message.after)
-            client.give(topic, missed)
+            client.give(message.topic, missed)
         elif message.type == "unsubscribe":
             self._unsubscribe(client, message.topic)
         elif message.type == "ping":
@@ -299,34 +327,50 @@ class Streams:
         """The topic, which the client follows from now on."""
         if name not in client.topics and len(client.topics) >= TOPICS:
             raise Fault("too_many_topics", f"at most {TOPICS}")
-        make = self._maker(client.key, name)
-        inner = f"{name} {client.key.key_id}" if name == "portfolio" else name
+        inner, make = self._maker(client.key, name)
         topic = self._topics.get(inner)
         if topic is None:
             topic = self._topics[inner] = make()
-        if topic.document is None:
-            for _ in self._refresh(topic):
-                pass  # whoever subscribes gets his snapshot at once
         client.topics[name] = topic
         topic.followers.add(client)
         return topic
 
-    def _maker(self, key: ApiKey, name: str) -> Callable[[], Topic]:
-        """What makes the topic; a fault where the key may not follow it."""
+    async def _begin(self, topic: Topic) -> None:
+        """Work out a topic that is new, for whoever waits for its first snapshot."""
+        if not topic.busy:
+            await self._work_out(topic)
+
+    def _maker(self, key: ApiKey, name: str) -> tuple[str, Callable[[], Topic]]:
+        """What all who follow the same call it, and what makes it; a fault where the key may not follow it."""
         kind, colon, account_id = name.partition(":")
-        is_customer = key.role == CUSTOMER
+        is_customer, context = key.role == CUSTOMER, self.context
         if kind == "account" and colon:
-            known = account_id in self.context.writer.engine.loaded.book.row
+            known = account_id in context.writer.engine.loaded.book.row
             if not known or (is_customer and account_id.partition("/")[0] not in key.accounts):
                 raise Fault("unknown_account", f"no account {account_id[:128]!r}")
-            return lambda: account_topic(name, account_id)
+            return name, lambda: account_topic(name, account_id)
         if name == "portfolio" and is_customer:
-            return lambda: portfolio_topic(name, key.accounts)
-        if name == "desk" and not is_customer:
-            return lambda: desk_topic(name)
-        if name in ("portfolio", "desk"):
+            return f"{name} {key.key_id}", lambda: portfolio_topic(name, key.accounts)
+        kind, _, query = name.partition("?")
+        if name not in ("portfolio", DESK, STRESS) and kind != ACCOUNTS:
+            raise Fault("unknown_topic", "expected account:ID, portfolio, desk, accounts?..., stress or events")
+        if name == "portfolio" or is_customer:
             raise Fault("forbidden", f"not for {key.role} keys")
-        raise Fault("unknown_topic", "expected account:ID, portfolio, desk or events")
+        if name == DESK:
+            return name, lambda: desk_topic(name, context.scans)
+        if name == STRESS:
+            return name, lambda: stress_topic(name)
+        wanted = self._wanted(query)
+        return (
+            f"{ACCOUNTS}?{wanted.text}",
+            lambda: accounts_topic(name, wanted, context.scans, context.roster),
+        )
+
+    def _wanted(self, query: str) -> Wanted:
+        try:
+            return parse(query, self.context.writer.engine.loaded)
+        except ValueError as error:
+            raise Fault("bad_topic", str(error)[:500]) from None
 
     async def _listen(self, client: Client, after: int | None) -> None:
         if client.listener is not None:
@@ -344,14 +388,12 @@ class Streams:
             self.context.events.leave(client.listener)
             client.listener = None
         elif name in client.topics:
-            self._drop(client, client.topics.pop(name))
+            topic = client.forget(name)
+            if topic not in client.topics.values():
+                topic.followers.discard(client)
+                topic.idle_since = wall.perf_counter()
         else:
             raise Fault("not_subscribed", "that topic is not subscribed to")
-
-    def _drop(self, client: Client, topic: Topic) -> None:
-        client.forget(topic)
-        topic.followers.discard(client)
-        topic.idle_since = wall.perf_counter()
 
     def _leave(self, client: Client) -> None:
         for name in [*client.topics]:

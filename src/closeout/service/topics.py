@@ -11,17 +11,27 @@ from typing import Any, Protocol
 import msgspec
 
 from closeout.core.times import time_text
+from closeout.core.units import RATE
 from closeout.engine.commands import Marks, Tick
 from closeout.engine.events import SettingChanged
 from closeout.engine.state import State
-from closeout.service import views
+from closeout.service import listing, views
 from closeout.service.applied import Applied
+from closeout.service.listing import Roster, Scans, Search, Wanted
+from closeout.service.reports.figures import freeze
+from closeout.service.reports.stress import ALL, Before, Move, outcome
+from closeout.studies.assessment import move_text
 
 INTERVAL = 0.25
 """Seconds between two looks at a topic, at least."""
+STRESS_INTERVAL = 2.0
 KEPT = 64
 """Deltas of a topic that are kept for `resume`."""
 RISKIEST = 50
+STRESSES = tuple(percent * RATE // 100 for percent in (-20, -10, -5, 5, 10, 20))
+"""Moves of all contracts together (rates)."""
+STEP = 4
+"""Accounts that are worked out at once."""
 ANYTHING, ANY_MARK = "*", "* mark"
 """What no account and no contract is called."""
 BY_ACCOUNT = ("items", "riskiest")
@@ -38,7 +48,13 @@ class Follower(Protocol):
 
     def offer(self, topic: Topic, frame: str) -> None: ...
 
+    def begin(self, topic: Topic) -> None: ...
+
     def close(self, why: tuple[int, str]) -> None: ...
+
+
+def quoted(name: str) -> str:
+    return ENCODER.encode(name).decode()
 
 
 def changes(before: Document, after: Document) -> Document:
@@ -64,11 +80,13 @@ class Topic:
     name: str
     compute: Callable[[State, int], Work]
     touches: Callable[[Document], frozenset[str]]
+    interval: float = INTERVAL
     n: int = field(default_factory=lambda: wall.time_ns() // 1_000_000)
     document: Document | None = None
     seq: int = 0
     ts: int = 0
     dirty: bool = True
+    busy: bool = False
     due: float = 0.0
     idle_since: float = 0.0
     touched_by: frozenset[str] = frozenset()
@@ -77,18 +95,31 @@ class Topic:
     _snapshot: tuple[int, str] = (0, "")
 
     def refresh(self, state: State, seq: int, now: int) -> Generator[None]:
-        """Work the document out, and tell the clients what changed. Others run at each pause."""
-        self.dirty, self.due = False, wall.perf_counter() + INTERVAL
+        """Work the document out, and tell the clients what changed, or all of it the first time. Others run at each
+        pause."""
+        self.dirty, self.due = False, wall.perf_counter() + self.interval
         found = yield from self.compute(state, now)
         self.seq, self.ts = seq, now
         before, self.document = self.document, found
         self.touched_by = self.touches(found)
-        if before is not None and (changed := changes(before, found)):
+        if before is None:
+            for follower in self.followers:
+                follower.begin(self)
+        elif changed := changes(before, found):
             self.n += 1
             frame = self._frame("delta", changed)
             self.deltas.append((self.n, frame))
             for follower in self.followers:
                 follower.offer(self, frame)
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition(":")[0].partition("?")[0]
+
+    @property
+    def word(self) -> str:
+        """The name as it first stands in every frame."""
+        return quoted(self.name)
 
     def snapshot(self) -> str:
         """The whole document, encoded once for all who need it."""
@@ -135,22 +166,60 @@ def portfolio_topic(name: str, accounts: Iterable[str]) -> Topic:
     return Topic(name, compute, lambda _: frozenset({*own, ANY_MARK}))
 
 
-def desk_topic(name: str) -> Topic:
+def desk_topic(name: str, scans: Scans) -> Topic:
     def compute(state: State, now: int) -> Work:
-        rows = views.riskiest_rows(state, RISKIEST)
+        rows = views.riskiest_rows(state, RISKIEST, scans)
+        whole = views.totals(state, now, scans)
         riskiest = yield from _summaries(state, rows, now)
-        return {**views.totals(state, now), "riskiest": riskiest}
+        return {**whole, "riskiest": riskiest}
 
     return Topic(name, compute, lambda _: frozenset({ANYTHING}))
+
+
+def accounts_topic(name: str, wanted: Wanted, scans: Scans, roster: Roster) -> Topic:
+    search = Search(wanted.search)
+
+    def compute(state: State, now: int) -> Work:
+        yield from search.extend(state.book)
+        rows, matching = listing.select(state, wanted, search, scans, roster)
+        items = yield from _summaries(state, rows, now)
+        return {"as_of": time_text(now), "matching": matching, "items": items}
+
+    return Topic(name, compute, lambda _: frozenset({ANYTHING}))
+
+
+def stress_topic(name: str) -> Topic:
+    """Every move of the same instant, a step each."""
+
+    def compute(state: State, now: int) -> Work:
+        frozen, text = freeze(state), state.policy.currency.text
+        yield
+        before = Before.of(frozen)
+        rows: list[Document] = []
+        for rate in STRESSES:
+            yield
+            after = outcome(frozen, before, Move(rate, ALL, tuple(frozen.contracts)))
+            rows.append({
+                "move": move_text(rate),
+                "closed_out": after.closed_out,
+                "would_owe": after.would_owe,
+                "debts": text(after.debts),
+                "new_debts": text(after.new_debts),
+                "cash_needed": text(after.cash_needed),
+            })  # fmt: skip
+        return {"as_of": time_text(now), "moves": rows}
+
+    return Topic(name, compute, lambda _: frozenset({ANYTHING}), STRESS_INTERVAL)
 
 
 def _summaries(state: State, rows: Sequence[int], now: int) -> Generator[None, None, list[Document]]:
     """A line per account, each as of when it is worked out: what is applied at a pause is not missed, as it makes the
     topic dirty again."""
+    line = views.liner(state, now)
     found: list[Document] = []
-    for row in rows:
+    for place in range(0, len(rows), STEP):
         yield
-        found += views.summaries(state, [row], now)
+        found += map(line, rows[place : place + STEP])
     return found
 
 

@@ -6,7 +6,7 @@ prices and quantities are decimal strings, times RFC 3339.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -14,16 +14,21 @@ from typing import Any
 import numpy as np
 
 from closeout.core.margin import Level, MarginKind, Window
-from closeout.core.outlook import shortfall
+from closeout.core.outlook import could_owe, shortfall
 from closeout.core.times import SECOND, time_text
-from closeout.core.units import rate_text
+from closeout.core.units import RATE, rate_text
 from closeout.engine import scan
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import SUSPENSE, ContractState, Flag
 from closeout.engine.orders import acknowledged
 from closeout.engine.state import State
+from closeout.service import listing
+from closeout.service.listing import Scans
 from closeout.studies import assessment
 from closeout.studies.assessment import Line, Part
+
+TENTH = (-RATE // 10, RATE // 10)
+"""The moves of all contracts that an account's line says what would be owed after."""
 
 
 def children(state: State, row: int) -> list[int]:
@@ -148,19 +153,21 @@ def rows_of(state: State) -> list[int]:
 
 def summaries(state: State, rows: Iterable[int], now: int) -> list[dict[str, Any]]:
     """A line per account, for lists and the desk."""
-    policy, text = state.policy, state.policy.currency.text
-    found: list[dict[str, Any]] = []
+    return list(map(liner(state, now), rows))
+
+
+def liner(state: State, now: int) -> Callable[[int], dict[str, Any]]:
+    """What makes an account's line, as of when it is called; the next windows are those as of `now`."""
 
     @cache
     def following(sessions: tuple[str, ...]) -> tuple[int, dict[str, Window]] | None:
-        return assessment.next_windows(policy, sessions, now)
+        return assessment.next_windows(state.policy, sessions, now)
 
-    for row in rows:
+    def line(row: int) -> dict[str, Any]:
         members = parts(state, row)
-        figures = assessment.totals(members, policy)
-        ahead = following(assessment.sessions_of(members))
+        figures = assessment.totals(members, state.policy)
         largest = max((line for part in members for line in part.lines), key=_notional, default=None)
-        found.append({
+        return {
             "account_id": state.book.ids[row],
             "owner": state.book.owner.get(row, ""),
             "level": _level(state, row),
@@ -173,48 +180,93 @@ def summaries(state: State, rows: Iterable[int], now: int) -> list[dict[str, Any
             "initial_margin": figures["initial_margin"],
             "estimated_liquidation_value": figures["estimated_liquidation_value"],
             "auto_liquidation_distance": figures["auto_liquidation_distance"],
-            "short_at_switch": None
-            if ahead is None
-            else text(shortfall(members[0].account(ahead[1]), policy.net_liq_floor)),
-            "owed": text(int(state.book.receivable[row])),
+            **_excesses(state, members, following(assessment.sessions_of(members))),
+            "owed": state.policy.currency.text(int(state.book.receivable[row])),
             "largest_position": None if largest is None else {"contract": largest.name, "quantity": largest.quantity},
-            "unrealized_pnl": text(sum(line.holding.profit for part in members for line in part.lines)),
-        })  # fmt: skip
-    return found
+            **_exposure(state, members),
+        }
+
+    return line
+
+
+def _excesses(
+    state: State, members: Sequence[Part], ahead: tuple[int, dict[str, Window]] | None
+) -> dict[str, str | None]:
+    """Net liq less each margin, less the requirement, and less the one of the next window, in which the account may be
+    short."""
+    policy, text, floor = state.policy, state.policy.currency.text, state.policy.net_liq_floor
+    risks = [part.risk(floor) for part in members]
+    net_liq = sum(risk.net_liq for risk in risks)
+    held = [line.holding for part in members for line in part.lines]
+    intraday = any(window.requirement is MarginKind.INTRADAY for window in policy.windows.values())
+
+    def above(kind: MarginKind) -> str:
+        return text(net_liq - sum(holding.margin(kind) for holding in held))
+
+    then = None if ahead is None else [holding for part in members for holding in part.holdings(ahead[1])]
+    return {
+        "excess_intraday_margin": above(MarginKind.INTRADAY) if intraday else None,
+        "excess_initial_margin": above(MarginKind.INITIAL),
+        "excess": text(net_liq - sum(risk.requirement for risk in risks)),
+        "excess_at_switch": None if then is None else text(net_liq - sum(holding.requirement for holding in then)),
+        "short_at_switch": None if ahead is None else text(shortfall(members[0].account(ahead[1]), floor)),
+    }
+
+
+def _exposure(state: State, members: Sequence[Part]) -> dict[str, str]:
+    """What the account's positions are worth and have gained, and the most that it would owe after a move of all
+    contracts by a tenth, down or up (US-18)."""
+    policy, text = state.policy, state.policy.currency.text
+    held = [line.holding for part in members for line in part.lines]
+    cross, *isolated = [part.account() for part in members]
+    owed = max(
+        could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee_first) for move in TENTH
+    )  # fmt: skip
+    return {
+        "unrealized_pnl": text(sum(holding.profit for holding in held)),
+        "notional": text(sum(holding.notional for holding in held)),
+        "could_owe_10_percent": text(owed),
+    }
 
 
 def _notional(line: Line) -> int:
     return line.holding.notional
 
 
-def riskiest(state: State, count: int, now: int) -> list[dict[str, Any]]:
+def riskiest(state: State, count: int, now: int, scans: Scans) -> list[dict[str, Any]]:
     """The accounts nearest to being closed out, or past it: by requirement / net liq, those at or below zero first.
 
     One vectorised pass over all accounts, then a line for each of the few.
     """
-    return summaries(state, riskiest_rows(state, count), now)
+    return summaries(state, riskiest_rows(state, count, scans), now)
 
 
-def riskiest_rows(state: State, count: int) -> list[int]:
+def riskiest_rows(state: State, count: int, scans: Scans) -> list[int]:
     """The rows of these accounts."""
-    net_liq, requirement, _ = scan.levels(state)
+    net_liq, requirement, _ = scans.levels(state)
     holds = np.flatnonzero(requirement > 0)
     owing = np.flatnonzero(state.book.column("receivable") > 0)
     # A ratio only orders the rows of a screen; no verdict is read from it.
     worth = net_liq[holds].astype(np.float64)
     ratio = np.where(worth > 0, requirement[holds] / np.maximum(worth, 1.0), np.inf)
-    few = holds[np.argsort(-ratio, kind="stable")[: 2 * count]].tolist()
+    few = holds[listing.first([-ratio], 2 * count)].tolist()
     parent, ids = state.book.parent, state.book.ids
     rows = list(dict.fromkeys(parent.get(row, row) for row in [*few, *owing.tolist()]))
     return [row for row in rows if ids[row] != SUSPENSE][:count]
 
 
-def totals(state: State, now: int) -> dict[str, Any]:
-    """The whole book in one line: accounts by level and flag, money owed, positions, close-outs under way."""
+def totals(state: State, now: int, scans: Scans) -> dict[str, Any]:
+    """The whole book in one line: accounts by level and flag, what they are worth, must hold and owe together,
+    close-outs under way."""
     book, text = state.book, state.policy.currency.text
     levels = book.column("level")
     values = book.column("flags")
     own = int(state.book.count) - 1  # the suspense account is nobody's
+    net_liq, requirement, _ = scans.levels(state)
+
+    def of_customers(column: Any) -> str:
+        return text(int(column.sum() - column[book.row[SUSPENSE]]))
+
     return {
         "as_of": time_text(now),
         "currency": state.policy.currency.code,
@@ -223,6 +275,9 @@ def totals(state: State, now: int) -> dict[str, Any]:
         "flags": {flag.label: int(((values & flag) != 0).sum()) for flag in Flag},
         "close_outs": len(book.close_outs),
         "working_orders": sum(map(len, book.working.values())),
+        "net_liq": of_customers(net_liq),
+        "requirement": of_customers(requirement),
+        "open_trade_equity": of_customers(net_liq - scan.money(state)),
         "owed": text(int(book.column("receivable").sum())),
         "debtors": int((book.column("receivable") > 0).sum()),
         "cash": text(int(book.column("cash").sum())),

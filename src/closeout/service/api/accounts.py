@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from typing import Annotated, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType, field
 
-from closeout.core.margin import Level
-from closeout.engine.book import SUSPENSE, Book, Column, Flag
+from closeout.engine.book import SUSPENSE, Flag
 from closeout.engine.commands import OpenAccount, SetValidation
+from closeout.service import listing
 from closeout.service.api import money
 from closeout.service.api.guards import ACCOUNT
 from closeout.service.api.problems import invalid
 from closeout.service.api.route import Answer, Call, encode, route
 from closeout.service.api.schema import Body, Id, Listed, Name, PageQuery, View, Written, written
-from closeout.service.context import Context
 
 
 class NewAccount(Body, frozen=True, kw_only=True):
@@ -82,49 +80,18 @@ def _ids(call: Call, query: AccountsQuery) -> list[str]:
         mask = np.zeros(book.count, bool)
         mask[[book.row[own] for own in call.person.accounts if own in book.row]] = True
     elif query.level is UNSET and query.flag is UNSET and query.owner is UNSET:
-        return _all_ids(call)
+        return call.context.roster.ids(book)
     else:
-        mask = np.ones(book.count, bool)
-        mask[[*book.parent, book.row[SUSPENSE]]] = False
-    if query.owner is not UNSET:
-        own = np.zeros(book.count, bool)
-        own[book.owned.get(query.owner, [])] = True
-        mask &= own
-    if query.flag is not UNSET:
-        mask &= (book.column("flags") & flag_of(query.flag)) != 0
-    if query.level is not UNSET:
-        mask &= _levels(book) == Level[query.level.upper()]
+        mask = listing.customers(book)
+    flag = None if query.flag is UNSET else flag_of(query.flag)
+    mask = listing.narrow(book, mask, query.level, flag, query.owner)
     return sorted(book.ids[row] for row in np.flatnonzero(mask).tolist())
 
 
-def _levels(book: Book) -> Column:
-    """The worse of each account's own level and those of its isolated positions, as everywhere."""
-    levels = book.column("level").copy()
-    if book.parent:
-        np.maximum.at(levels, [*book.parent.values()], levels[[*book.parent]])
-    return levels
-
-
-_sorted: WeakKeyDictionary[Context, tuple[int, list[str]]] = WeakKeyDictionary()
-
-
-def _all_ids(call: Call) -> list[str]:
-    """All accounts' ids, sorted once for as long as no account is opened."""
-    book = call.state.book
-    count, ids = _sorted.get(call.context, (0, list[str]()))
-    if count != book.count:
-        ids = sorted(
-            name for row, name in enumerate(book.ids) if row not in book.parent and name != SUSPENSE
-        )  # fmt: skip
-        _sorted[call.context] = (book.count, ids)
-    return ids
-
-
 def flag_of(label: str) -> Flag:
-    for flag in Flag:
-        if flag.label == label:
-            return flag
-    raise invalid(f"expected one of {', '.join(flag.label for flag in Flag)}", "flag")
+    if label not in listing.FLAGS:
+        raise invalid(f"expected one of {', '.join(listing.FLAGS)}", "flag")
+    return listing.FLAGS[label]
 
 
 @route("POST", "/v1/accounts", Written, body=NewAccount, status=201)

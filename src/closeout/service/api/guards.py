@@ -74,6 +74,7 @@ ROLES: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/v1/effects/{effect_id}/decide"): RISK,
     ("GET", "/v1/look-ahead"): STAFF,
     ("GET", "/v1/risk"): STAFF,
+    ("GET", "/v1/concentration"): STAFF,
     # the desk
     ("POST", f"{ACCOUNT}/desk"): RISK,
     ("POST", "/v1/desk"): RISK,
@@ -112,7 +113,7 @@ def as_markdown() -> str:
         "Made from `ROLES` in src/closeout/service/api/guards.py, which every request is held to. A customer's key",
         "acts on its own accounts and their isolated positions; anything else of that kind is not found. The",
         "WebSocket at GET /v1/stream is for every role: customers follow `account:ID`, `portfolio` and `events` of",
-        "their own, everybody else `account:ID`, `desk` and `events`.", "",
+        "their own, everybody else `account:ID`, `desk`, `accounts?...`, `stress` and `events`.", "",
         f"| method | path | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}",
     ]  # fmt: skip
     for (method, path), roles in ROLES.items():

@@ -79,6 +79,55 @@ class Risk(View, frozen=True, kw_only=True):
     riskiest: list[dict[str, Any]]
 
 
+class ConcentrationQuery(Body, frozen=True, kw_only=True):
+    n: Annotated[int, Meta(ge=1, le=200, description="how many of the largest owners")] = 10
+
+
+class Largest(View, frozen=True, kw_only=True):
+    """The account with the largest position in a contract, isolated positions included; `share` is of the contract's
+    notional, long and short."""
+
+    account_id: str
+    owner: str
+    quantity: str
+    notional: str
+    share: str
+
+
+class HeldContract(View, frozen=True, kw_only=True):
+    contract: str
+    mark: str | None
+    long: str
+    short: str
+    long_notional: str
+    short_notional: str
+    holders: int
+    largest: Largest
+
+
+class LargeOwner(View, frozen=True, kw_only=True):
+    """What an owner's accounts come to together; `share` is of all notional. An account whose owner is not known stands
+    alone, with `owner` empty; `account_id` is null where there are several accounts."""
+
+    owner: str
+    account_id: str | None
+    accounts: int
+    net_liq: str
+    requirement: str
+    notional: str
+    share: str
+    owed: str
+
+
+class Concentration(View, frozen=True, kw_only=True):
+    """Contracts that are held, largest notional first, and the owners with the largest."""
+
+    as_of: str
+    currency: str
+    contracts: list[HeldContract]
+    owners: list[LargeOwner]
+
+
 class SwitchView(View, frozen=True, kw_only=True):
     """Who will be short when the window changes, the largest shortfall first, and what clears each (US-27)."""
 
@@ -110,8 +159,20 @@ async def get_risk(call: Call) -> Any:
     """The whole book, and the accounts nearest to a close-out or past it."""
     from closeout.service import views
 
-    now = call.now()
-    return {"totals": views.totals(call.state, now), "riskiest": views.riskiest(call.state, call.query.n, now)}
+    now, scans = call.now(), call.context.scans
+    return {
+        "totals": views.totals(call.state, now, scans),
+        "riskiest": views.riskiest(call.state, call.query.n, now, scans),
+    }
+
+
+@route("GET", "/v1/concentration", Concentration, query=ConcentrationQuery)
+async def get_concentration(call: Call) -> Any:
+    """Where the book's risk is concentrated: by contract with its largest holder, and by owner."""
+    from closeout.service import concentration
+
+    context = call.context
+    return concentration.document(call.state, call.query.n, call.now(), context.scans, context.roster)
 
 
 @route("GET", "/v1/look-ahead", SwitchView)

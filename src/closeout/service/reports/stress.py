@@ -86,9 +86,8 @@ def moves(policy: Policy) -> list[Move]:
 
 def stress(state: State) -> list[Outcome]:
     """Each move's outcome over all accounts of a frozen state."""
-    before = _moved(state, {name: contract.mark for name, contract in state.contracts.items()})
-    family = _Family.of(state, before)
-    return [_outcome(state, family, move, before.profit) for move in moves(state.policy)]
+    before = Before.of(state)
+    return [outcome(state, before, move) for move in moves(state.policy)]
 
 
 def marks_after(state: State, move: Move) -> dict[str, int | None]:
@@ -130,18 +129,21 @@ def _moved(state: State, marks: Mapping[str, int | None]) -> _Moved:
 
 
 @dataclass(frozen=True, slots=True)
-class _Family:
-    """Of each row the row of its customer's account (its own, or its parent's), whether it is an isolated position, the
-    fee of its next liquidation, and what the customer has now, isolated positions included."""
+class Before:
+    """What every move begins with. Of each row the row of its customer's account (its own, or its parent's), whether it
+    is an isolated position, the fee of its next liquidation, and what the customer has now, isolated positions
+    included; `profit` is all open profit in micros."""
 
     head: Column
     isolated: Any
     fee: Column
     net_liq: Column
+    profit: int
 
     @classmethod
-    def of(cls, state: State, before: _Moved) -> _Family:
+    def of(cls, state: State) -> Before:
         book, policy = state.book, state.policy
+        now = _moved(state, {name: contract.mark for name, contract in state.contracts.items()})
         head = np.arange(book.count)
         isolated = np.zeros(book.count, bool)
         if book.parent:
@@ -154,34 +156,37 @@ class _Family:
             if active.fee or active.own:  # it is among the pending fees already, or there is none
                 fee[row] = 0
         net_liq = np.zeros(book.count, np.int64)
-        np.add.at(net_liq, head, before.net_liq)
-        return cls(head, isolated, fee, net_liq)
+        np.add.at(net_liq, head, now.net_liq)
+        return cls(head, isolated, fee, net_liq, now.profit)
 
 
-def _outcome(state: State, family: _Family, move: Move, before: int) -> Outcome:
+def outcome(state: State, before: Before, move: Move) -> Outcome:
+    """One move's outcome over all accounts of the state that `before` was made of."""
     book, now = state.book, _moved(state, marks_after(state, move))
     cash, owing = book.column("cash"), book.column("receivable")
-    after = now.net_liq - now.fees - family.fee
+    after = now.net_liq - now.fees - before.fee
     # What an isolated position leaves goes to its account, or is taken from it, before that one is judged.
-    gone = family.isolated & _below_line(state, now, now.net_liq)
+    gone = before.isolated & _below_line(state, now, now.net_liq)
     left = np.zeros(book.count, np.int64)
-    np.add.at(left, family.head[gone], after[gone])
+    np.add.at(left, before.head[gone], after[gone])
     unpaid = np.maximum(0, -left - np.maximum(0, cash))
     net_liq = now.net_liq + left
-    closed: Any = gone | (~family.isolated & _below_line(state, now, net_liq))
+    closed: Any = gone | (~before.isolated & _below_line(state, now, net_liq))
     owed: Any = np.where(closed, np.maximum(0, -(after + left)), owing + unpaid)
     owed = np.where(now.holds, owed, np.maximum(0, -net_liq))
     suspense = np.arange(book.count) == book.row[SUSPENSE]
-    owed[family.isolated | suspense] = 0
+    owed[before.isolated | suspense] = 0
     new = np.maximum(0, owed - owing)
+    hit = np.zeros(book.count, bool)
+    hit[before.head[closed & ~suspense]] = True
     return Outcome(
         move,
-        int(np.unique(family.head[closed & ~suspense]).size),
+        int(np.count_nonzero(hit)),
         int(np.count_nonzero(owed)),
         sum(owed[owed > 0].tolist()),
         sum(new[new > 0].tolist()),
-        before - now.profit,
-        _largest(state, family, owed, new),
+        before.profit - now.profit,
+        _largest(state, before, owed, new),
     )
 
 
@@ -189,11 +194,11 @@ def _below_line(state: State, now: _Moved, net_liq: Column) -> Any:
     return level_of(net_liq, now.lines, now.holds, state.policy.net_liq_floor) == Level.LIQUIDATING
 
 
-def _largest(state: State, family: _Family, owed: Any, new: Any) -> tuple[Debt, ...]:
+def _largest(state: State, before: Before, owed: Any, new: Any) -> tuple[Debt, ...]:
     """The largest debts, largest first; of equal ones the account opened first."""
     book = state.book
     found = np.flatnonzero(owed)
     rows: list[int] = found[np.argsort(-owed[found], kind="stable")[:LARGEST]].tolist()
     return tuple(
-        Debt(book.ids[row], book.owner_of(row), int(owed[row]), int(new[row]), int(family.net_liq[row])) for row in rows
+        Debt(book.ids[row], book.owner_of(row), int(owed[row]), int(new[row]), int(before.net_liq[row])) for row in rows
     )
