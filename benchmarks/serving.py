@@ -158,10 +158,7 @@ class Process:
     def seconds(self) -> float:
         """Time on the processor so far."""
         stat = Path(f"/proc/{self.pid}/stat")
-        if not stat.exists():
-            return 0.0
-        fields = stat.read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(stat.read_text()) if stat.exists() else 0.0
 
     def memory(self) -> float:
         """MiB that it holds now."""
@@ -169,6 +166,12 @@ class Process:
         if not status.exists():
             return 0.0
         return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def processor_seconds(stat: str) -> float:
+    """Time on the processor so far, by a process's line in /proc/PID/stat."""
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

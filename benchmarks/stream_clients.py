@@ -9,8 +9,10 @@ them do not take the machine from the service.
 
 import asyncio
 import base64
+import heapq
 import json
 import os
+import random
 import re
 import socket
 import struct
@@ -30,13 +32,18 @@ PATIENCE = 60.0
 DRAIN = 10.0
 """Seconds at most in which a stuck client, reading at last, must find the reason for which it was dropped."""
 SMALL_BUFFER = 4096
+EVENTS = "events"
+"""The topic that has no snapshot."""
+ACCOUNT = "{account}"
 TS = re.compile(rb'"ts":"([^"]+)"')
 TOPIC = re.compile(rb'"topic":"([^":]+)')
 
 
 class Spec(Struct, frozen=True):
-    """Client number i follows ``account:I`` of `accounts` (none where that is empty) and, with `desk`, the desk topic.
-    `stuck` more clients follow the desk and 150 accounts and read nothing, from when measuring begins until its end."""
+    """Client number i follows ``account:I`` of `accounts` (none where that is empty), the `topics` that all follow and,
+    with `desk`, the desk topic. `stuck` more clients follow the desk and 150 accounts and read nothing, from when
+    measuring begins until its end. Client number i also asks for the paths of `polls`, each so many times a
+    second; ``{account}`` in them is its account."""
 
     port: int
     key: str
@@ -45,6 +52,8 @@ class Spec(Struct, frozen=True):
     desk: bool
     seconds: float
     stuck: int = 0
+    topics: list[str] = []
+    polls: dict[str, float] = {}
 
 
 class Client(asyncio.Protocol):
@@ -52,7 +61,7 @@ class Client(asyncio.Protocol):
 
     def __init__(self, topics: list[str], key: str) -> None:
         self.topics, self.key = topics, key
-        self.snapshots = 0
+        self.wanted, self.snapshots = sum(topic != EVENTS for topic in topics), 0
         self.ready = asyncio.Event()
         self.closed = asyncio.Event()
         self.why: tuple[int, str] | None = None
@@ -128,11 +137,13 @@ class Client(asyncio.Protocol):
                 self.snapshots += 1
             if what == "error":
                 raise RuntimeError(content.decode())
-            if self.snapshots >= len(self.topics) and (what == "ready" or self.snapshots):
+            if self.snapshots >= self.wanted and (what == "ready" or self.snapshots):
                 self.ready.set()
             if self.measuring and what in ("snapshot", "delta"):
-                self.kinds[f"{what} {TOPIC.search(content)[1].decode()}"] += 1  # type: ignore[index]
-                self.delays.append(now - nanoseconds(TS.search(content)[1]))  # type: ignore[index]
+                topic = TOPIC.search(content)[1].decode()  # type: ignore[index]
+                self.kinds[f"{what} {topic}"] += 1
+                if topic != EVENTS:  # whose frames do not say when they were made
+                    self.delays.append(now - nanoseconds(TS.search(content)[1]))  # type: ignore[index]
 
 
 def nanoseconds(text: bytes) -> int:
@@ -153,15 +164,34 @@ async def connect(spec: Spec, topics: list[str], buffer: int = 0) -> Client:
     return client
 
 
+async def poll(spec: Spec, number: int) -> None:
+    """A viewer's plain requests, evenly spread, until it is cancelled."""
+    import httpx
+
+    loop = asyncio.get_running_loop()
+    start = loop.time() + random.random()
+    own = spec.accounts[number] if spec.accounts else ""
+    due = [[start + random.random() / rate, path.replace(ACCOUNT, own), 1 / rate] for path, rate in spec.polls.items()]
+    heapq.heapify(due)
+    headers = {"Authorization": f"Bearer {spec.key}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{spec.port}", headers=headers, timeout=PATIENCE) as asking:
+        while due:
+            at, path, every = due[0]
+            await asyncio.sleep(at - loop.time())
+            (await asking.get(path)).raise_for_status()
+            heapq.heapreplace(due, [max(at + every, loop.time()), path, every])
+
+
 async def run(spec: Spec) -> dict[str, Any]:
     desk = ["desk"] if spec.desk else []
     clients: list[Client] = []
     for start in range(0, spec.clients, 20):
         some = range(start, min(start + 20, spec.clients))
-        wanted = [[*desk, *([f"account:{spec.accounts[i]}"] if spec.accounts else [])] for i in some]
+        wanted = [[*desk, *spec.topics, *([f"account:{spec.accounts[i]}"] if spec.accounts else [])] for i in some]
         clients += await asyncio.gather(*(connect(spec, topics) for topics in wanted))
     heavy = ["desk", *(f"account:{account}" for account in spec.accounts[:150])]
     stuck = [await connect(spec, heavy, SMALL_BUFFER) for _ in range(spec.stuck)]
+    polling = [asyncio.create_task(poll(spec, number)) for number in range(spec.clients) if spec.polls]
     print("{}", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     for client in clients:
@@ -181,6 +211,8 @@ async def run(spec: Spec) -> dict[str, Any]:
         {"closed": client.closed.is_set(), "code": client.why and client.why[0], "reason": client.why and client.why[1]}
         for client in stuck
     ]
+    for task in polling:
+        task.cancel()
     for client in [*clients, *stuck]:
         client.transport.abort()
     return found
