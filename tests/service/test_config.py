@@ -47,6 +47,7 @@ BAD = [
     ("[clock]\nlook_ahead_minutes = [0]", "clock.look_ahead_minutes"),
     ("[service]\nqueue = 0", "service.queue"),
     ('[service]\nlog_level = "loud"', "service.log_level"),
+    ('[service]\ndisclosure_file = "risks.txt"', "service.disclosure: expected the version of the text"),
     (FEED + FEED, "feeds[0].name: 'kraken' stands twice"),
     (FEED + 'exchange = "kraken"', "feeds[0].exchange"),
     ('[[feeds]]\nname = "x"\nkind = "ccxt"', "feeds[0].exchange"),
@@ -90,6 +91,7 @@ UNFIT = [
     ('[mail]\nkind = "smtp"\nhost = "mail.example"\nuser = "u"', "mail.password_env"),
     ('[mail]\nkind = "smtp"\nhost = "mail.example"\nuser = "u"\npassword_file = "none"', "mail.password_file"),
     ('[[webhooks]]\nurl = "https://hook.example"', "webhooks[0].secret_env"),
+    ('[service]\ndisclosure = "1"\ndisclosure_file = "none.txt"', "service.disclosure_file: "),
     ('[storage]\njournal = "postgresql://u@h/d"\npassword_env = "CLOSEOUT_NOT_SET"', "storage.password_env"),
 ]
 
@@ -115,6 +117,18 @@ def test_a_secret_comes_from_the_environment_or_from_the_first_line_of_a_file(
     assert config.secret("WORD", "", "x") == "from the environment"
     with pytest.raises(InputError, match="x: give x_env or x_file, not both"):
         config.secret("WORD", "word", "x")
+
+
+@pytest.mark.rule("US-18")
+def test_the_text_of_the_disclosure_is_read_and_must_say_something(tmp_path: Path) -> None:
+    config = load(tmp_path, '[service]\ndisclosure = "1"\ndisclosure_file = "risks.txt"')
+    text = tmp_path / "risks.txt"
+    for bad, said in ((b" \n", "is empty"), (b"\xff", "cannot be read")):
+        text.write_bytes(bad)
+        with pytest.raises(InputError, match=f"service.disclosure_file: .*risks.txt {said}"):
+            parts.check(config)
+    text.write_text("You can owe money.\n")
+    parts.check(config)
 
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -142,7 +142,8 @@ class ClockTable(Section, frozen=True, kw_only=True):
 
 
 class ServiceTable(Section, frozen=True, kw_only=True):
-    """Bounds: inputs that may wait, streams a key may open; and where reports, recordings and logs go."""
+    """Bounds: inputs that may wait, streams a key may open; where reports, recordings and logs go; and what customers
+    are told: the disclosure in force, by version and text, and how they pay what they owe."""
 
     queue: Count = 10_000
     streams_per_key: Count = 20
@@ -150,6 +151,8 @@ class ServiceTable(Section, frozen=True, kw_only=True):
     record: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     disclosure: str = ""
+    disclosure_file: str = ""
+    how_to_pay: str = ""
 
 
 class Config(Section, frozen=True, kw_only=True):
@@ -261,6 +264,8 @@ def _check(config: Config) -> None:
             raise InputError(f"keys[{index}].id: {key.id!r} stands twice")
         if (key.role == "customer") != bool(key.accounts):
             raise InputError(f"keys[{index}].accounts: expected accounts for a customer, and for nobody else")
+    if config.service.disclosure_file and not config.service.disclosure:
+        raise InputError("service.disclosure: expected the version of the text in service.disclosure_file")
     _check_venue(config.venue)
     if config.mail.kind == "smtp" and not config.mail.host:
         raise InputError("mail.host: expected a mail server with kind smtp")

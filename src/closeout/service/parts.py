@@ -21,6 +21,7 @@ from closeout.core.times import SECOND
 from closeout.core.units import InputError
 from closeout.rulebooks import loader
 from closeout.rulebooks.loader import Rulebook
+from closeout.service.about import About
 from closeout.service.access import Gate
 from closeout.service.api.app import build
 from closeout.service.api.route import ROUTES
@@ -73,6 +74,7 @@ def check(config: Config) -> Rulebook:
     Gate.of(config.keys)
     for place in (config.storage.journal, config.storage.store):
         config.url(place)
+    _disclosure(config)
     _posting(config, SystemClock())
     if config.venue.kind != "simulated":
         venue_symbols(config)
@@ -115,9 +117,9 @@ def serve(config: Config) -> Service:
 
 def assemble(
     vault: Vault, clock: Clock, rulebook: Rulebook, schedule: Schedule, venue: Venue, posting: Posting, gate: Gate,
-    config: Config, listening: socket.socket, *, tick: int = SECOND,
+    config: Config, listening: socket.socket, *, tick: int = SECOND, market: str | None = None,
 ) -> Service:  # fmt: skip
-    """Everything around an opened vault, not started yet."""
+    """Everything around an opened vault, not started yet. `market` says which recording is played, if one is."""
     writer = Writer(
         vault.engine, vault.journal, vault.seq, clock, vault.thread, vault.store, vault.keys(),
         queue_limit=config.service.queue,
@@ -134,9 +136,12 @@ def assemble(
         writer, vault.store, Calendar(schedule, config.clock.reports_at), clock, config.path(config.service.reports),
         projector.caught_up,
     )  # fmt: skip
+    about = About(
+        market, venue.name, isinstance(venue, PaperVenue), _disclosure(config), config.service.how_to_pay
+    )  # fmt: skip
     context = Context(
         writer, vault.store, gate, clock, rulebook, metrics=metrics.exposition, reports=clerk,
-        streams_per_key=config.service.streams_per_key,
+        about=about, streams_per_key=config.service.streams_per_key,
     )  # fmt: skip
     app = build(context, pages.handlers())
     server = Server(app, listening)
@@ -171,6 +176,20 @@ def _rulebook(config: Config) -> Rulebook:
     name = config.rulebook
     own = config.path(name.partition(":")[0])
     return loader.load(str(config.path(name)) if own.suffix == ".toml" else name, overrides)
+
+
+def _disclosure(config: Config) -> str:
+    """The text of the risk disclosure; "" where the configuration names none."""
+    name = config.service.disclosure_file
+    if not name:
+        return ""
+    try:
+        text = config.path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"service.disclosure_file: {config.path(name)} cannot be read: {error}") from None
+    if not text.strip():
+        raise InputError(f"service.disclosure_file: {config.path(name)} is empty")
+    return text
 
 
 def _moves(venue: PaperVenue) -> Callable[[Batch], None]:
