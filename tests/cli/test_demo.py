@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 
+import httpx
 import pytest
 from tests.cli.command import Command
 from tests.cli.service import running
@@ -18,7 +19,9 @@ FAST = ("demo", "--speed", "600", "--port", "0", "--accounts", "30", "--market",
 
 def test_the_line_is_what_the_interface_promises(command: Command) -> None:
     with running(command.folder, *FAST) as demo:
-        assert set(demo.said) >= {"url", "keys"}
+        assert set(demo.said) >= {"url", "keys", "pages"}
+        pages = {name: page.replace(demo.said["url"], "") for name, page in demo.said["pages"].items()}
+        assert pages == {"portfolio": f"/#key={demo.key('customer')}", "desk": f"/desk#key={demo.key('desk')}"}
         assert set(demo.said["keys"]) == {"customer", "desk", "supervisor", "broker", "auditor"}
         assert demo.said["keys"]["customer"]["account_id"] == "CASEY"
         assert demo.get("/health", role="").status_code == 200
@@ -31,6 +34,31 @@ def test_the_line_is_what_the_interface_promises(command: Command) -> None:
     for line in demo.err.splitlines():  # the log, and nothing else
         assert json.loads(line)["level"] in ("info", "warning"), line
     assert command.names() == set()  # without --out nothing stays
+
+
+@pytest.mark.rule("US-07", "US-18")
+def test_a_customer_reads_the_disclosure_and_sends_an_order_that_fills(command: Command) -> None:
+    with running(command.folder, *FAST) as demo:
+        service = demo.get("/v1/service", "customer").json()
+        assert (service["mode"], service["market"], service["speed"]) == ("recorded", "BTCUSDT of 12 March 2020", 600.0)
+        assert (service["venue"], service["simulated_venue"]) == ("simulated", True)
+        assert "broker" in service["how_to_pay"]
+        disclosure = demo.get("/v1/disclosure", "customer").json()
+        assert disclosure["version"] == service["disclosure"]
+        assert "does not cap your loss" in disclosure["text"]
+        while not demo.get("/v1/accounts", "customer").json()["items"]:
+            pass
+        account = demo.get("/v1/accounts/CASEY", "customer").json()["account"]
+        assert account["disclosure"] == {"required": service["disclosure"], "acknowledged": service["disclosure"]}
+        [contract] = account["contracts"]
+        order = {"order_id": "web-1", "contract": contract, "quantity": "-1"}
+        headers = {"Authorization": f"Bearer {demo.key('customer')}", "Idempotency-Key": "web-1"}
+        url = f"{demo.said['url']}/v1/accounts/CASEY/orders/check"
+        assert httpx.post(url, json=order, headers=headers).json()["approved"]
+        while not (fills := demo.get("/v1/accounts/CASEY/fills", "customer").json()["items"]):
+            assert demo.process.poll() is None
+        assert (fills[0]["order_id"], fills[0]["fill_id"], fills[0]["quantity"]) == ("web-1", "web-1-f1", "-1")
+        assert demo.get(f"/v1/contracts/{contract}/bars", "customer").json()["items"]
 
 
 @pytest.mark.rule("US-05", "US-18", "US-27")

@@ -1,8 +1,8 @@
 """`closeout demo`: the whole service on this machine, with a recorded crash as its market and a book of accounts in it.
 
-Its clock is the recording's, `speed` times as fast as the wall. Close-outs fill at the simulated venue, mail is written
-into a folder, keys are made anew at each start. With `--out` the journal stays, and the next start goes on where it
-stopped.
+Its clock is the recording's, `speed` times as fast as the wall. Close-outs fill at the simulated venue, orders from the
+Portfolio page at `demo_broker`; mail is written into a folder, keys are made anew at each start. With `--out` the
+journal stays, and the next start goes on where it stopped.
 
 The customer's key is that of CASEY, an account beside the seeded population, and of CASEY-2, which nobody has opened:
 docs/tutorial.md does. Whoever is in the book from the start has acknowledged the risk disclosure.
@@ -15,6 +15,7 @@ import json
 import socket
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from closeout.rulebooks import loader
 from closeout.rulebooks.policy import Policy
 from closeout.service.access import ApiKey, Gate, Role, make_key
 from closeout.service.config import Config, Listen, ServiceTable, Storage
+from closeout.service.demo_broker import DemoBroker
 from closeout.service.logs import configure
 from closeout.service.parts import Posting, assemble
 from closeout.service.recorded import RecordedMarket
@@ -46,6 +48,11 @@ SEED = 20_200_312
 MARKET, RULEBOOK = "march-12", "kraken-us:as_if_24x7"
 DESK = "desk@broker.example"
 DISCLOSURE = "2026-07"
+TEXT = Path(__file__).with_name("disclosure.txt")
+HOW_TO_PAY = (
+    "This is a demonstration, and the debt in it is not real. A broker would say here where it is paid to "
+    "and with which reference. In the demo a deposit pays it, which the broker's key can book."
+)
 CUSTOMER, UNOPENED = "CASEY", "CASEY-2"
 EACH, CASH_SHARE = Decimal(60_000), Decimal("0.195")
 """CASEY's positions: about so much notional of each contract, and this share of it in cash: enough to pass the opening
@@ -72,7 +79,8 @@ def make_demo(
     replay = Replay(loaded, book, rules, market, Settings())
     config = Config(
         rulebook=rulebook, listen=Listen(port=port), storage=Storage(journal=str(folder / "journal.sqlite")),
-        service=ServiceTable(disclosure=DISCLOSURE), where=str(folder),
+        service=ServiceTable(disclosure=DISCLOSURE, disclosure_file=str(TEXT), how_to_pay=HOW_TO_PAY),
+        where=str(folder),
     )  # fmt: skip
     with ExitStack() as undo:
         listening = undo.enter_context(bound(config.listen.host, port))
@@ -116,16 +124,19 @@ def _demo(
     schedule = Schedule(replay.rulebook, config.clock.business_day)
     service = assemble(
         vault, clock, replay.rulebook, schedule, venue, posting, Gate(keys), config, listening,
-        tick=max(SECOND, int(SECOND * speed)),
+        tick=max(SECOND, int(SECOND * speed)), market=_words(market, replay),
     )  # fmt: skip
     recorded = RecordedMarket(replay, service.writer, venue, clock, schedule.samples)
-    service.extra.append(recorded.run)
+    broker = DemoBroker(service.writer, clock)
+    service.writer.subscribers.append(broker.take)
+    service.extra += [recorded.run, broker.run]
     service.on_start = clock.begin
     url = service.server.address
     announcement = {
         "url": url,
         "keys": {"customer": {"key": texts["customer"], "account_id": CUSTOMER}}
         | {role: texts[role] for role in ("desk", "supervisor", "broker", "auditor")},
+        "pages": {"portfolio": f"{url}/#key={texts['customer']}", "desk": f"{url}/desk#key={texts['desk']}"},
         "folder": str(folder.absolute()),
     }
     said = (
@@ -133,6 +144,13 @@ def _demo(
         f"{speed:g} times as fast, {len(book) - 1} accounts and {CUSTOMER}, rulebook {config.rulebook}"
     )
     return Demo(service, recorded, announcement, said)
+
+
+def _words(market: Market, replay: Replay) -> str:
+    """``BTCUSDT, ETHUSDT of 12 March 2020``: what is played, for people."""
+    begin, end = (datetime.fromtimestamp(time // SECOND, UTC) for time in (replay.start, replay.end))
+    days = dict.fromkeys(f"{day.day} {day:%B %Y}" for day in (begin, end))
+    return f"{', '.join(market.contracts)} of {' to '.join(days)}"
 
 
 def _address(account_id: str) -> str:
@@ -202,6 +220,9 @@ def _text(demo: Demo, folder: Path) -> str:
         f"It listens on {demo.announcement['url']}. Its files, the mail among them, are in {folder}.",
         "Keys of this run:",
         *(f"  {role:<11}{text}" for role, text in rows),
+        "In a browser:",
+        f"  {demo.announcement['pages']['portfolio']}  (the customer's Portfolio)",
+        f"  {demo.announcement['pages']['desk']}  (the Risk desk)",
         "Try:",
         f"  curl -H 'Authorization: Bearer {keys['desk']}' {demo.announcement['url']}/v1/risk",
         "Ctrl-C stops it.",
