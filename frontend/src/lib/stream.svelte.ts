@@ -40,6 +40,8 @@ class Stream {
   state = $state<'connecting' | 'live' | 'stale'>('connecting')
   /** Milliseconds of the browser's clock at the last word from the service. */
   heard = $state(0)
+  /** The newest input of the journal that a frame told of. */
+  seq = 0
 
   private socket: WebSocket | null = null
   private topics = new Map<string, Topic>()
@@ -166,6 +168,7 @@ class Stream {
   private take(frame: Frame): void {
     this.heard = performance.now()
     if (frame.ts !== undefined) clock.heard(frame.ts)
+    if (frame.seq !== undefined) this.seq = frame.seq
     if (frame.type === 'ready') this.ready()
     else if (frame.type === 'error') this.fault(frame)
     else if (frame.topic === 'events') this.tellEvents(frame.data as Event[])
