@@ -1,6 +1,7 @@
 """Displayed prices against the engine's verdict, tick by tick (G-05), and the Estimated Liquidation Value (US-05)."""
 
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.core.drawn import WINDOWS, Drawn, accounts, contract, flat_tier
 
+from closeout.core import prices
+from closeout.core.contracts import Kind
 from closeout.core.margin import Level, MarginTier, News, Terms
 from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
 from closeout.core.risk import Holding, Money, assess
@@ -315,6 +318,64 @@ def test_no_smaller_loss_puts_the_account_below() -> None:
 
     check()
     assert seen["below"] >= 100
+
+
+@st.composite
+def with_lots_margin(draw: st.DrawFn) -> Drawn:
+    """As `accounts`, with margins per lot beside the rates of some tiers, and now and then a holding without a mark."""
+    money, held, floor = draw(accounts())
+    for index, holding in enumerate(held):
+        worth = holding.notional // abs(holding.lots)
+        tiers = tuple(
+            replace(tier, per_lot=(draw(st.integers(0, worth // 4)),) * 3) if draw(st.booleans()) else tier
+            for tier in holding.terms.tiers
+        )
+        unmarked = len(held) > 1 and draw(st.integers(0, 9)) == 0
+        held[index] = replace(
+            holding, terms=replace(holding.terms, tiers=tiers), mark=None if unmarked else holding.mark
+        )  # fmt: skip
+    return Drawn(money, held, floor)
+
+
+@pytest.mark.rule("US-05")
+def test_paths_that_are_passed_over_would_not_have_mattered(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: Counter[str] = Counter()
+    paths: Counter[tuple[bool, bool, Kind]] = Counter()
+    harmless = prices._harmless  # pyright: ignore[reportPrivateUsage]
+
+    def counting(moving: list[Holding], towards: int) -> bool:
+        passed_over = harmless(moving, towards)
+        paths[len(moving) > 1, passed_over, moving[0].contract.kind] += 1
+        return passed_over
+
+    @settings(max_examples=600, suppress_health_check=SLOW)
+    @given(with_lots_margin(), st.booleans(), st.integers(0, 6))
+    def check(account: Drawn, to_auto_line: bool, further: int) -> None:
+        worth = sum(holding.notional for holding in account.holdings)
+        money = Money(account.money.cash + further * worth // 4)
+        found: list[int] = []
+        for judge in (counting, lambda moving, towards: False):  # pyright: ignore[reportUnknownLambdaType]
+            monkeypatch.setattr(prices, "_harmless", judge)
+            found.append(estimated_liquidation_value(money, account.holdings, account.floor, to_auto_line=to_auto_line))
+        assert found[0] == found[1]
+        seen["some left"] += found[0] > 0
+
+    check()
+    assert seen["some left"] >= 200
+    for kind in Kind:
+        for together in (False, True):
+            assert paths[together, True, kind] >= 20
+            assert paths[together, False, kind] >= 20
+
+
+@pytest.mark.rule("US-05")
+def test_a_lower_tier_that_asks_more_is_not_passed_over() -> None:
+    """From 1,000 on 5 %, below it 40 %: a long of 1,010 that falls by 1.1 % is at once below its line."""
+    own = contract("X")
+    tiers = (flat_tier(2 * RATE // 5), flat_tier(RATE // 20, notional_from=1_000 * 10**6))
+    holding = Holding(own, Terms(tiers, ALWAYS), 10, own.value(10_100, 10), 10_100)
+    # 289.90 are left at 99.99, the first tick below 1,000 in all, where 399.96 are asked for.
+    assert estimated_liquidation_value(dollars(300), [holding], None) == 10_100_000
 
 
 def floor_of(number: Fraction) -> int:

@@ -8,10 +8,11 @@ what is found is the first such tick, exactly, and not merely some tick where th
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
+from closeout.core.contracts import Kind
 from closeout.core.margin import Level, MarginKind, held_requirement, line, margin
 from closeout.core.risk import Holding, Money, assess, lines_of, requirements_by_window
 from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil
@@ -89,16 +90,57 @@ def estimated_liquidation_value(
     least = max(0, risk.net_liq - at_line)
     if least == 0:
         return 0
-    moving = [index for index, holding in enumerate(holdings) if holding.mark is not None]
-    paths = [_one_contract(money, holdings, index, floor, towards) for index in moving for towards in (-1, 1)]
-    if len(moving) > 1:
-        paths += [_all_contracts(money, holdings, floor, towards) for towards in (-1, 1)]
-    for path in paths:
+    for path in _paths(money, holdings, floor):
         step = _first(path, below=True)
         if step is not None:
             loss = risk.net_liq - path.at(step)[0]
             least = min(least, loss) if loss >= 0 else least
     return least
+
+
+def _paths(money: Money, holdings: Sequence[Holding], floor: int | None) -> Iterator[_Path]:
+    """Each contract's mark alone and all together, down and up, without the paths that cannot matter."""
+    moving = [index for index, holding in enumerate(holdings) if holding.mark is not None]
+    for index in moving:
+        for towards in (-1, 1):
+            if not _harmless([holdings[index]], towards):
+                yield _one_contract(money, holdings, index, floor, towards)
+    if len(moving) > 1:
+        for towards in (-1, 1):
+            if not _harmless([holdings[index] for index in moving], towards):
+                yield _all_contracts(money, holdings, floor, towards)
+
+
+def _harmless(moving: Sequence[Holding], towards: int) -> bool:
+    """Whether on such a path an account that stands above its line cannot come below it at a loss smaller than net liq
+    less the line. Either its line never rises, and then all that is above it must be lost first; or all that moves
+    gains, and then nothing is lost."""
+    return all(_eases(holding, towards) for holding in moving) or all(_gains(holding, towards) for holding in moving)
+
+
+def _eases(holding: Holding, towards: int) -> bool:
+    """Whether the requirement is nowhere on the way above its present one. The notional must fall all the way: with
+    the price, or for inverse contracts as it rises. Within a tier the requirement falls with it (rates are not below
+    zero), so that only the top of each tier on the way down is looked at: nothing says that a lower tier asks less."""
+    contract, terms, lots, mark = holding.contract, holding.terms, holding.lots, holding.mark or 0
+    falls = towards == (-1 if contract.kind is Kind.LINEAR else 1)
+    if not falls or mark <= 0 or contract.negative_prices:
+        return False
+    notional, now = holding.notional, holding.requirement
+    return all(
+        held_requirement(terms, lots, tier.notional_from - 1) <= now
+        for tier in terms.tiers[1:]
+        if tier.notional_from <= notional
+    )
+
+
+def _gains(holding: Holding, towards: int) -> bool:
+    """Whether every tick of the way is a gain against the present mark: the first one is (it may be worth less than a
+    micro), and profit never turns."""
+    mark = holding.mark or 0
+    if holding.lots * towards < 0 or mark <= 0:
+        return False
+    return mark + towards < _lowest(holding) or holding.at(mark + towards).profit > holding.profit
 
 
 def _used_to_100_percent(holding: Holding) -> Holding:
