@@ -105,7 +105,10 @@ const WORDS: Record<string, (event: Event, currency: string) => Partial<Descript
     tone: event.agreed === true ? 'good' : 'bad',
   }),
   setting_change: (event) => ({
-    title: SETTINGS[of(event, 'what')] ?? `${sentence(of(event, 'what'))} changed`,
+    title:
+      of(event, 'what') === 'disclosure' && event.account_id !== ''
+        ? 'Risk disclosure acknowledged'
+        : (SETTINGS[of(event, 'what')] ?? `${sentence(of(event, 'what'))} changed`),
     detail: `${sentence(of(event, 'detail'))} (${of(event, 'changed_by') || 'clock'}).`,
   }),
 }
@@ -148,7 +151,7 @@ const POSTINGS: Record<string, string> = {
   'isolated margin returned': 'Money of an isolated position came back',
   'isolated deficit': 'Loss of an isolated position beyond its money',
   'isolated deficit paid from other cash': "Loss of an isolated position, paid from the account's cash",
-  'deficit owed by the customer': 'Deficit: what was missing is now owed',
+  'deficit owed by the customer': 'What is missing below zero is now owed',
   'interest on a deficit': 'Interest on what is owed',
   'write-off': 'Written off by the firm',
 }
@@ -158,6 +161,9 @@ function posting(event: Event, currency: string): Partial<Description> {
   const name = POSTINGS[of(event, 'reason')] ?? sentence(of(event, 'reason'))
   if (debit === credit || ![debit, credit].some((side) => side === 'customer_cash' || side === 'receivable')) {
     return { title: `${name}: ${money(amount)} ${currency}`, detail: `From ${spaced(credit)} to ${spaced(debit)}.`, internal: true }
+  }
+  if (of(event, 'reason') === 'deficit owed by the customer') {
+    return { title: `${name}: ${money(amount)} ${currency}`, detail: 'Cash is back at zero; the debt stands beside it.', tone: 'bad' }
   }
   // Cash gains what is credited to it; what only moves what is owed shows that.
   const ofCash = debit === 'customer_cash' || credit === 'customer_cash'
@@ -176,6 +182,9 @@ function levelChange(event: Event, currency: string): Partial<Description> {
   const order: Level[] = ['normal', 'alert', 'liquidate_only', 'liquidating']
   const worse = order.indexOf(after) > order.indexOf(before)
   const known = LEVELS[after]
+  if (after === 'normal' && Number(of(event, 'requirement')) === 0) {
+    return { title: 'Nothing is held any more', detail: `Net liq ${money(of(event, 'net_liq'))} ${currency}.`, tone: 'muted' }
+  }
   return {
     title: worse ? `Level: ${known?.label ?? after}` : `Level back to ${known?.label ?? after}`,
     detail:

@@ -36,7 +36,7 @@ function percent(rate: string): string {
 export function ticks(rule: WindowRule | undefined): { at: number; label: string }[] {
   if (rule === undefined) return []
   const rates = [...new Set([rule.alert, rule.liquidate_only, rule.auto_liquidate].map(Number))]
-  return rates.map((at) => ({ at, label: percent(String(at)) }))
+  return rates.map((at) => ({ at, label: percent(String(at)).replace(' ', '') }))
 }
 
 /** What happens at those ticks, in a sentence. */

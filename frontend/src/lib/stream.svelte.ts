@@ -47,7 +47,9 @@ class Stream {
   private topics = new Map<string, Topic>()
   private listeners = new Set<(events: Event[]) => void>()
   private from = 0
-  private place: [number, number] = [0, -1]
+  /** The input whose events came last, and which of them are known: a fill and what it led to may share a place. */
+  private place = 0
+  private known = new Set<string>()
   private retry = 250
   private retrying: ReturnType<typeof setTimeout> | undefined
   private pinging: ReturnType<typeof setInterval> | undefined
@@ -100,7 +102,8 @@ class Stream {
     this.listeners.add(tell)
     if (this.listeners.size === 1) {
       this.from = after
-      this.place = [after, Number.MAX_SAFE_INTEGER]
+      this.place = after + 1
+      this.known.clear()
       this.say({ type: 'subscribe', topic: 'events', after })
     }
     return () => {
@@ -158,7 +161,7 @@ class Stream {
     }
     if (this.listeners.size > 0) {
       // An input's events may have been told in part: it is asked for again, and what is known is left out.
-      this.say({ type: 'subscribe', topic: 'events', after: Math.max(this.from, this.place[0] - 1) })
+      this.say({ type: 'subscribe', topic: 'events', after: Math.max(this.from, this.place - 1) })
     }
     if (again) void session.refresh().catch(() => undefined)
   }
@@ -194,8 +197,14 @@ class Stream {
 
   private tellEvents(events: Event[]): void {
     for (const event of events) {
-      if (event.seq < this.place[0] || (event.seq === this.place[0] && event.idx <= this.place[1])) continue
-      this.place = [event.seq, event.idx]
+      if (event.seq < this.place) continue
+      if (event.seq > this.place) {
+        this.place = event.seq
+        this.known.clear()
+      }
+      const name = `${event.idx} ${event.type}`
+      if (this.known.has(name)) continue
+      this.known.add(name)
       this.news.push(event)
     }
     this.draw()
