@@ -16,6 +16,7 @@ NAMES = {
     "feeds": "feed_load",
     "orders": "order_checks",
     "streams": "streams",
+    "pages": "pages",
 }
 """Benchmark -> its module. The scan comes first: it reports the peak of memory of this process."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ ARGUMENTS = [
 WATCH = (Path(__file__).parent / "watch.js").read_text(encoding="utf-8")
 PATIENCE = 60_000
 """Milliseconds until a page must show what it is for."""
+UPDATES = 3
+"""Seen before a page counts as open."""
 
 
 def program() -> str:
@@ -69,7 +72,11 @@ class Watched:
         if self.topic:
             self.page.wait_for_selector(self.drawn_in, timeout=PATIENCE)
             self.begin()
-            self.page.wait_for_function("watch.delays.length >= 3", timeout=PATIENCE)
+            deadline = time.monotonic() + PATIENCE / 1000
+            while len(self.found()["delays"]) < UPDATES:  # the page's own policy allows no `wait_for_function`
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"{self.page.url} draws nothing of {self.topic}: {self.page.inner_text('body')}")
+                self.page.wait_for_timeout(100)
         else:
             self.page.wait_for_load_state("networkidle")
 

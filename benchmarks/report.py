@@ -153,6 +153,25 @@ def stream_lines(rows: list[dict[str, Any]]) -> list[Line]:
     ]
 
 
+def page_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    idle, *pages = rows
+    baseline = (
+        f"{idle['page']}: {number(idle['frames/s'])} frames/s, {number(idle['browser'])} of a core; the service "
+        f"{number(idle['service'])}"
+    )
+    return [
+        (
+            f"{row['page']}, {row['seconds']:,} s",
+            f"{number(row['updates/s'])} updates/s drawn, {_tail(row)} behind the service; {number(row['frames/s'])} "
+            f"frames/s, {row['long tasks']} long tasks (longest {row['longest ms']} ms); {number(row['browser'])} of a "
+            f"core, the service {number(row['service'])}; heap {number(row['heap MiB'])} MiB, at the end "
+            f"{number(row['at the end'])}; {row['DOM nodes']:,} nodes, {number(row['page KiB'])} KiB to load",
+            baseline,
+        )
+        for row in pages
+    ]
+
+
 def _tail(row: Mapping[str, Any]) -> str:
     """p50, p99, p99.9 and worst of a row in ms."""
     return ", ".join(f"{key} {number(row[f'{key} ms'])} ms" for key in ("p50", "p99", "p99.9", "worst"))
@@ -170,4 +189,5 @@ LINES: dict[str, Callable[[list[dict[str, Any]]], list[Line]]] = {
     "feeds": feed_lines,
     "orders": order_lines,
     "streams": stream_lines,
+    "pages": page_lines,
 }

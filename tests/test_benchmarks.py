@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import NAMES, exchange, feed_load, full_scan, main, order_checks, replay_speed, run, start_up
+from benchmarks import NAMES, browser, exchange, feed_load, full_scan, main, order_checks, replay_speed, run, start_up
 from benchmarks.journal_inputs import COMMITS
 from benchmarks.report import LINES, markdown_of, number, text_of
 
@@ -106,6 +106,26 @@ def test_no_client_of_the_streams_is_lost() -> None:
     assert list(figures) == ["the stuck client was closed with"]
 
 
+def test_the_pages_draw_what_the_service_tells_them() -> None:
+    """None is measured that has not drawn three frames of its topic."""
+    try:
+        browser.program()
+    except InputError as missing:
+        pytest.skip(str(missing))
+    rows, figures = check_running("pages")
+    nothing, *pages = rows
+    assert len(pages) == 4
+    assert nothing["updates/s"] == 0 < nothing["frames/s"]
+    assert all(row["DOM nodes"] > nothing["DOM nodes"] for row in pages)
+    assert len(figures) == 5
+
+
+def test_the_pages_need_a_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "PROGRAMS", ("no-such-browser",))
+    with pytest.raises(InputError, match="bench pages: no Chromium on this machine"):
+        run("pages", TINY)
+
+
 def test_prices_of_later_loops_are_lower_and_their_numbers_higher(tmp_path: Path) -> None:
     recording = tmp_path / "recording"
     recording.write_text(
@@ -129,7 +149,7 @@ def test_the_table_has_a_line_for_each_case(results: dict[str, dict[str, Any]]) 
 
 def test_an_unknown_name_is_bad_input() -> None:
     with pytest.raises(
-        InputError, match=r"expected one of scan, replay, journal, start-up, feeds, orders, streams, not"
+        InputError, match=r"expected one of scan, replay, journal, start-up, feeds, orders, streams, pages, not"
     ):
         run("speed")
 
