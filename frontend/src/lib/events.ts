@@ -64,8 +64,8 @@ const WORDS: Record<string, (event: Event, currency: string) => Partial<Descript
   fill: (event, currency) => {
     const quantity = of(event, 'quantity')
     return {
-      title: `${bought(quantity) ? 'Bought' : 'Sold'} ${size(quantity)} ${of(event, 'contract')} at ${exact(of(event, 'price'))}`,
-      detail: `Prices in ${currency}. Order ${of(event, 'order_id') || 'unknown'}, reported by ${of(event, 'source')}.`,
+      title: `${bought(quantity) ? 'Bought' : 'Sold'} ${size(quantity)} ${of(event, 'contract')} at ${exact(of(event, 'price'))} ${currency}`,
+      detail: `Order ${of(event, 'order_id') || 'unknown'}, reported by ${of(event, 'source')}.`,
       tone: 'good',
     }
   },
@@ -197,12 +197,18 @@ function levelChange(event: Event, currency: string): Partial<Description> {
 function flagChange(event: Event): Partial<Description> {
   const flag = of(event, 'flag')
   const known = FLAGS[flag]
+  if (flag === 'initial_only') {
+    return {
+      title: event.on === true ? 'Order check: initial margin only' : 'Order check: intraday margin where it holds',
+      detail: 'The toggle was turned. What is held is not touched.',
+      group: 'other',
+    }
+  }
   const [label, reason] = [known?.label ?? sentence(flag), of(event, 'reason')]
   return {
     title: event.on === true ? `Now: ${label}` : `No longer: ${label}`,
     detail: `${reason ? `${sentence(reason)}. ` : ''}${event.on === true ? (known?.means ?? '') : ''}`.trim(),
     tone: event.on === true ? (known?.tone ?? 'warn') : 'good',
-    group: flag === 'initial_only' ? 'other' : 'warning',
   }
 }
 
@@ -228,10 +234,15 @@ function order(event: Event, currency: string): Partial<Description> {
   }
 }
 
+/** Refusals whose detail has amounts in it, which are then grouped; in others a number may be a date. */
+const FIGURED = new Set(['margin', 'in_debit', 'order_size', 'position_limit', 'group_limit', 'price_collar'])
+
 /** Why an order was refused: our words for the code, and the figures of this order. */
 export function refusal(code: string, detail: string | null): string {
   const words = REFUSALS[code] ?? `${sentence(code)}.`
-  return detail ? `${words} ${sentence(detail)}.` : words
+  if (!detail) return words
+  const amounts = FIGURED.has(code) ? detail.replace(/\d{4,}(\.\d+)?/g, (number) => (number.includes('.') ? money(number) : exact(number))) : detail
+  return `${words} ${sentence(amounts)}.`
 }
 
 // -- notices --------------------------------------------------------------------------------------------
