@@ -21,6 +21,8 @@ export interface Act {
   /** Its name, of which the service's is part; also the end of its button's test id. */
   id: string
   title: string
+  /** What its button says. */
+  button: string
   /** Who or what it concerns. */
   target: string
   /** What it will do, one sentence each. */
@@ -132,10 +134,6 @@ export function accountActs(account: Account): Act[] {
   return acts
 }
 
-export function buttonOf(act: Act): string {
-  return { ...ACCOUNT, ...SWITCHES }[act.id]?.button ?? act.title
-}
-
 function stakeOf(account: Account): [string, string][] {
   const { currency } = account
   const found: [string, string][] = [
@@ -155,6 +153,7 @@ function accountAct(account: Account, action: string): Act {
   return {
     id: action,
     title: kind.title,
+    button: kind.button,
     target: `Account ${account_id}`,
     does: kind.does,
     stake: stakeOf(account),
@@ -178,6 +177,7 @@ function debtStatus(account: Account): Act {
   return {
     id: 'debt_status',
     title: 'What is done about the debt',
+    button: 'Debt status',
     target: `Account ${account_id}`,
     does: ['Notes where the debt stands. The amount does not change.'],
     stake: [['Owed', `${money(owed)} ${currency}`], ['Now', status ?? '']],
@@ -194,6 +194,7 @@ function writeOff(account: Account): Act {
   return {
     id: 'write_off',
     title: 'Write off the debt',
+    button: 'Write off',
     target: `Account ${account_id}`,
     does: ['The firm gives up the amount: the customer owes it no longer, and it is the firm’s loss.', 'It takes two people: you propose it, a supervisor approves it.'],
     stake: [['Owed', `${money(owed)} ${currency}`]],
@@ -246,6 +247,7 @@ export function switchAct(action: string, contract: string | null, stake: [strin
   return {
     id: action,
     title: kind.title,
+    button: kind.button,
     target: contract === null ? 'The whole firm, all contracts' : `Contract ${contract}`,
     does: kind.does,
     stake,
@@ -273,6 +275,7 @@ export function haltAct(contract: Contract): Act {
   return {
     id: halted ? 'halt' : 'resume',
     title: halted ? 'Trading is halted' : 'Trading resumes',
+    button: halted ? 'Halt trading' : 'Resume trading',
     target: `Contract ${contract.contract}`,
     does: halted
       ? ['Tells the engine that the exchange has halted the contract: close-out orders in it wait, and its opening orders are refused.']
@@ -289,6 +292,7 @@ export function markAct(contract: Contract): Act {
   return {
     id: 'mark',
     title: 'Mark by hand',
+    button: 'Mark by hand',
     target: `Contract ${contract.contract}`,
     does: [
       'The price becomes the mark at once: every holder is judged by it, and close-outs may start.',
@@ -347,6 +351,7 @@ export function marginAct(contract: Contract): Act | null {
   return {
     id: 'margin',
     title: 'Margin rates',
+    button: 'Margin rates',
     target: `Contract ${contract.contract}`,
     does: [
       'The new rates hold at once for positions and orders: close-outs may start.',
@@ -382,6 +387,7 @@ export function newsAct(contracts: string[], now: () => number): Act {
   return {
     id: 'news',
     title: 'News window',
+    button: 'Schedule a news window',
     target: 'Around a release that may move prices',
     does: [
       'Intraday margin is multiplied while the window lasts.',
@@ -410,6 +416,7 @@ export function withdrawAct(release: Release): Act {
   return {
     id: 'withdraw_news',
     title: 'Withdraw the news window',
+    button: 'Withdraw',
     target: release.release_id,
     does: ['The window is taken out of the calendar. One that has begun takes two people.'],
     stake: [['Contracts', release.contracts.join(', ')], ['Multiplier', `×${release.multiplier}`]],

@@ -60,6 +60,7 @@ export function approveAct(proposal: Proposal, currency: string): Act {
   return {
     id: 'approve',
     title: 'Approve',
+    button: 'Approve',
     target: sentence(proposal.kind),
     does: ['The act is done now, in both names. It cannot be taken back by rejecting it afterwards.'],
     stake: stake(proposal, currency),
@@ -74,6 +75,7 @@ export function rejectAct(proposal: Proposal, currency: string, isOwn: boolean):
   return {
     id: 'reject',
     title: isOwn ? 'Withdraw the proposal' : 'Reject the proposal',
+    button: isOwn ? 'Withdraw' : 'Reject',
     target: sentence(proposal.kind),
     does: ['Nothing is done, and it can no longer be approved.'],
     stake: stake(proposal, currency),
@@ -87,6 +89,7 @@ export function reviewAct(review: MarginReview): Act {
   return {
     id: 'review',
     title: 'Review a margin raise',
+    button: 'I have looked at it',
     target: `Contract ${review.contract}`,
     does: ['Notes that a second person has looked at the raise. The rates stay as they are.'],
     stake: [['Raised by', review.raised_by], ['Input', String(review.seq)]],

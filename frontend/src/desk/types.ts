@@ -98,6 +98,8 @@ export interface ConcentratedContract {
 
 export interface ConcentratedOwner {
   owner: string
+  /** The account where its owner is not known. */
+  account_id?: string | null
   accounts: number
   net_liq: string
   requirement: string
