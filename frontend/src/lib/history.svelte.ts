@@ -15,6 +15,11 @@ export function concerns(event: Event, account: string): boolean {
   return event.account_id === account || event.account_id.startsWith(`${account}/`)
 }
 
+/** In the journal's order; a fill comes before what it led to, with which it may share a place. */
+function compare(a: Event, b: Event): number {
+  return a.seq - b.seq || a.idx - b.idx || Number(b.type === 'fill') - Number(a.type === 'fill')
+}
+
 function place(event: Event): string {
   return `${event.seq}.${event.idx}.${event.type}`
 }
@@ -43,7 +48,7 @@ class Own {
       else list.push(event)
     }
     for (const [account, events] of fresh) {
-      accounts.set(account, [...events.slice(-KEPT).reverse(), ...(accounts.get(account) ?? [])].slice(0, KEPT))
+      accounts.set(account, [...events.slice(-KEPT).sort(compare).reverse(), ...(accounts.get(account) ?? [])].slice(0, KEPT))
     }
     this.accounts = accounts
   }
@@ -80,6 +85,6 @@ export class Past {
   private add(news: Event[]): void {
     if (news.length === 0) return
     const all = new Map([...this.events, ...news].map((event) => [place(event), event]))
-    this.events = [...all.values()].sort((a, b) => b.seq - a.seq || b.idx - a.idx).slice(0, KEPT)
+    this.events = [...all.values()].sort((a, b) => compare(b, a)).slice(0, KEPT)
   }
 }
