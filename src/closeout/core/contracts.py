@@ -166,6 +166,11 @@ class Contract:
         """Open profit in micros against `cost` units, rounded down (equity down)."""
         return floor_div(self.value(ticks, lots) - cost, self.units_per_micro)
 
+    def worth(self, ticks: int, lots: IntOrArray, cost: IntOrArray) -> tuple[IntOrArray, IntOrArray]:
+        """Profit and notional together, of one value."""
+        value = self.value(ticks, lots)
+        return floor_div(value - cost, self.units_per_micro), ceil_div(abs(value), self.units_per_micro)
+
     def cost_of(self, price: Decimal, lots: int) -> int:
         """Cost in units of `lots` brought in at an average `price` that may be off the tick.
 

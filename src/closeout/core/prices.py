@@ -31,11 +31,13 @@ _Look = tuple[int, int]  # net liq and slack, micros: below zero the account is 
 @dataclass(frozen=True, slots=True)
 class _Path:
     """Marks by step number, from the present ones (step 0) on. `doubt` bounds what rounding does to the slack; 0: it is
-    not bounded."""
+    not bounded, and the path is only bisected. `stray`: how far a piece is from a straight line at most, roundings to
+    ticks included; None: not known."""
 
     at: Callable[[int], _Look]
     pieces: _Pieces
     doubt: int
+    stray: int | None = None
 
 
 def liquidation_price(money: Money, holdings: Sequence[Holding], index: int, floor: int | None) -> int | None:
@@ -99,23 +101,21 @@ def estimated_liquidation_value(
 
 
 def _paths(money: Money, holdings: Sequence[Holding], floor: int | None) -> Iterator[_Path]:
-    """Each contract's mark alone and all together, down and up, without the paths that cannot matter."""
+    """Each contract's mark alone and all together, down and up, without the paths that cannot matter.
+
+    On those an account that stands above its line does not come below it at a loss smaller than net liq less the line.
+    Either the line never rises, and then all that is above it must be lost first; or all that moves gains, and then
+    nothing is lost.
+    """
     moving = [index for index, holding in enumerate(holdings) if holding.mark is not None]
-    for index in moving:
-        for towards in (-1, 1):
-            if not _harmless([holdings[index]], towards):
+    for towards in (-1, 1):
+        eases = [_eases(holdings[index], towards) for index in moving]
+        gains = [_gains(holdings[index], towards) for index in moving]
+        for index, never_rises, never_loses in zip(moving, eases, gains, strict=True):
+            if not (never_rises or never_loses):
                 yield _one_contract(money, holdings, index, floor, towards)
-    if len(moving) > 1:
-        for towards in (-1, 1):
-            if not _harmless([holdings[index] for index in moving], towards):
-                yield _all_contracts(money, holdings, floor, towards)
-
-
-def _harmless(moving: Sequence[Holding], towards: int) -> bool:
-    """Whether on such a path an account that stands above its line cannot come below it at a loss smaller than net liq
-    less the line. Either its line never rises, and then all that is above it must be lost first; or all that moves
-    gains, and then nothing is lost."""
-    return all(_eases(holding, towards) for holding in moving) or all(_gains(holding, towards) for holding in moving)
+        if len(moving) > 1 and not (all(eases) or all(gains)):
+            yield _all_contracts(money, holdings, floor, towards)
 
 
 def _eases(holding: Holding, towards: int) -> bool:
@@ -126,6 +126,8 @@ def _eases(holding: Holding, towards: int) -> bool:
     falls = towards == (-1 if contract.kind is Kind.LINEAR else 1)
     if not falls or mark <= 0 or contract.negative_prices:
         return False
+    if len(terms.tiers) == 1:
+        return True
     notional, now = holding.notional, holding.requirement
     return all(
         held_requirement(terms, lots, tier.notional_from - 1) <= now
@@ -137,10 +139,11 @@ def _eases(holding: Holding, towards: int) -> bool:
 def _gains(holding: Holding, towards: int) -> bool:
     """Whether every tick of the way is a gain against the present mark: the first one is (it may be worth less than a
     micro), and profit never turns."""
-    mark = holding.mark or 0
-    if holding.lots * towards < 0 or mark <= 0:
+    contract, lots, cost, mark = holding.contract, holding.lots, holding.cost, holding.mark or 0
+    if lots * towards < 0 or mark <= 0:
         return False
-    return mark + towards < _lowest(holding) or holding.at(mark + towards).profit > holding.profit
+    after = mark + towards
+    return after < _lowest(holding) or contract.profit(after, lots, cost) > contract.profit(mark, lots, cost)
 
 
 def _used_to_100_percent(holding: Holding) -> Holding:
@@ -156,11 +159,12 @@ def _first(path: _Path, *, below: bool) -> int | None:
 
     def height(step: int) -> int:
         """Below zero where the verdict is the one sought."""
-        slack = path.at(step)[1]
+        slack = slack_at(step)
         return slack if below else -1 - slack
 
     looks = 0
     for piece in path.pieces:
+        slack_at = _signs(path, piece)
         stack = [piece]
         while stack:
             start, end = stack.pop()
@@ -178,6 +182,23 @@ def _first(path: _Path, *, below: bool) -> int | None:
             elif last < 0:
                 return end
     return None
+
+
+def _signs(path: _Path, piece: tuple[int, int]) -> Callable[[int], int]:
+    """A number by step of a piece that is below zero where the slack is: read off the chord where that is further from
+    zero than chord and slack can be apart, which is twice the stray."""
+    start, end = piece
+    stray = path.stray
+    if stray is None or end == start:
+        return lambda step: path.at(step)[1]
+    first, last = path.at(start)[1], path.at(end)[1]
+    sure = 2 * stray * (end - start)
+
+    def sign(step: int) -> int:
+        chord = first * (end - step) + last * (step - start)
+        return chord if abs(chord) > sure else path.at(step)[1]
+
+    return sign
 
 
 def _parting(start: int, first: int, end: int, last: int, doubt: int) -> int:
@@ -209,8 +230,8 @@ def _one_contract(
     @cache
     def at(step: int) -> _Look:
         tick = mark + towards * step
-        net_liq = fixed + contract.profit(tick, lots, own.cost)
-        required = others + held_requirement(terms, lots, contract.notional(tick, lots))
+        profit, notional = contract.worth(tick, lots, own.cost)
+        net_liq, required = fixed + profit, others + held_requirement(terms, lots, notional)
         return net_liq, _slack(net_liq, elsewhere + line(required, auto), floor)
 
     last = max(0, mark - _lowest(own) if towards < 0 else MAX_PRICE_TICKS - mark)
@@ -223,33 +244,32 @@ def _one_contract(
 def _all_contracts(money: Money, holdings: Sequence[Holding], floor: int | None, towards: int) -> _Path:
     """All marks move by the same share of themselves. Each lands on a tick, whose worth the doubt does not cover:
     the path is only bisected."""
-    marks = [holding.mark for holding in holdings if holding.mark is not None]
-
-    def tick(holding: Holding, step: int) -> int:
-        mark = holding.mark or 0
-        moved = floor_div(mark * (MOVE_GRID + towards * step), MOVE_GRID)
-        return max(moved, min(mark, _lowest(holding)))
-
     still = [holding for holding in holdings if holding.mark is None]
+    moved = [(holding, holding.mark) for holding in holdings if holding.mark is not None]
     fixed = money.sum + sum(holding.profit for holding in still)
     sums = requirements_by_window((holding.terms.window, holding.requirement) for holding in still)
-    moved = [holding for holding in holdings if holding.mark is not None]
+    sums |= {holding.terms.window: 0 for holding, _ in moved if holding.terms.window not in sums}
+    windows = list(sums)
+
+    def tick(mark: int, lowest: int, step: int) -> int:
+        return max(floor_div(mark * (MOVE_GRID + towards * step), MOVE_GRID), lowest)
+
+    moving = [(holding, partial(tick, mark, min(mark, _lowest(holding)))) for holding, mark in moved]
+    placed = [(*one, windows.index(one[0].terms.window)) for one in moving]
 
     @cache
     def at(step: int) -> _Look:
-        net_liq, required = fixed, dict(sums)
-        for holding in moved:
-            contract, terms, lots = holding.contract, holding.terms, holding.lots
-            mark = tick(holding, step)
-            net_liq += contract.profit(mark, lots, holding.cost)
-            own = held_requirement(terms, lots, contract.notional(mark, lots))
-            required[terms.window] = required.get(terms.window, 0) + own
-        return net_liq, _slack(net_liq, lines_of(required)[2], floor)
+        net_liq, required = fixed, [*sums.values()]
+        for holding, tick, place in placed:
+            profit, notional = holding.contract.worth(tick(step), holding.lots, holding.cost)
+            net_liq += profit
+            required[place] += held_requirement(holding.terms, holding.lots, notional)
+        auto = sum(line(micros, window.auto_liquidate) for micros, window in zip(required, windows, strict=True))
+        return net_liq, _slack(net_liq, auto, floor)
 
-    furthest = max(1, max(abs(mark) for mark in marks))
+    furthest = max(1, max(abs(mark) for _, mark in moved))
     last = MOVE_GRID - 1 if towards < 0 else max(0, MAX_PRICE_TICKS // furthest - 1) * MOVE_GRID
-    moving = [(holding, partial(tick, holding)) for holding in holdings if holding.mark is not None]
-    return _Path(at, _straight([(0, last)], moving), 0)
+    return _Path(at, _straight([(0, last)], moving), 0, _stray([holding for holding, _ in moved], floor))
 
 
 def _slack(net_liq: int, auto: int, floor: int | None) -> int:
@@ -262,6 +282,18 @@ def _doubt(moving: Sequence[Holding]) -> int:
     of up to 200 %, its margin 1, a news multiple of that 1, and all this over a level down to 50 %, then 1."""
     multiples = (0 if h.terms.news is None else mul_div_ceil(h.terms.news.multiplier, 1, RATE) for h in moving)
     return sum(26 + 4 * multiple for multiple in multiples)
+
+
+def _stray(moving: Sequence[Holding], floor: int | None) -> int | None:
+    """How far the slack is from a straight line when all marks move in proportion, at most: each is rounded by up to a
+    tick, which changes the profit by what it is worth and the line, at a rate of up to 200 % over a level down to 50 %,
+    by up to four times as much. None where the line is not straight: the value of an inverse contract, a floor above
+    zero that may take the line's place, a mark below zero that stops where it is."""
+    if (floor or 0) > 0 or any(
+        h.contract.kind is Kind.INVERSE or ((h.mark or 0) < 0 and not h.contract.negative_prices) for h in moving
+    ):
+        return None
+    return _doubt(moving) + sum(5 * h.contract.notional(1, h.lots) for h in moving)
 
 
 # -- straight pieces -----------------------------------------------------------------------------------
