@@ -105,11 +105,12 @@ def test_a_close_out_goes_to_the_counterparty_under_its_own_id_and_is_mailed(
                 server.write(acceptor.send("BB", [(909, "q1"), (1, "A1")]))
                 await server.until(lambda: any(message[35] == "BA" for message in acceptor.handled))
 
-                await api("desk", "POST", f"/v1/contracts/{CONTRACT}/mark", price="46000", reason="the fall")
+                # Below zero, so that all of it goes in whatever margin window the test is run.
+                await api("desk", "POST", f"/v1/contracts/{CONTRACT}/mark", price="45000", reason="the fall")
                 await server.until(lambda: acceptor.orders)
                 (order_id,) = acceptor.orders
                 assert acceptor.orders[order_id].fields[38] == "10"
-                server.write(acceptor.fill(order_id, "10", "46000", last=True))
+                server.write(acceptor.fill(order_id, "10", "45000", last=True))
                 account = await api.until("desk", "/v1/accounts/A1", lambda found: not found["positions"])
                 assert account["account"]["liquidations"] == 1
                 (receipt,) = (await api("desk", "GET", "/v1/accounts/A1/receipts"))["items"]
