@@ -105,13 +105,16 @@ def test_a_new_shortfall_is_a_new_call() -> None:
 
 @pytest.mark.rule("US-17")
 def test_news_and_a_positions_leverage_in_a_call() -> None:
-    """News do not count. With 100x initial margin is 20: who has it is called for nothing, below maintenance or not."""
+    """News do not count. A leverage of 2x asks for more than the contract's own initial margin, and is called for; one
+    of 100x asks for less, and changes nothing."""
     desk = desk_with("390")
     desk.news("4", "CAR")
     assert calls(desk, day(desk, 10)) == [("issued", "210.00", 1, False)]
-    desk.account("B", "390", leverage={"CAR": 100 * 10**9})
-    desk.hold("B", "CAR", "2", "1000")
-    assert "B" not in {call.account_id for call in of(day(desk, 11), ev.MarginCallChanged)}
+    for account_id, leverage in (("B", 100), ("C", 2)):
+        desk.account(account_id, "390", leverage={"CAR": leverage * 10**9})
+        desk.hold(account_id, "CAR", "2", "1000")
+    called = {call.account_id: call.micros for call in of(day(desk, 11), ev.MarginCallChanged)}
+    assert (called["B"], called["C"]) == (desk.micros("210"), desk.micros("610"))
 
 
 @pytest.mark.rule("US-17", "G-18")

@@ -8,7 +8,7 @@ from tests.model.auditor_state import Account, Call, micros
 
 class Calls(Money):
     """A call is for initial margin, from whoever is below maintenance margin; news does not count.
-    Where leverage sets initial margin below maintenance margin, there may be nothing to call for."""
+    Where a rulebook asks for less initial than maintenance margin, there may be nothing to call for."""
 
     def issue_calls(self) -> None:
         for account in self.people():
@@ -55,9 +55,10 @@ class Calls(Money):
         for name, position in account.held().items():
             contract = self.rules.contracts[name]
             notional = self.figures.notional(contract, position)
+            own = contract.margin(kind, position.quantity, notional)
             leverage = account.leverage.get(name) if kind == "initial" else None
-            if leverage is not None:
-                total += -(-notional / leverage // contract.micro) * contract.micro
-            else:
-                total += contract.margin(kind, position.quantity, notional)
+            by_leverage = (
+                Fraction(0) if leverage is None else -(-notional / leverage // contract.micro) * contract.micro
+            )
+            total += max(own, by_leverage)
         return total

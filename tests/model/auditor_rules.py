@@ -161,7 +161,7 @@ class Contract:
         needed = [self.held_requirement(quantity, notional)]
         if self.window.requirement != "intraday" or not with_intraday:
             by_tier = self.margin("initial", quantity, notional)
-            needed.append(by_tier if leverage is None else up(notional / leverage, self.micro))
+            needed.append(by_tier if leverage is None else max(by_tier, up(notional / leverage, self.micro)))
         if self.news_multiplier is not None:
             needed.append(self._in_news(quantity, notional))
         return max(needed)

@@ -57,7 +57,7 @@ def overdue(state: State, row: int) -> bool:
 
 
 def _issue(state: State, row: int) -> None:
-    """Where leverage sets initial margin below maintenance margin there can be nothing to call for."""
+    """Where a rulebook asks for less initial than maintenance margin there can be nothing to call for."""
     account_id, missing = state.book.ids[row], _missing(state, row)
     if missing <= 0:
         return

@@ -118,7 +118,8 @@ def _margins(state: State) -> tuple[Column, Column, Any]:
         if named is not None:
             own = named[part.rows]
             for value in np.unique(own[own > 0]).tolist():
-                required[own == value] = _by_leverage(part.notional[own == value], value)
+                mine = own == value
+                required[mine] = np.maximum(required[mine], _by_leverage(part.notional[mine], value))
         initial[part.rows] += required
     return initial, maintenance, holds
 
