@@ -75,8 +75,11 @@ def _level(state: State, row: int) -> str:
 
 def flags(state: State, row: int) -> list[str]:
     """The account's flags in words, without the toggle, which is a setting."""
-    value = int(state.book.flags[row])
-    return [flag.label for flag in Flag if value & flag and flag is not Flag.INITIAL_ONLY]
+    return _labels(int(state.book.flags[row]) & ~Flag.INITIAL_ONLY)
+
+
+def _labels(value: int) -> list[str]:
+    return [flag.label for flag in Flag if value & flag]
 
 
 def facts(state: State, row: int) -> dict[str, Any]:
@@ -257,7 +260,7 @@ def riskiest_rows(state: State, count: int, scans: Scans) -> list[int]:
 
 def totals(state: State, now: int, scans: Scans) -> dict[str, Any]:
     """The whole book in one line: accounts by level and flag, what they are worth, must hold and owe together,
-    close-outs under way."""
+    close-outs under way; `desk` names the firm's switches that are on."""
     book, text = state.book, state.policy.currency.text
     levels = book.column("level")
     values = book.column("flags")
@@ -283,6 +286,7 @@ def totals(state: State, now: int, scans: Scans) -> dict[str, Any]:
         "cash": text(int(book.column("cash").sum())),
         "ledger": {name: text(balance) for name, balance in state.ledger.balances.items()},
         "ledger_imbalance": text(state.ledger.imbalance()),
+        "desk": _labels(state.desk),
     }
 
 
@@ -312,6 +316,7 @@ def contract_document(state: State, contract: ContractState, now: int) -> dict[s
         "is_open": contract.is_open,
         "halted": contract.halted,
         "expired": contract.expired,
+        "desk": _labels(contract.desk),
         "news_multiplier": None if news is None else rate_text(news.multiplier),
         "news_held": None if news is None else news.held,
         "margin_of_one_lot": None if one is None else {kind: text(micros) for kind, micros in one.items()},
@@ -329,6 +334,7 @@ def _tier(contract: ContractState, tier: Any, text: Any) -> dict[str, Any]:
         name = kind.name.lower()
         shown[f"{name}_margin_rate"] = rate_text(tier.rate[kind])
         shown[f"{name}_margin_per_lot"] = text(tier.per_lot[kind])
+    shown["maintenance_amount"] = text(tier.amount[MarginKind.MAINTENANCE])
     return shown
 
 
@@ -353,11 +359,10 @@ def look_ahead(state: State, now: int) -> dict[str, Any]:
 
     One vectorised pass finds who would be below the auto-liquidation line at the present marks; those are worked out.
     """
-    following = next_switch(state, now)
+    following, text = next_switch(state, now), state.policy.currency.text
     if following is None:
-        return {"switch_at": None, "countdown_seconds": None, "items": []}
+        return {"switch_at": None, "countdown_seconds": None, "short": text(0), "items": []}
     switch, windows = following
-    text = state.policy.currency.text
     items: list[dict[str, Any]] = []
     for row in short_rows(state, windows):
         part = _part(state, row, isolated=row in state.book.parent)
@@ -369,7 +374,12 @@ def look_ahead(state: State, now: int) -> dict[str, Any]:
             **assessment.part_ahead(part, windows, state.policy),
         })  # fmt: skip
     items.sort(key=lambda item: (-Decimal(item["short"]), item["account_id"]))
-    return {"switch_at": time_text(switch), "countdown_seconds": -((now - switch) // SECOND), "items": items}
+    return {
+        "switch_at": time_text(switch),
+        "countdown_seconds": -((now - switch) // SECOND),
+        "short": format(sum((Decimal(item["short"]) for item in items), Decimal(text(0))), "f"),
+        "items": items,
+    }
 
 
 def short_rows(state: State, windows: dict[str, Window]) -> Sequence[int]:

@@ -167,6 +167,12 @@ def test_the_kill_switch_and_a_mark_by_hand_are_told_to_the_desk(tmp_path: Path)
             assert (await service.send("desk", "GET", "/v1/accounts/A1")).json()["account"]["working_orders"] == []
             refused = (await service.send("customer", "POST", "/v1/accounts/A1/orders/check", order)).json()
             assert refused["code"] == "locked"
+            hold = {"contract": "MBT", "action": "hold", "reason": "drill"}
+            assert (await service.send("desk", "POST", "/v1/desk", hold)).status_code == 200
+            listed = (await service.send("customer", "GET", "/v1/contracts")).json()["items"]
+            on = {contract["contract"]: contract["desk"] for contract in listed if contract["desk"]}
+            totals = (await service.send("desk", "GET", "/v1/risk")).json()["totals"]
+            assert (totals["desk"], on) == (["locked"], {"MBT": ["held"]})
             await service.projected()
             [alarm] = (await service.send("desk", "GET", "/v1/alarms", params={"acknowledged": False})).json()["items"]
             assert (alarm["code"], "desk person" in alarm["detail"]) == ("mark_by_hand", True)

@@ -129,10 +129,12 @@ class Concentration(View, frozen=True, kw_only=True):
 
 
 class SwitchView(View, frozen=True, kw_only=True):
-    """Who will be short when the window changes, the largest shortfall first, and what clears each (US-27)."""
+    """Who will be short when the window changes, the largest shortfall first, and what clears each; `short` is what
+    they lack together (US-27)."""
 
     switch_at: str | None
     countdown_seconds: int | None
+    short: str
     items: list[dict[str, Any]]
 
 
@@ -142,7 +144,8 @@ def path_contract(call: Call) -> Contract:
 
 @route("GET", "/v1/contracts", Listed)
 async def list_contracts(call: Call) -> Any:
-    """Every contract: its mark with source, age and grade, its window, margins and what is halted."""
+    """Every contract: its mark with source, age and grade, its window, margins, what is halted, and the desk's switches
+    that are on."""
     from closeout.service import views
 
     return {"items": views.contracts(call.state, call.now()), "next": None}
