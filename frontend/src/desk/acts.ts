@@ -208,7 +208,7 @@ function writeOff(account: Account): Act {
 
 // -- a product, or the firm ---------------------------------------------------------------------------
 
-export const SWITCHES: Record<string, Kind> = {
+const SWITCHES: Record<string, Kind> = {
   alert: { title: 'Send a message to all holders', button: 'Message holders', does: ['Every holder gets your reason as a message from the risk desk.'] },
   hold: {
     title: 'Hold close-outs',
@@ -236,6 +236,25 @@ export const SWITCHES: Record<string, Kind> = {
     danger: true,
     does: ['Trading is locked at once and every customer’s working order here is cancelled.', 'Positions stay; close-outs go on. Unlocking takes two people.'],
   },
+}
+
+/** The switches that make sense where these are on: what is on can be released, what is off can be set. */
+export function switchesOf(on: string[]): string[] {
+  const pair = (flag: string, set: string, release: string) => (on.includes(flag) ? release : set)
+  return [
+    pair('held', 'hold', 'release_hold'),
+    pair('desk_liquidate_only', 'liquidate_only', 'release_liquidate_only'),
+    pair('locked', 'lock', 'unlock'),
+    'alert',
+    'kill',
+  ]
+}
+
+/** What is on, as a desk says it. */
+export const SWITCHED: Record<string, string> = {
+  held: 'close-outs on hold',
+  locked: 'trading locked',
+  desk_liquidate_only: 'orders may only reduce risk',
 }
 
 /** `contract` null is the firm: all products. */
@@ -370,8 +389,8 @@ export function marginAct(contract: Contract): Act | null {
 
 // -- news ---------------------------------------------------------------------------------------------
 
-/** `now` is the service's time, in milliseconds. */
-export function newsAct(contracts: string[], now: () => number): Act {
+/** `held` are chosen at first; `now` is the service's time, in milliseconds. */
+export function newsAct(contracts: string[], held: string[], now: () => number): Act {
   const body = (reason: string, values: Values) => {
     const begins = now() + Number(values.wait || 0) * 60_000
     return {
@@ -398,7 +417,7 @@ export function newsAct(contracts: string[], now: () => number): Act {
     danger: true,
     fields: [
       { name: 'release_id', label: 'Name', value: `news-${new Date(now()).toISOString().slice(0, 16).replace(/[-:T]/g, '')}`, hint: 'The same name again replaces it' },
-      { name: 'contracts', label: 'Contracts', kind: 'checks', options: contracts.map((name) => [name, name]), value: contracts.join('\n') },
+      { name: 'contracts', label: 'Contracts', kind: 'checks', options: contracts.map((name) => [name, name]), value: held.join('\n') },
       { name: 'wait', label: 'Begins in (minutes)', kind: 'number', value: '0', hint: '0 is now' },
       { name: 'minutes', label: 'Lasts (minutes)', kind: 'number', value: '20' },
       { name: 'multiplier', label: 'Times intraday margin', kind: 'number', value: '4' },

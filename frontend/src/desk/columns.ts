@@ -20,10 +20,10 @@ export interface Column {
 export const COLUMNS: Column[] = [
   { cell: 'account', label: 'Account', means: 'The account', width: 94, rank: 0, sort: 'account_id' },
   { cell: 'owner', label: 'Owner', means: 'Whose account it is', width: 96, rank: 12 },
-  { cell: 'state', label: 'State', means: 'Its level, and flags that are set', width: 172, rank: 1 },
-  { cell: 'used', label: 'Used', means: 'Margin required now, as a share of net liq', width: 76, rank: 2, sort: 'usage', numeric: true },
-  { cell: 'intraday', label: 'Intraday', means: 'Intraday margin as a share of net liq', width: 86, rank: 6, numeric: true },
-  { cell: 'initial', label: 'Initial', means: 'Initial margin as a share of net liq', width: 86, rank: 7, numeric: true },
+  { cell: 'state', label: 'State', means: 'Its level, and flags that are set', width: 184, rank: 1 },
+  { cell: 'used', label: 'Used', means: 'Margin required now, as a share of net liq', width: 72, rank: 2, sort: 'usage', numeric: true },
+  { cell: 'intraday', label: 'Intraday', means: 'Intraday margin as a share of net liq', width: 82, rank: 6, numeric: true },
+  { cell: 'initial', label: 'Initial', means: 'Initial margin as a share of net liq', width: 82, rank: 7, numeric: true },
   {
     cell: 'elv', label: 'ELV', width: 72, rank: 3, numeric: true,
     means: 'Estimated Liquidation Value: what the account can lose before a close-out may start',

@@ -198,6 +198,8 @@ export interface Contract {
   is_open: boolean
   halted: boolean
   expired: boolean
+  /** The desk's switches that are on, by the names of flags. */
+  desk: string[]
   news_multiplier: string | null
   news_held: boolean | null
   margin_of_one_lot: Record<string, string> | null
@@ -271,4 +273,6 @@ export interface Totals {
   open_trade_equity: string
   ledger: Record<string, string>
   ledger_imbalance: string
+  /** The firm's switches that are on, by the names of flags. */
+  desk: string[]
 }
