@@ -356,18 +356,23 @@ STEPS = (
 )  # fmt: skip
 
 
-def tell(announcement: Json) -> None:
+def story_of(announcement: Json) -> Story:
     keys = {role: key["key"] if isinstance(key, dict) else key for role, key in announcement["keys"].items()}
-    story = Story(announcement["url"], keys, Path(announcement["folder"]) / "mail")
+    return Story(announcement["url"], keys, Path(announcement["folder"]) / "mail")
+
+
+def tell(announcement: Json) -> None:
+    story = story_of(announcement)
     for step in STEPS:
         step(story)
     print("\nAll of it held.")
 
 
 @contextmanager
-def demo(speed: str) -> Iterator[Json]:
+def demo(speed: str, market: str = MARKET, accounts: int = 200) -> Iterator[Json]:
     """A demo of one's own, on a free port."""
-    command = ["closeout", "demo", "--market", MARKET, "--speed", speed, "--port", "0", "--accounts", "200", "--json"]
+    command = ["closeout", "demo", "--market", market, "--speed", speed, "--port", "0", "--accounts", f"{accounts}"]
+    command.append("--json")
     print("$ " + " ".join(command), flush=True)
     beside = Path(sys.executable).parent  # where `closeout` lies, if it was installed for this Python
     command[0] = str(beside / command[0]) if (beside / command[0]).exists() else command[0]
