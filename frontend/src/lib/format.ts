@@ -88,10 +88,16 @@ export function day(milliseconds: number, zone?: string): string {
     .replaceAll(',', '')
 }
 
+const namers = new Map<string | undefined, Intl.DateTimeFormat>()
+
 /** `CDT`, `CET`, `UTC`: what the zone's clocks are called at that instant. */
 export function zoneName(milliseconds: number, zone?: string): string {
-  const parts = new Intl.DateTimeFormat('en-US', { timeZone: zone, timeZoneName: 'short' }).formatToParts(milliseconds)
-  return parts.find((part) => part.type === 'timeZoneName')?.value ?? ''
+  let namer = namers.get(zone)
+  if (namer === undefined) {
+    namer = new Intl.DateTimeFormat('en-US', { timeZone: zone, timeZoneName: 'short' })
+    namers.set(zone, namer)
+  }
+  return namer.formatToParts(milliseconds).find((part) => part.type === 'timeZoneName')?.value ?? ''
 }
 
 /** An instant in the exchange's zone, for tables and timelines. */
