@@ -42,7 +42,7 @@ const NARROW = 620
 
 export function fitting(width: number): Column[] {
   let left = width
-  const columns = COLUMNS.map((column) => (width < NARROW && column.cell === 'state' ? { ...column, width: 108 } : column))
+  const columns = COLUMNS.map((column) => (width < NARROW && column.cell === 'state' ? { ...column, width: 122 } : column))
   const chosen = new Set<Column>()
   for (const column of [...columns].sort((a, b) => a.rank - b.rank)) {
     if (column.width > left && chosen.size > 0) break
