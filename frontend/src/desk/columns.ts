@@ -39,10 +39,11 @@ export const COLUMNS: Column[] = [
 
 /** Below it the state is a word and the number of flags. */
 const NARROW = 620
+const NARROWER: Partial<Record<Cell, number>> = { account: 84, state: 112, used: 75, elv: 64 }
 
 export function fitting(width: number): Column[] {
   let left = width
-  const columns = COLUMNS.map((column) => (width < NARROW && column.cell === 'state' ? { ...column, width: 122 } : column))
+  const columns = COLUMNS.map((column) => (width < NARROW ? { ...column, width: NARROWER[column.cell] ?? column.width } : column))
   const chosen = new Set<Column>()
   for (const column of [...columns].sort((a, b) => a.rank - b.rank)) {
     if (column.width > left && chosen.size > 0) break
