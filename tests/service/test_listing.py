@@ -11,7 +11,8 @@ import pytest
 from tests.engine.bench import Desk
 from tests.service.reports.books import mixed_book
 
-from closeout.core.outlook import could_owe
+from closeout.core.margin import MarginKind
+from closeout.core.outlook import could_owe, shortfall
 from closeout.core.units import RATE
 from closeout.engine import commands as c
 from closeout.engine import scan
@@ -269,6 +270,26 @@ def test_concentration_is_what_the_accounts_hold(seed: int) -> None:
 
 
 @pytest.mark.rule("US-28")
+@pytest.mark.rule("US-27")
+@pytest.mark.parametrize("seed", range(4))
+def test_who_is_short_at_the_switch_is_who_would_be_judged_so_one_by_one(seed: int) -> None:
+    """Under each window for all sessions; the largest shortfall first."""
+    state = mixed_book(seed).state
+    floor = state.policy.net_liq_floor
+    for window in state.policy.windows.values():
+        windows = dict.fromkeys(state.policy.sessions, window)
+        slow: dict[int, int] = {}
+        for row in range(state.book.count):
+            (part, *_) = views.parts(state, row)
+            account = part.account(windows)
+            if account.holdings and (short := shortfall(account, floor)):
+                slow[row] = short
+        found = views.short_rows(state, windows)
+        assert found == slow
+        assert list(found) == sorted(found, key=lambda row: (-slow[row], state.book.ids[row]))
+        assert slow or window.requirement is MarginKind.INTRADAY
+
+
 def test_nobody_holds_anything() -> None:
     desk = Desk()
     desk.account("A1", "10")

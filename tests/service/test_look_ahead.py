@@ -45,7 +45,7 @@ def test_whom_the_switch_puts_below_the_line_is_listed_and_told_an_hour_and_a_qu
             # 8 x 0.1 BTC x 70,000 at 27.5 %, against 10,000: 5,400 short; a lot brings 1,925
             assert (item["account_id"], item["level_now"], item["smallest_deposit"]) == ("A1", "normal", "5400.00")
             assert item["fewest_lots"] == [{"contract": "MBT", "lots": "3", "quantity": "3"}]
-            assert ahead["short"] == "5400.00"
+            assert (ahead["matching"], ahead["short"]) == (1, "5400.00")
 
             keeping = asyncio.create_task(keeper.run())
             while service.clock.now() < START + 8 * 60 * MINUTE:

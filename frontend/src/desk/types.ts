@@ -37,6 +37,7 @@ export interface ShortAhead extends PartAhead {
 export interface AheadList {
   switch_at: string | null
   countdown_seconds: number | null
+  matching: number
   short: string
   items: ShortAhead[]
 }

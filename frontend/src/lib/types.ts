@@ -169,7 +169,6 @@ export interface Summary {
   initial_usage: string | null
   initial_margin: string
   estimated_liquidation_value: string
-  auto_liquidation_distance: string
   excess: string
   excess_intraday_margin: string | null
   excess_initial_margin: string

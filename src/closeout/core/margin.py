@@ -113,8 +113,8 @@ def held_requirement(terms: Terms, lots: IntOrArray, notional: IntOrArray) -> In
 
 
 def initial_margin(terms: Terms, lots: int, notional: int, leverage: int) -> int:
-    """Initial margin: the tiers' own, or notional / leverage (a rate, 0 = not set) where the position names one that asks
-    for more. A leverage beyond what the tiers allow changes nothing: nobody opens on less than the venue's own."""
+    """Initial margin: the tiers' own, or notional / leverage (a rate, 0 = not set) where the position names one that
+    asks for more. A leverage beyond what the tiers allow changes nothing: nobody opens on less than the venue's own."""
     own = margin(terms.tiers, MarginKind.INITIAL, lots, notional)
     return max(own, mul_div_ceil(notional, RATE, leverage)) if leverage else own
 

@@ -41,6 +41,23 @@ def positions(state: State) -> Iterator[Positions]:
 def levels(state: State, windows: Mapping[str, Window] | None = None) -> tuple[Column, Column, Column]:
     """Net liq, requirement and level number of every account, by the same formulas as `core.risk.assess`; under
     `windows` by session instead of the present ones where given."""
+    net_liq, by_window, holds = _judged(state, windows)
+    requirement = np.asarray(sum(by_window.values(), np.zeros(state.book.count, np.int64)))
+    level = level_of(net_liq, lines_of(by_window), holds, state.policy.net_liq_floor)
+    return net_liq, requirement, np.asarray(level, np.int64)
+
+
+def shortfalls(state: State, windows: Mapping[str, Window]) -> Column:
+    """Of every account that would liquidate under `windows` by session, what it is short of (`core.outlook.shortfall`);
+    0 for the others."""
+    net_liq, by_window, holds = _judged(state, windows)
+    auto, floor = lines_of(by_window)[2], state.policy.net_liq_floor
+    line = auto if floor is None else np.maximum(auto, floor + 1)
+    return np.asarray(np.maximum(line - net_liq, 0) * holds, np.int64)
+
+
+def _judged(state: State, windows: Mapping[str, Window] | None) -> tuple[Column, dict[Window, Any], Any]:
+    """Net liq of every account, its requirements by window, and whether it holds anything."""
     book = state.book
     net_liq = money(state)
     holds = np.zeros(book.count, bool)
@@ -53,9 +70,7 @@ def levels(state: State, windows: Mapping[str, Window] | None = None) -> tuple[C
         if window not in by_window:
             by_window[window] = np.zeros(book.count, np.int64)
         by_window[window][rows] += held_requirement(replace(contract.terms, window=window), lots, notional)
-    requirement = np.asarray(sum(by_window.values(), np.zeros(book.count, np.int64)))
-    level = level_of(net_liq, lines_of(by_window), holds, state.policy.net_liq_floor)
-    return net_liq, requirement, np.asarray(level, np.int64)
+    return net_liq, by_window, holds
 
 
 def money(state: State) -> Column:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
@@ -91,30 +93,30 @@ class Timekeeper:
         found = views.next_switch(state, now)
         if found is None:
             return
-        switch, _ = found
+        switch, windows = found
         minutes = [m for m in self.look_ahead if switch - m * MINUTE <= now < switch]
         if not minutes or (switch, min(minutes)) in self._announced:
             return
         self._announced = {(switch, m) for m in self.look_ahead if m >= min(minutes)}
-        rows = shortfalls(views.look_ahead(state, now), state.policy.currency.places, switch)
+        rows: list[Shortfall] = []
+        for row in views.short_rows(state, windows):
+            line = shortfall(views.ahead_of(state, row, windows), state.policy.currency.places, switch)
+            if line.deposit:  # not cured meanwhile
+                rows.append(line)
+            await asyncio.sleep(0)  # there may be thousands, and others have their turn
         if rows:
             listed = msgspec.json.encode(rows[:CHUNK]).decode()
             notices = [GiveNotice(row.account_id, "look_ahead", msgspec.json.encode(row).decode()) for row in rows]
             await self._say([GiveNotice("", "look_ahead_list", listed), *notices])
 
 
-def shortfalls(found: dict[str, Any], places: int, switch: int) -> list[Shortfall]:
-    """The list's rows in micros, for the letters."""
-    from decimal import Decimal
+def shortfall(item: dict[str, Any], places: int, switch: int) -> Shortfall:
+    """A line of the list in micros, for the letters."""
 
     def micros(text: str) -> int:
         return int(Decimal(text).scaleb(places))
 
-    return [
-        Shortfall(
-            item["account_id"], switch, micros(item["net_liq"]), micros(item["requirement"]),
-            micros(item["smallest_deposit"]),
-            {row["contract"]: row["quantity"] for row in item["fewest_lots"]},
-        )
-        for item in found["items"]
-    ]  # fmt: skip
+    return Shortfall(
+        item["account_id"], switch, micros(item["net_liq"]), micros(item["requirement"]),
+        micros(item["smallest_deposit"]), {row["contract"]: row["quantity"] for row in item["fewest_lots"]},
+    )  # fmt: skip

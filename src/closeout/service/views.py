@@ -7,14 +7,15 @@ prices and quantities are decimal strings, times RFC 3339.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from decimal import Decimal
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from closeout.core.margin import Level, MarginKind, Window
 from closeout.core.outlook import could_owe, shortfall
+from closeout.core.risk import assess
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import RATE, rate_text
 from closeout.engine import scan
@@ -168,7 +169,7 @@ def liner(state: State, now: int) -> Callable[[int], dict[str, Any]]:
 
     def line(row: int) -> dict[str, Any]:
         members = parts(state, row)
-        figures = assessment.totals(members, state.policy)
+        figures = assessment.figures(members, state.policy)
         largest = max((line for part in members for line in part.lines), key=_notional, default=None)
         return {
             "account_id": state.book.ids[row],
@@ -182,54 +183,41 @@ def liner(state: State, now: int) -> Callable[[int], dict[str, Any]]:
             "initial_usage": figures["initial_usage"],
             "initial_margin": figures["initial_margin"],
             "estimated_liquidation_value": figures["estimated_liquidation_value"],
-            "auto_liquidation_distance": figures["auto_liquidation_distance"],
-            **_excesses(state, members, following(assessment.sessions_of(members))),
+            "excess_intraday_margin": figures["excess_intraday_margin"],
+            "excess_initial_margin": figures["excess_initial_margin"],
+            "excess": figures["excess"],
+            **_at_switch(state, members, following(assessment.sessions_of(members))),
             "owed": state.policy.currency.text(int(state.book.receivable[row])),
             "largest_position": None if largest is None else {"contract": largest.name, "quantity": largest.quantity},
-            **_exposure(state, members),
+            "unrealized_pnl": figures["open_trade_equity"],
+            "notional": state.policy.currency.text(sum(_notional(line) for part in members for line in part.lines)),
+            "could_owe_10_percent": _owed_after_a_tenth(state, members),
         }
 
     return line
 
 
-def _excesses(
+def _at_switch(
     state: State, members: Sequence[Part], ahead: tuple[int, dict[str, Window]] | None
 ) -> dict[str, str | None]:
-    """Net liq less each margin, less the requirement, and less the one of the next window, in which the account may be
-    short."""
-    policy, text, floor = state.policy, state.policy.currency.text, state.policy.net_liq_floor
-    risks = [part.risk(floor) for part in members]
-    net_liq = sum(risk.net_liq for risk in risks)
-    held = [line.holding for part in members for line in part.lines]
-    intraday = any(window.requirement is MarginKind.INTRADAY for window in policy.windows.values())
-
-    def above(kind: MarginKind) -> str:
-        return text(net_liq - sum(holding.margin(kind) for holding in held))
-
-    then = None if ahead is None else [holding for part in members for holding in part.holdings(ahead[1])]
-    return {
-        "excess_intraday_margin": above(MarginKind.INTRADAY) if intraday else None,
-        "excess_initial_margin": above(MarginKind.INITIAL),
-        "excess": text(net_liq - sum(risk.requirement for risk in risks)),
-        "excess_at_switch": None if then is None else text(net_liq - sum(holding.requirement for holding in then)),
-        "short_at_switch": None if ahead is None else text(shortfall(members[0].account(ahead[1]), floor)),
-    }
+    """Net liq less the requirement of the next window, and what the account will be short of in it."""
+    text, floor = state.policy.currency.text, state.policy.net_liq_floor
+    if ahead is None:
+        return {"excess_at_switch": None, "short_at_switch": None}
+    then = [part.account(ahead[1]) for part in members]
+    risks = [assess(account.money, account.holdings, floor) for account in then]
+    excess = sum(risk.net_liq - risk.requirement for risk in risks)
+    return {"excess_at_switch": text(excess), "short_at_switch": text(shortfall(then[0], floor))}
 
 
-def _exposure(state: State, members: Sequence[Part]) -> dict[str, str]:
-    """What the account's positions are worth and have gained, and the most that it would owe after a move of all
-    contracts by a tenth, down or up (US-18)."""
-    policy, text = state.policy, state.policy.currency.text
-    held = [line.holding for part in members for line in part.lines]
+def _owed_after_a_tenth(state: State, members: Sequence[Part]) -> str:
+    """The most that the account would owe after a move of all contracts by a tenth, down or up (US-18)."""
+    policy = state.policy
     cross, *isolated = [part.account() for part in members]
     owed = max(
         could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee_first) for move in TENTH
     )  # fmt: skip
-    return {
-        "unrealized_pnl": text(sum(holding.profit for holding in held)),
-        "notional": text(sum(holding.notional for holding in held)),
-        "could_owe_10_percent": text(owed),
-    }
+    return policy.currency.text(owed)
 
 
 def _notional(line: Line) -> int:
@@ -354,35 +342,38 @@ def next_switch(state: State, now: int) -> tuple[int, dict[str, Window]] | None:
     return assessment.next_windows(state.policy, used, now) if used else None
 
 
-def look_ahead(state: State, now: int) -> dict[str, Any]:
-    """The accounts that the next change of window finds short, with what clears each (US-27).
-
-    One vectorised pass finds who would be below the auto-liquidation line at the present marks; those are worked out.
-    """
+def look_ahead(state: State, now: int, count: int) -> dict[str, Any]:
+    """The accounts that the next change of window finds short: how many, by how much together, and of the `count` with
+    the largest shortfall what clears each (US-27)."""
     following, text = next_switch(state, now), state.policy.currency.text
     if following is None:
-        return {"switch_at": None, "countdown_seconds": None, "short": text(0), "items": []}
+        return {"switch_at": None, "countdown_seconds": None, "matching": 0, "short": text(0), "items": []}
     switch, windows = following
-    items: list[dict[str, Any]] = []
-    for row in short_rows(state, windows):
-        part = _part(state, row, isolated=row in state.book.parent)
-        items.append({
-            "account_id": state.book.ids[row],
-            "owner": state.book.owner.get(row, ""),
-            "level_now": _level(state, row),
-            "net_liq": text(part.risk(state.policy.net_liq_floor).net_liq),
-            **assessment.part_ahead(part, windows, state.policy),
-        })  # fmt: skip
-    items.sort(key=lambda item: (-Decimal(item["short"]), item["account_id"]))
+    short = short_rows(state, windows)
     return {
         "switch_at": time_text(switch),
         "countdown_seconds": -((now - switch) // SECOND),
-        "short": format(sum((Decimal(item["short"]) for item in items), Decimal(text(0))), "f"),
-        "items": items,
+        "matching": len(short),
+        "short": text(sum(short.values())),
+        "items": [ahead_of(state, row, windows) for row in islice(short, count)],
     }
 
 
-def short_rows(state: State, windows: dict[str, Window]) -> Sequence[int]:
-    """Rows that would liquidate under these windows by session, at the present marks."""
-    _, _, level = scan.levels(state, windows)
-    return [int(row) for row in np.flatnonzero(level == Level.LIQUIDATING) if state.book.ids[int(row)] != SUSPENSE]
+def short_rows(state: State, windows: dict[str, Window]) -> dict[int, int]:
+    """Rows that would liquidate under these windows by session at the present marks, and what each is short of in
+    micros: the largest shortfall first. One vectorised pass finds them."""
+    short, ids = scan.shortfalls(state, windows), state.book.ids
+    rows: list[int] = [row for row in np.flatnonzero(short).tolist() if ids[row] != SUSPENSE]
+    return {row: int(short[row]) for row in sorted(rows, key=lambda row: (-int(short[row]), ids[row]))}
+
+
+def ahead_of(state: State, row: int, windows: dict[str, Window]) -> dict[str, Any]:
+    """One account (an isolated position is one) under the windows of the switch, and what clears it."""
+    part = _part(state, row, isolated=row in state.book.parent)
+    return {
+        "account_id": state.book.ids[row],
+        "owner": state.book.owner.get(row, ""),
+        "level_now": _level(state, row),
+        "net_liq": state.policy.currency.text(part.risk(state.policy.net_liq_floor).net_liq),
+        **assessment.part_ahead(part, windows, state.policy),
+    }

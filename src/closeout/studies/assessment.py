@@ -87,7 +87,21 @@ def document(parts: Sequence[Part], policy: Policy, as_of: int | None) -> dict[s
 
 
 def totals(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
-    """The account in one line of figures. Excess is net liq less that margin, below zero where it is short; `lines` are
+    """The account in one line of figures."""
+    return {**figures(parts, policy), "auto_liquidation_distance": _can_lose(parts, policy, to_auto_line=True)}
+
+
+def _can_lose(parts: Sequence[Part], policy: Policy, *, to_auto_line: bool) -> str:
+    """The Estimated Liquidation Value, or the distance to the auto-liquidation line, of the part nearest to it."""
+    values = [
+        estimated_liquidation_value(part.money, part.holdings(), policy.net_liq_floor, to_auto_line=to_auto_line)
+        for part in ([part for part in parts if part.lines] or parts)
+    ]
+    return policy.currency.text(min(values))
+
+
+def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
+    """What a list shows of an account. Excess is net liq less that margin, below zero where it is short; `lines` are
     the net liqs of the cross account at which each level begins."""
     text, floor = policy.currency.text, policy.net_liq_floor
     risks = [part.risk(floor) for part in parts]
@@ -96,13 +110,6 @@ def totals(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
     initial = sum(holding.margin(MarginKind.INITIAL) for holding in held)
     maintenance = sum(holding.margin(MarginKind.MAINTENANCE) for holding in held)
     intraday = _intraday(held, policy)
-    values = {
-        to_auto_line: min(
-            estimated_liquidation_value(part.money, part.holdings(), floor, to_auto_line=to_auto_line)
-            for part in ([part for part in parts if part.lines] or parts)
-        )
-        for to_auto_line in (False, True)
-    }
     flags = ["unpriced"] if any(holding.mark is None for holding in held) else []
     return {
         "net_liq": text(net_liq),
@@ -111,6 +118,7 @@ def totals(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
         "initial_margin": text(initial),
         "maintenance_margin": text(maintenance),
         "intraday_margin": None if intraday is None else text(intraday),
+        "excess": text(net_liq - requirement),
         "excess_initial_margin": text(net_liq - initial),
         "excess_maintenance_margin": text(net_liq - maintenance),
         "excess_intraday_margin": None if intraday is None else text(net_liq - intraday),
@@ -121,8 +129,7 @@ def totals(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
         "intraday_usage": None if intraday is None else usage(intraday, net_liq),
         "lines": {name: text(line) for name, line in zip(LINES, risks[0].lines, strict=True)},
         "state": {"level": max(risk.level for risk in risks).name.lower(), "flags": flags},
-        "estimated_liquidation_value": text(values[False]),
-        "auto_liquidation_distance": text(values[True]),
+        "estimated_liquidation_value": _can_lose(parts, policy, to_auto_line=False),
     }
 
 

@@ -128,12 +128,17 @@ class Concentration(View, frozen=True, kw_only=True):
     owners: list[LargeOwner]
 
 
+class AheadQuery(Body, frozen=True, kw_only=True):
+    n: Annotated[int, Meta(ge=1, le=500, description="how many accounts, those with the largest shortfall")] = 100
+
+
 class SwitchView(View, frozen=True, kw_only=True):
-    """Who will be short when the window changes, the largest shortfall first, and what clears each; `short` is what
-    they lack together (US-27)."""
+    """Who will be short when the window changes, the largest shortfall first, and what clears each; `matching` is how
+    many they are in all, `short` what those lack together (US-27)."""
 
     switch_at: str | None
     countdown_seconds: int | None
+    matching: int
     short: str
     items: list[dict[str, Any]]
 
@@ -178,12 +183,12 @@ async def get_concentration(call: Call) -> Any:
     return concentration.document(call.state, call.query.n, call.now(), context.scans, context.roster)
 
 
-@route("GET", "/v1/look-ahead", SwitchView)
+@route("GET", "/v1/look-ahead", SwitchView, query=AheadQuery)
 async def list_look_ahead(call: Call) -> Any:
-    """The accounts that the next change of window finds short."""
+    """The accounts that the next change of window finds short, the largest shortfall first."""
     from closeout.service import views
 
-    return views.look_ahead(call.state, call.now())
+    return views.look_ahead(call.state, call.now(), call.query.n)
 
 
 def margin_command(call: Call, name: str, tiers: list[Tier], reason: str) -> SetMargin:
