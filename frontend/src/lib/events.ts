@@ -49,8 +49,9 @@ export function describe(event: Event, currency: string): Description {
   return { title: sentence(event.type), detail: '', tone: 'muted', group, ...said }
 }
 
-/** The receipt that an event is about, if any. */
+/** The receipt that an event is about, if any; that of a close-out under way is not issued yet. */
 export function receiptOf(event: Event): string | null {
+  if (event.type === 'order') return null
   if (event.type === 'notice' && !['liquidation', 'correction'].includes(of(event, 'kind'))) return null
   const found = event.type === 'notice' ? of(event, 'detail') : of(event, 'receipt_id')
   return found === '' ? null : found

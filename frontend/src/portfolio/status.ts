@@ -17,6 +17,7 @@ export function mattersNow(account: Account, service: Service): string[] {
   const held = account.positions.length > 0
   if (liquidating !== null || level === 'liquidating') {
     said.push('Being closed out now: orders are at the market, and fills can be far from the mark.')
+    said.push(`Net liq is ${money(account.net_liq)}, the margin requirement ${money(account.requirement)}. Only orders that reduce risk are taken.`)
   }
   if (Number(receivable.owed) > 0) {
     const status = receivable.status === 'demanded' || receivable.status === null ? 'due at once' : (DEBT_STATUS[receivable.status] ?? receivable.status)
