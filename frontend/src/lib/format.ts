@@ -42,6 +42,12 @@ export function exact(text: string | null | undefined): string {
   return `${text.startsWith('-') ? MINUS : ''}${grouped}${fraction === undefined ? '' : `.${fraction}`}`
 }
 
+/** An average price, which may have many decimals: at most two. The exact text belongs in a tooltip. */
+export function average(text: string | null | undefined): string {
+  const decimals = text?.split('.')[1]?.length ?? 0
+  return exact(decimals > 2 ? Number(text).toFixed(2) : text)
+}
+
 /** A usage as a percentage, rounded up: what is over 100 % never reads 100.0 %. */
 export function usage(text: string | null | undefined): string {
   if (text == null) return NOTHING
