@@ -65,14 +65,14 @@ def test_only_what_touches_an_account_wakes_it(tmp_path: Path) -> None:
 @pytest.mark.rule("US-20")
 def test_the_desk_is_worked_out_once_for_all_who_follow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = 0
-    riskiest = views.riskiest_rows
+    totals = views.totals
 
     def counting(*given: Any) -> Any:
         nonlocal counted
         counted += 1
-        return riskiest(*given)
+        return totals(*given)
 
-    monkeypatch.setattr(views, "riskiest_rows", counting)
+    monkeypatch.setattr(views, "totals", counting)
 
     async def run() -> None:
         async with (
@@ -88,10 +88,10 @@ def test_the_desk_is_worked_out_once_for_all_who_follow_it(tmp_path: Path, monke
             before = counted
             await buy(service)
             for place, socket in enumerate((one, two)):
-                while not documents[place]["riskiest"]:
+                while documents[place]["requirement"] == "0.00":
                     documents[place] = applied(documents[place], await heard(socket))
             assert documents[0] == documents[1]
-            assert documents[0]["riskiest"][0]["account_id"] == "A1"
+            assert documents[0]["requirement"] == "962.50"  # half of 27.5 % of 7,000
             assert 1 <= counted - before <= 2
 
     asyncio.run(run())

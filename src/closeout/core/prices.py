@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from closeout.core.contracts import Kind
-from closeout.core.margin import Level, MarginKind, held_requirement, line, margin
+from closeout.core.margin import Level, MarginKind, Window, held_requirement, line, margin
 from closeout.core.risk import Holding, Money, assess, lines_of, requirements_by_window
 from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil
 
@@ -147,8 +147,12 @@ def _gains(holding: Holding, towards: int) -> bool:
 
 
 def _used_to_100_percent(holding: Holding) -> Holding:
-    window = replace(holding.terms.window, auto_liquidate=RATE)
-    return replace(holding, terms=replace(holding.terms, window=window))
+    return holding.under(_to_100_percent(holding.terms.window))
+
+
+@cache
+def _to_100_percent(window: Window) -> Window:
+    return replace(window, auto_liquidate=RATE)
 
 
 # -- searching a path ----------------------------------------------------------------------------------

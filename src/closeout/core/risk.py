@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from closeout.core.contracts import Contract
@@ -47,11 +48,11 @@ def unpriced(contract: Contract, cost: IntOrArray, move: int) -> tuple[IntOrArra
     return floor_div(-lost, contract.units_per_micro), ceil_div(size + lost, contract.units_per_micro)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Holding:
     """One position as it is judged. `mark` is None before the contract's first mark; then `unpriced_move` (a rate)
     bounds the worst: the position is taken to have lost that share of its cost, and its notional to have grown by it.
-    `leverage` (a rate, 0 = not set) only sets initial margin.
+    `leverage` (a rate, 0 = not set) only sets initial margin. What is worked out is kept for the next who asks.
     """
 
     contract: Contract
@@ -62,19 +63,19 @@ class Holding:
     leverage: int = 0
     unpriced_move: int = RATE // 2
 
-    @property
+    @cached_property
     def profit(self) -> int:
         if self.mark is not None:
             return self.contract.profit(self.mark, self.lots, self.cost)
         return unpriced(self.contract, self.cost, self.unpriced_move)[0]
 
-    @property
+    @cached_property
     def notional(self) -> int:
         if self.mark is not None:
             return self.contract.notional(self.mark, self.lots)
         return unpriced(self.contract, self.cost, self.unpriced_move)[1]
 
-    @property
+    @cached_property
     def requirement(self) -> int:
         return held_requirement(self.terms, self.lots, self.notional)
 
@@ -84,7 +85,16 @@ class Holding:
         return margin(self.terms.tiers, kind, self.lots, self.notional)
 
     def at(self, mark: int) -> Holding:
-        return replace(self, mark=mark)
+        return Holding(
+            self.contract, self.terms, self.lots, self.cost, mark, self.leverage, self.unpriced_move
+        )  # fmt: skip
+
+    def under(self, window: Window) -> Holding:
+        """The same in another margin window."""
+        terms = Terms(self.terms.tiers, window, self.terms.news)
+        return Holding(
+            self.contract, terms, self.lots, self.cost, self.mark, self.leverage, self.unpriced_move
+        )  # fmt: skip
 
     def less(self, lots_closed: int) -> Holding:
         """The position after |lots_closed| are closed at the mark. The profit of the part closed is not in it."""

@@ -1,20 +1,20 @@
 """GET /v1/stream: a WebSocket on which pages follow the book as it changes.
 
 A client subscribes to topics: ``account:ID`` (an assessment), ``portfolio`` (a customer's accounts, a line each),
-``desk`` (the whole book and the riskiest accounts), ``accounts?sort=owed&level=alert&n=50`` (the first accounts of a
-list, a line each, and how many match: `closeout.service.listing.Wanted` says of which parts), ``stress``
-(the book after moves of all contracts) and ``events``. It gets a snapshot first, then deltas:
+``desk`` (the sums of the whole book), ``accounts?sort=owed&level=alert&n=50`` (the first accounts of a list, a line
+each, the riskiest unless it says otherwise, and how many match: `closeout.service.listing.Wanted` has the parts),
+``stress`` (the book after moves of all contracts) and ``events``. It gets a snapshot first, then deltas:
 
     {"type": "snapshot" | "delta", "topic": ..., "n": ..., "seq": ..., "ts": ..., "data": {...}}
 
 `n` counts the frames of a topic without a gap. A delta's `data` has the fields that changed, whole; a list of accounts
-(`items`, `riskiest`) is ``{"rows": [changed rows], "order": [all account ids]}``. Of ``events`` a delta's data is the
+(`items`) is ``{"rows": [changed rows], "order": [all account ids]}``. Of ``events`` a delta's data is the
 list of events. ``{"type": "resume", "topic": ..., "after": n}`` gives the deltas behind `n` while they are kept, else a
 snapshot; for events `after` is an input of the journal.
 
 A topic is worked out at most four times a second, only when something touched it, once for all its clients, and less
-often where all topics together would take more than half of the time. Who
-reads slowly loses deltas and gets a snapshot in their place; who does not read for five seconds is closed (1013).
+often where all topics together would take more than half of the time. Who reads slowly loses deltas and gets a snapshot
+in their place; who does not read for five seconds is closed (1013).
 """
 
 from __future__ import annotations

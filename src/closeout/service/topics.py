@@ -27,15 +27,14 @@ INTERVAL = 0.25
 STRESS_INTERVAL = 2.0
 KEPT = 64
 """Deltas of a topic that are kept for `resume`."""
-RISKIEST = 50
 STRESSES = tuple(percent * RATE // 100 for percent in (-20, -10, -5, 5, 10, 20))
 """Moves of all contracts together (rates)."""
 STEP = 4
 """Accounts that are worked out at once."""
 ANYTHING, ANY_MARK = "*", "* mark"
 """What no account and no contract is called."""
-BY_ACCOUNT = ("items", "riskiest")
-"""Fields that are lists of accounts."""
+BY_ACCOUNT = "items"
+"""The field that is a list of accounts."""
 
 Document = dict[str, Any]
 Work = Generator[None, None, Document]
@@ -63,7 +62,7 @@ def changes(before: Document, after: Document) -> Document:
     for name, value in after.items():
         if value == before.get(name):
             continue
-        if name in BY_ACCOUNT and name in before:
+        if name == BY_ACCOUNT and name in before:
             old = {row["account_id"]: row for row in before[name]}
             rows = [row for row in value if old.get(row["account_id"]) != row]
             found[name] = {"rows": rows, "order": [row["account_id"] for row in value]}
@@ -168,10 +167,8 @@ def portfolio_topic(name: str, accounts: Iterable[str]) -> Topic:
 
 def desk_topic(name: str, scans: Scans) -> Topic:
     def compute(state: State, now: int) -> Work:
-        rows = views.riskiest_rows(state, RISKIEST, scans)
-        whole = views.totals(state, now, scans)
-        riskiest = yield from _summaries(state, rows, now)
-        return {**whole, "riskiest": riskiest}
+        yield
+        return views.totals(state, now, scans)
 
     return Topic(name, compute, lambda _: frozenset({ANYTHING}))
 

@@ -47,9 +47,8 @@ def _part(state: State, row: int, *, isolated: bool) -> Part:
     lines: list[Line] = []
     for holding in state.holdings(row):
         contract = holding.contract
-        entry = assessment.average_entry(contract, holding.lots, holding.cost)
         session = state.contracts[contract.name].session
-        lines.append(Line(holding, session, contract.name, contract.quantity_text(holding.lots), entry))
+        lines.append(Line(holding, session, contract.name, contract.quantity_text(holding.lots), ""))
     return Part(isolated, state.money(row), lines)
 
 

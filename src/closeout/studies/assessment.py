@@ -7,12 +7,12 @@ the worst among the cross account and the isolated positions, whose own figures 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from closeout.core.contracts import Contract, Kind
-from closeout.core.margin import MarginKind, Terms, Window
+from closeout.core.margin import MarginKind, Window
 from closeout.core.outlook import MOVES, WORST_GAPS, Account, could_owe, look_ahead
 from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
 from closeout.core.risk import Holding, Money, Risk, assess
@@ -27,7 +27,8 @@ LINES = ("alert", "liquidate_only", "auto_liquidation")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One position, its session, and its name, quantity and entry price as the owner knows them."""
+    """One position, its session, and its name, quantity and entry price as the owner knows them; an entry price of ""
+    is the average of its cost."""
 
     holding: Holding
     session: str | None
@@ -49,8 +50,7 @@ class Part:
         if windows is None:
             return tuple(line.holding for line in self.lines)
         return tuple(
-            replace(line.holding, terms=_terms(line.holding.terms, windows.get(line.session or "")))
-            for line in self.lines
+            line.holding.under(windows.get(line.session or "", line.holding.terms.window)) for line in self.lines
         )
 
     def account(self, windows: Mapping[str, Window] | None = None) -> Account:
@@ -58,10 +58,6 @@ class Part:
 
     def risk(self, floor: int | None) -> Risk:
         return assess(self.money, self.holdings(), floor)
-
-
-def _terms(terms: Terms, window: Window | None) -> Terms:
-    return terms if window is None else replace(terms, window=window)
 
 
 def average_entry(contract: Contract, lots: int, cost: int) -> str:
@@ -163,7 +159,7 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
         "quantity": line.quantity,
         "lots": str(holding.lots),
         "margin_mode": "isolated" if part.isolated else "cross",
-        "entry_price": line.entry_price,
+        "entry_price": line.entry_price or average_entry(contract, holding.lots, holding.cost),
         "mark": None if holding.mark is None else contract.price_text(holding.mark),
         "notional": text(holding.notional),
         "unrealized_pnl": text(holding.profit),
