@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,41 @@ def test_lists_that_mean_the_same_are_one_topic_by_whatever_name(
             assert [(delta["type"], delta["topic"]) for delta in deltas] == [("delta", name) for name in 2 * names[1:]]
             assert len({json.dumps(delta["data"]) for delta in deltas}) == 1
             assert counted == 2
+
+    asyncio.run(run())
+
+
+def test_what_nobody_follows_is_not_worked_out_and_goes_on_for_who_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = 0
+    select = listing.select
+
+    def counting(*given: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        return select(*given)
+
+    monkeypatch.setattr(listing, "select", counting)
+
+    async def run() -> None:
+        async with followed(tmp_path) as (service, where), stream(where, "desk") as socket:
+            await heard(socket)
+            await say(socket, "subscribe", topic="accounts")
+            document = applied({}, first := await heard(socket))
+            await say(socket, "unsubscribe", topic="accounts")
+            await say(socket, "subscribe", topic="desk")
+            assert (await heard(socket))["topic"] == "desk"
+            await service.put_in(Deposit("A1", 1_000_000))
+            assert (await heard(socket))["topic"] == "desk"  # every topic that is due has had its turn
+            assert counted == 1
+            await say(socket, "resume", topic="accounts", after=first["n"])
+            while (frame := await heard(socket))["topic"] != "accounts":
+                pass
+            assert (frame["type"], frame["n"], counted) == ("delta", first["n"] + 1, 2)
+            lines = {row["account_id"]: row for row in applied(document, frame)["items"]}
+            before = {row["account_id"]: row for row in document["items"]}
+            assert Decimal(lines["A1"]["net_liq"]) == Decimal(before["A1"]["net_liq"]) + 1
 
     asyncio.run(run())
 

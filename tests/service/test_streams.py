@@ -118,7 +118,9 @@ def test_a_portfolio_has_a_line_for_each_account_and_sends_those_that_changed(tm
 
 def test_who_comes_back_gets_what_he_missed_or_a_snapshot(tmp_path: Path) -> None:
     async def run() -> None:
-        async with followed(tmp_path) as (service, where):
+        async with followed(tmp_path) as (service, where), stream(where, "desk") as other:
+            await heard(other)
+            await say(other, "subscribe", topic="account:A1")  # while he is away, it goes on for others
             async with stream(where, "customer") as socket:
                 await heard(socket)
                 await say(socket, "subscribe", topic="account:A1")
@@ -181,6 +183,8 @@ def test_messages_that_make_no_sense_are_answered_and_the_stream_goes_on(tmp_pat
                 await socket.send(sent)
                 answer = await heard(socket)
                 assert (answer["type"], answer["code"]) == ("error", code), answer
+                about = None if code == "bad_message" else json.loads(sent).get("topic")
+                assert answer.get("topic") == about, answer
             await socket.send(b"\x00\xff")
             assert (await heard(socket))["code"] == "bad_message"
             await say(socket, "ping")

@@ -10,11 +10,12 @@ each, the riskiest unless it says otherwise, and how many match: `closeout.servi
 `n` counts the frames of a topic without a gap. A delta's `data` has the fields that changed, whole; a list of accounts
 (`items`) is ``{"rows": [changed rows], "order": [all account ids]}``. Of ``events`` a delta's data is the
 list of events. ``{"type": "resume", "topic": ..., "after": n}`` gives the deltas behind `n` while they are kept, else a
-snapshot; for events `after` is an input of the journal.
+snapshot; for events `after` is an input of the journal. What cannot be done is answered with
+``{"type": "error", "code": ..., "detail": ..., "topic": ...}``.
 
-A topic is worked out at most four times a second, only when something touched it, once for all its clients, and less
-often where all topics together would take more than half of the time. Who reads slowly loses deltas and gets a snapshot
-in their place; who does not read for five seconds is closed (1013).
+A topic is worked out at most four times a second, only when something touched it, once for all its clients, not at all
+while it has none, and less often where all topics together would take more than half of the time. Who reads slowly
+loses deltas and gets a snapshot in their place; who does not read for five seconds is closed (1013).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from closeout.service.topics import (
 LOOK = 0.05
 """Seconds between two looks at what is due."""
 LINGER = 30.0
-"""Seconds that a topic goes on without clients, for one that comes back."""
+"""Seconds that a topic is kept without clients, for one that comes back: as it was, and worked out when he has."""
 SEND_TIMEOUT = 5.0
 AUTH_TIMEOUT = 5.0
 TOPICS = 200
@@ -206,7 +207,7 @@ class Streams:
                 now = wall.perf_counter()
                 if not topic.followers and now - topic.idle_since > LINGER:
                     del self._topics[inner]
-                elif topic.dirty and now >= topic.due and not topic.busy:
+                elif topic.followers and topic.dirty and now >= topic.due and not topic.busy:
                     try:
                         await self._work_out(topic)
                     except Exception as error:
@@ -293,15 +294,18 @@ class Streams:
     async def _read(self, client: Client, receive: Receive) -> None:
         """Do what the client says, until it goes."""
         while True:
+            about = ""
             try:
                 message = _decode(await receive())
                 if message is None:
                     return
+                about = message.topic
                 if not self.context.access.spend(client.key).allowed:
                     raise Fault("rate_limited", "too many messages with this key")
                 await self._do(client, message)
             except Fault as fault:
-                client.say({"type": "error", "code": fault.code, "detail": fault.detail})
+                word = {"type": "error", "code": fault.code, "detail": fault.detail}
+                client.say(word | ({"topic": about} if about else {}))
 
     async def _do(self, client: Client, message: Message) -> None:
         if message.type in ("subscribe", "resume"):
