@@ -48,7 +48,7 @@ class RecordedMarket:
             if time + interval < begin:
                 continue
             for point in range(POINTS):
-                at = time + interval * point // (POINTS - 1)
+                at = time + interval * point // POINTS
                 await self.clock.sleep(at - self.clock.now())
                 await self._point(time, point, bars, known=at < begin)
         self.ended = True
