@@ -35,6 +35,14 @@ async def test_both_pages_are_the_same_document_and_are_asked_for_anew(path: str
 
 
 @pytest.mark.asyncio
+async def test_a_slash_too_many_does_not_lose_what_the_document_names() -> None:
+    async with site(STATIC) as client:
+        answer = await client.get("/desk/?account=A1")
+        assert (answer.status_code, answer.headers["location"]) == (308, "../desk?account=A1")
+        assert (await client.get("/desk/", follow_redirects=True)).content == (STATIC / "index.html").read_bytes()
+
+
+@pytest.mark.asyncio
 async def test_what_the_document_names_is_there_and_may_be_kept() -> None:
     async with site(STATIC) as client:
         for file in (STATIC / "assets").iterdir():

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.types import ControllerRouterHandler
 
 STATIC = Path(__file__).parent / "static"
@@ -35,8 +35,12 @@ def handlers(static: Path = STATIC) -> Sequence[ControllerRouterHandler]:
     files = {path.relative_to(static).as_posix(): path.read_bytes() for path in static.rglob("*") if path.is_file()}
 
     @get(["/", "/desk"], sync_to_thread=False, name="pages")
-    def page() -> Response[Any]:
-        """The document, never cached: a new version names new files."""
+    def page(request: Request[Any, Any, Any]) -> Response[Any]:
+        """The document, never cached: a new version names new files. It names them beside itself: from `/desk/` they
+        would be looked for below, so that it is sent to `/desk`."""
+        if request.scope["raw_path"].partition(b"?")[0].endswith(b"/desk/"):
+            query = request.scope["query_string"].decode("latin-1")
+            return Response(b"", status_code=308, headers={"location": "../desk" + (f"?{query}" if query else "")})
         if "index.html" not in files:
             return Response(NOT_BUILT, status_code=503, media_type="text/plain")
         return _file("index.html", files["index.html"], "no-cache")
