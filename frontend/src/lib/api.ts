@@ -12,6 +12,11 @@ export class Problem extends Error {
   ) {
     super(detail || code)
   }
+
+  /** Whether this, or an earlier try with the same key, may have been done all the same: to be sent again as it is. */
+  get isUncertain(): boolean {
+    return this.status === 0 || this.status >= 500 || [408, 425, 429].includes(this.status) || this.code === 'key_busy'
+  }
 }
 
 export type Method = 'POST' | 'PUT' | 'DELETE'
@@ -39,6 +44,7 @@ async function call<T>(method: string, path: string, body?: unknown, key?: strin
   if (key !== undefined) headers['Idempotency-Key'] = key
   if (body !== undefined) headers['Content-Type'] = 'application/json'
   let response: Response
+  let document: Record<string, unknown> | null
   try {
     response = await fetch(address(path), {
       method,
@@ -46,14 +52,24 @@ async function call<T>(method: string, path: string, body?: unknown, key?: strin
       body: body === undefined ? null : JSON.stringify(body),
       cache: 'no-store',
     })
+    document = parsed(await response.text())
   } catch {
     throw new Problem(0, 'unreachable', 'the service does not answer')
   }
-  const document = (await response.json().catch(() => null)) as Record<string, unknown> | null
+  if (response.ok && document === null) throw new Problem(0, 'cut_off', 'the answer did not arrive whole')
   if (response.ok) return document as T
   const code = String(document?.code ?? `http_${response.status}`)
   const pointer = typeof document?.pointer === 'string' ? document.pointer : null
   const problem = new Problem(response.status, code, String(document?.detail ?? response.statusText), pointer)
   if (response.status === 401) session.lost(problem)
   throw problem
+}
+
+/** null where it is no JSON: a page of a proxy's, or half an answer. */
+function parsed(text: string): Record<string, unknown> | null {
+  try {
+    return JSON.parse(text) as Record<string, unknown>
+  } catch {
+    return null
+  }
 }

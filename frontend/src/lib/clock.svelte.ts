@@ -16,12 +16,13 @@ class Clock {
     }, STEP)
   }
 
-  /** A frame said what time it is. It may have waited a little, so time does not run back for less than two steps. */
-  heard(text: string): void {
+  /** A frame said what time it is (`isNow`), or of when its figures are. It may have waited a little, so time does not
+   * run back for less than two steps, and never to the time of figures that nothing has changed for long. */
+  heard(text: string, isNow: boolean): void {
     const said = Date.parse(text)
     const speed = session.service?.speed ?? 1
     const guessed = this.time()
-    const isBehind = said < guessed && guessed - said < 2 * STEP * speed
+    const isBehind = said < guessed && (!isNow || guessed - said < 2 * STEP * speed)
     if (this.base > 0 && isBehind) return
     this.base = said
     this.at = performance.now()

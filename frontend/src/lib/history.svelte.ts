@@ -66,7 +66,7 @@ export class Past {
   run(): () => void {
     let ended = false
     const leave = untrack(() =>
-      stream.listen(stream.seq, (news) => this.add(news.filter((event) => concerns(event, this.account)))),
+      stream.listen(null, (news) => this.add(news.filter((event) => concerns(event, this.account)))),
     )
     const base = `/v1/accounts/${encodeURIComponent(this.account)}`
     for (const [list, type] of Object.entries(LISTS)) {

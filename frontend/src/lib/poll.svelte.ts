@@ -2,12 +2,16 @@
 
 import { get } from './api'
 
+/** Milliseconds between two questions, at least: in a crash there is a reason to ask in every frame. */
+const REST = 500
+
 export class Poll<T> {
   data = $state.raw<T | null>(null)
   /** Why the last answer is not the newest; "" when it is. */
   fault = $state('')
   private asking = false
-  private again = false
+  private begun = -REST
+  private waiting: ReturnType<typeof setTimeout> | undefined
   private running = false
 
   constructor(
@@ -25,16 +29,23 @@ export class Poll<T> {
     return () => {
       this.running = false
       clearInterval(timer)
+      clearTimeout(this.waiting)
+      this.waiting = undefined
     }
   }
 
-  /** Ask now. Whoever asks while an answer is on its way gets another one after it, which is newer. */
+  /** Ask now. Whoever asks while an answer is on its way, or just after one, gets another one later, which is newer. */
   async refresh(): Promise<void> {
-    if (this.asking) {
-      this.again = true
+    const early = this.begun + REST - performance.now()
+    if (this.asking || early > 0) {
+      this.waiting ??= setTimeout(() => {
+        this.waiting = undefined
+        if (this.running) void this.refresh()
+      }, Math.max(50, early))
       return
     }
     this.asking = true
+    this.begun = performance.now()
     try {
       const found = await get<T>(this.path())
       if (this.running) [this.data, this.fault] = [found, '']
@@ -42,9 +53,5 @@ export class Poll<T> {
       this.fault = (error as Error).message
     }
     this.asking = false
-    if (this.again && this.running) {
-      this.again = false
-      void this.refresh()
-    }
   }
 }

@@ -16,8 +16,14 @@ class Session {
     const given = new URLSearchParams(location.hash.slice(1)).get('key')
     if (given !== null) {
       history.replaceState(null, '', location.pathname + location.search)
+      if (this.me !== null) {
+        // Another key, in a page that is open: it begins anew, with nothing of the one before.
+        sessionStorage.setItem(STORED, given.trim())
+        location.reload()
+        return
+      }
       await this.enter(given)
-    } else {
+    } else if (this.me === null) {
       const kept = sessionStorage.getItem(STORED)
       if (kept) await this.enter(kept)
     }

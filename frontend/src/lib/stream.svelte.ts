@@ -3,6 +3,7 @@
  * on where it was. Whoever draws is told at most once an animation frame, of the newest state only.
  */
 
+import { untrack } from 'svelte'
 import { address } from './api'
 import { clock } from './clock.svelte'
 import { session } from './session.svelte'
@@ -31,9 +32,16 @@ interface Frame {
 }
 
 const PING = 2_000
-const SILENCE = 6_000
-/** Milliseconds without any word until the connection counts as lost: three pings unanswered. */
+const UNANSWERED = 3
+/** Pings without any word after which the connection counts as lost. A hidden page's timers run once a minute, so that
+ * the time alone says nothing. */
 const LATEST_RETRY = 5_000
+const PATIENCE = 10_000
+/** Milliseconds until a connection that has not come about is given up. */
+const AGAIN = 1_000
+/** Milliseconds until what was one message too many is asked again. */
+const RECENT = 100
+/** Inputs of the journal that "from now on" looks back, as lists may be a little behind. */
 
 class Stream {
   /** connecting: never yet; live; stale: lost, what is shown is old. */
@@ -46,13 +54,16 @@ class Stream {
   private socket: WebSocket | null = null
   private topics = new Map<string, Topic>()
   private listeners = new Set<(events: Event[]) => void>()
-  private from = 0
+  /** null: from about now on, which is known when the service has said where it stands. */
+  private from: number | null = 0
   /** The input whose events came last, and which of them are known: a fill and what it led to may share a place. */
   private place = 0
   private known = new Set<string>()
   private retry = 250
   private retrying: ReturnType<typeof setTimeout> | undefined
   private pinging: ReturnType<typeof setInterval> | undefined
+  private opened = 0
+  private unanswered = 0
   private changed = new Set<Topic>()
   private news: Event[] = []
   private drawing = false
@@ -69,8 +80,12 @@ class Stream {
     this.socket = null
     socket?.close()
     this.state = 'connecting'
+    this.retry = 250
+    this.seq = 0
     this.topics.clear()
     this.listeners.clear()
+    this.changed.clear()
+    this.news = []
   }
 
   /** Follow a topic; the function given gets its document whenever it changed. Returns what ends that. */
@@ -84,9 +99,9 @@ class Stream {
     const told = tell as (document: Document) => void
     topic.tell.add(told)
     if (fault) topic.fault.add(fault)
-    if (fresh) this.say({ type: 'subscribe', topic: name })
-    else if (topic.document !== null) told(topic.document)
     const followed = topic
+    if (fresh) this.ask(name, followed)
+    else if (followed.document !== null) untrack(() => told(followed.document as Document))
     return () => {
       followed.tell.delete(told)
       if (fault) followed.fault.delete(fault)
@@ -97,14 +112,15 @@ class Stream {
     }
   }
 
-  /** Be told of every event behind an input of the journal. One listener sets where it begins. */
-  listen(after: number, tell: (events: Event[]) => void): () => void {
+  /** Be told of every event behind an input of the journal; null: from about now on. One listener sets where it
+   * begins. */
+  listen(after: number | null, tell: (events: Event[]) => void): () => void {
     this.listeners.add(tell)
     if (this.listeners.size === 1) {
       this.from = after
-      this.place = after + 1
+      this.place = 0
       this.known.clear()
-      this.say({ type: 'subscribe', topic: 'events', after })
+      this.askEvents()
     }
     return () => {
       this.listeners.delete(tell)
@@ -118,6 +134,8 @@ class Stream {
     const where = new URL(address('/v1/stream'))
     where.protocol = where.protocol === 'https:' ? 'wss:' : 'ws:'
     const socket = (this.socket = new WebSocket(where))
+    this.opened = performance.now()
+    this.unanswered = 0
     socket.onopen = () => socket.send(JSON.stringify({ type: 'auth', key: session.key }))
     socket.onmessage = (message) => {
       if (socket === this.socket) this.take(JSON.parse(message.data as string) as Frame)
@@ -144,25 +162,41 @@ class Stream {
   }
 
   private ping(): void {
-    if (this.state === 'live' && performance.now() - this.heard > SILENCE) this.lost()
-    else this.say({ type: 'ping' })
+    if (this.socket === null) return // it is being tried again
+    if (this.state !== 'live') {
+      if (performance.now() - this.opened > PATIENCE) this.lost()
+    } else if (this.unanswered >= UNANSWERED) {
+      this.lost()
+    } else {
+      this.unanswered += 1
+      this.say({ type: 'ping' })
+    }
   }
 
+  /** Whoever follows a topic in an effect does not hang on the state of the connection. */
   private say(word: object): void {
-    if (this.state === 'live' && this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(word))
+    if (untrack(() => this.state) === 'live' && this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(word))
+  }
+
+  private ask(name: string, topic: Topic): void {
+    this.say(topic.n === null ? { type: 'subscribe', topic: name } : { type: 'resume', topic: name, after: topic.n })
+  }
+
+  private askEvents(): void {
+    if (untrack(() => this.state) !== 'live') return
+    this.from ??= Math.max(0, this.seq - RECENT)
+    this.place = Math.max(this.place, this.from + 1)
+    // An input's events may have been told in part: it is asked for again, and what is known is left out.
+    this.say({ type: 'subscribe', topic: 'events', after: this.place - 1 })
   }
 
   private ready(): void {
     const again = this.state === 'stale'
     this.state = 'live'
     this.retry = 250
-    for (const [name, topic] of this.topics) {
-      this.say(topic.n === null ? { type: 'subscribe', topic: name } : { type: 'resume', topic: name, after: topic.n })
-    }
-    if (this.listeners.size > 0) {
-      // An input's events may have been told in part: it is asked for again, and what is known is left out.
-      this.say({ type: 'subscribe', topic: 'events', after: Math.max(this.from, this.place - 1) })
-    }
+    this.say({ type: 'ping' }) // for the time: a topic's may be that of long ago
+    for (const [name, topic] of this.topics) this.ask(name, topic)
+    if (this.listeners.size > 0) this.askEvents()
     if (again) void session.refresh().catch(() => undefined)
   }
 
@@ -170,8 +204,9 @@ class Stream {
 
   private take(frame: Frame): void {
     this.heard = performance.now()
-    if (frame.ts !== undefined) clock.heard(frame.ts)
-    if (frame.seq !== undefined) this.seq = frame.seq
+    this.unanswered = 0
+    if (frame.ts !== undefined) clock.heard(frame.ts, frame.type === 'pong')
+    if (frame.seq !== undefined) this.seq = Math.max(this.seq, frame.seq)
     if (frame.type === 'ready') this.ready()
     else if (frame.type === 'error') this.fault(frame)
     else if (frame.topic === 'events') this.tellEvents(frame.data as Event[])
@@ -179,8 +214,15 @@ class Stream {
   }
 
   private fault(frame: Frame): void {
-    for (const topic of this.topics.values()) {
-      if (topic.n === null) for (const tell of topic.fault) tell(frame.code ?? '', frame.detail ?? '')
+    const name = frame.topic ?? ''
+    const topic = this.topics.get(name)
+    if (frame.code === 'rate_limited') {
+      setTimeout(() => {
+        if (name === 'events' && this.listeners.size > 0) this.askEvents()
+        else if (topic !== undefined && this.topics.get(name) === topic) this.ask(name, topic)
+      }, AGAIN)
+    } else if (topic !== undefined) {
+      for (const tell of topic.fault) tell(frame.code ?? '', frame.detail ?? '')
     }
   }
 
@@ -188,7 +230,8 @@ class Stream {
     const topic = this.topics.get(frame.topic ?? '')
     if (topic === undefined) return
     const data = frame.data as Document
-    if (frame.type === 'snapshot' || topic.document === null) topic.document = data
+    if (frame.type === 'snapshot') topic.document = data
+    else if (topic.document === null) return // of an earlier subscription; the snapshot of this one follows
     else topic.document = merged(topic.document, data)
     topic.n = frame.n ?? null
     this.changed.add(topic)
