@@ -29,6 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 LOCK = ROOT / "requirements.lock"
 FRONTEND = ROOT / "frontend"
+PAGES = ROOT / "src" / "closeout" / "web" / "static" / "index.html"
 VENV = ROOT / ".venv"
 STAMP = VENV / "closeout-setup.txt"
 LOCK_HEADER = (
@@ -56,7 +57,7 @@ def main(args: list[str]) -> int:
         print((__doc__ or "").strip(), file=sys.stdout if verb in ("help", "-h", "--help") else sys.stderr)
         return 0 if verb in ("help", "-h", "--help") else 2
     try:
-        set_up()
+        set_up(again=verb == "setup" and FRONTEND.is_dir() and not PAGES.exists())
     except subprocess.CalledProcessError as error:
         say("setting up .venv failed; the lines above say why")
         return error.returncode
@@ -111,12 +112,13 @@ def hand_over(command: list[str]) -> int:
 # The environment
 
 
-def set_up() -> None:
-    """Make `.venv` match the lock file and install the package into it, editable; nothing to do when it does."""
+def set_up(*, again: bool = False) -> None:
+    """Make `.venv` match the lock file and install the package into it, editable; nothing to do when it does, unless it
+    is to be done `again`."""
     with one_at_a_time():
         place, digest = str(ROOT), wanted_digest()
         stamp = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.exists() else []
-        if stamp == [place, digest] and PYTHON.exists():
+        if stamp == [place, digest] and PYTHON.exists() and not again:
             return
         begun = time.monotonic()
         say("bringing .venv up to date" if stamp[:1] == [place] else "making .venv (once, about a minute)")
@@ -125,7 +127,7 @@ def set_up() -> None:
             make_venv(VENV)
         pip(PYTHON, "--require-hashes", "--only-binary", ":all:", "-r", str(LOCK))
         if subprocess.call([str(PYTHON), "hatch_build.py"], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=sys.stderr) != 0:
-            say("the pages could not be built, the lines above say why; all but the pages works")
+            say("the pages could not be built, the lines above say why; all else works, and `setup` tries again")
         pip(PYTHON, "--no-deps", "--no-build-isolation", "-e", str(ROOT))
         STAMP.write_text(f"{place}\n{digest}\n", encoding="utf-8")
         say(f".venv matches requirements.lock, after {time.monotonic() - begun:.0f} s")
@@ -134,7 +136,9 @@ def set_up() -> None:
 def wanted_digest() -> str:
     """Of what `.venv` and the pages are made of."""
     digest = hashlib.sha256()
-    sources = (path for path in FRONTEND.rglob("*") if not {"node_modules", "dist"} & set(path.parts))
+    sources = (
+        path for path in FRONTEND.rglob("*") if not {"node_modules", "dist"} & set(path.relative_to(FRONTEND).parts)
+    )
     for path in (LOCK, ROOT / "pyproject.toml", ROOT / "hatch_build.py", *sorted(sources)):
         if path.is_file():
             digest.update(path.read_bytes())
