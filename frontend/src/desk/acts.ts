@@ -391,8 +391,12 @@ export function marginAct(contract: Contract): Act | null {
 
 /** `held` are chosen at first; `now` is the service's time, in milliseconds. */
 export function newsAct(contracts: string[], held: string[], now: () => number): Act {
-  const body = (reason: string, values: Values) => {
-    const begins = now() + Number(values.wait || 0) * 60_000
+  // Sent again under the same key it is the same act, of the same times.
+  const sent = new Map<string, number>()
+  const body = (reason: string, values: Values, key = '') => {
+    const from = sent.get(key) ?? now()
+    if (key !== '') sent.set(key, from)
+    const begins = from + Number(values.wait || 0) * 60_000
     return {
       release_id: values.release_id,
       contracts: (values.contracts ?? '').split('\n').filter(Boolean),
@@ -426,7 +430,7 @@ export function newsAct(contracts: string[], held: string[], now: () => number):
         options: [['entry', 'New orders only'], ['held', 'New orders and positions held']],
       },
     ],
-    send: (reason, values, key) => write('POST', '/v1/news', body(reason, values), key),
+    send: (reason, values, key) => write('POST', '/v1/news', body(reason, values, key), key),
     proposal: (reason, values) => ({ kind: 'news', ...body(reason, values) }),
   }
 }

@@ -1,13 +1,14 @@
 /** Proposals in plain words, and the acts of deciding them. */
 
 import { write } from '../lib/api'
-import { exact, money } from '../lib/format'
+import { exact, money, scaled } from '../lib/format'
+import { session } from '../lib/session.svelte'
 import { sentence } from '../lib/words'
 import type { Act } from './acts'
 import type { MarginReview, Proposal } from './types'
 
-/** A proposal's command is in the engine's units: money in millionths, rates in billionths, times in nanoseconds. */
-const micros = (value: unknown) => money(String(Number(value) / 1e6))
+/** A proposal's command is in the engine's units: money as whole numbers, rates in billionths, times in nanoseconds. */
+const micros = (value: unknown) => money(scaled(value, session.service?.places ?? 6))
 const rate = (value: unknown) => String(Number(value) / 1e9)
 const instant = (value: unknown) => new Date(Number(value) / 1e6).toISOString().replace('.000Z', 'Z').replace('T', ' ')
 const text = (value: unknown) => (value == null ? '' : String(value))

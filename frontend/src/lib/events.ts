@@ -1,6 +1,7 @@
 /** What happened, in plain words: an entry of the events feed as a title, a detail and a tone. */
 
-import { exact, instant, money, signed } from './format'
+import { exact, instant, money, scaled, signed } from './format'
+import { session } from './session.svelte'
 import type { Event, Level } from './types'
 import { DEBT_STATUS, FLAGS, LEVELS, REFUSALS, sentence, type Tone } from './words'
 
@@ -303,12 +304,12 @@ function lookAhead(detail: string, currency: string): Partial<Description> {
 }
 
 function shortfall(row: Record<string, unknown>, currency: string): string {
-  // These are the engine's own numbers, in millionths.
-  const millionths = (name: string) => money(String(Number(row[name] ?? 0) / 1_000_000))
+  // These are in the engine's own units.
+  const deposit = money(scaled(row.deposit, session.service?.places ?? 6))
   const fewest = Object.entries((row.fewest ?? {}) as Record<string, string | null>)
     .filter(([, quantity]) => quantity !== null)
     .map(([contract, quantity]) => `closing ${exact(quantity)} ${contract}`)
-  return `A deposit of ${[`${millionths('deposit')} ${currency}`, ...fewest].join(', or ')}, would have cleared it then.`
+  return `A deposit of ${[`${deposit} ${currency}`, ...fewest].join(', or ')}, would have cleared it then.`
 }
 
 // -- small things ---------------------------------------------------------------------------------------

@@ -17,6 +17,13 @@ export function money(text: string | null | undefined): string {
   return shown === '-0.00' ? '0.00' : typographic(shown)
 }
 
+/** An amount in the engine's units, which have so many decimal places, as the API writes amounts. */
+export function scaled(units: unknown, places: number): string {
+  const text = String(units ?? 0)
+  const digits = text.replace('-', '').padStart(places + 1, '0')
+  return `${text.startsWith('-') ? '-' : ''}${digits.slice(0, digits.length - places)}.${digits.slice(digits.length - places)}`
+}
+
 /** With a plus sign where it is above zero. */
 export function signed(text: string | null | undefined): string {
   const shown = money(text)

@@ -24,6 +24,8 @@ export interface Service {
   speed: number
   now: string
   currency: string
+  /** Decimal places of the currency's units in the engine. */
+  places: number
   rulebook: string
   rulebook_version: string
   time_zone: string

@@ -98,7 +98,8 @@ def test_the_service_says_what_it_is(tmp_path: Path) -> None:
             found = (await service.send("customer", "GET", "/v1/service")).json()
             assert found | {"version": "", "rulebook_version": ""} == {
                 "version": "", "mode": "live", "market": None, "speed": 1.0, "now": "2026-02-05T14:00:00Z",
-                "currency": "USD", "rulebook": "kraken-us", "rulebook_version": "", "time_zone": "America/Chicago",
+                "currency": "USD", "places": 6, "rulebook": "kraken-us", "rulebook_version": "",
+                "time_zone": "America/Chicago",
                 "disclosure": None, "how_to_pay": None, "venue": "simulated", "simulated_venue": True,
                 "windows": {
                     "intraday": {

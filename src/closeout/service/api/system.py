@@ -51,6 +51,7 @@ class WindowView(View, frozen=True, kw_only=True):
 
 class ServiceView(View, frozen=True, kw_only=True):
     """`mode` is live or recorded; then `market` says of what, and `speed` how much faster than the wall it runs.
+    The engine's units of `currency`, in which commands and notices give amounts, have so many decimal `places`.
     `disclosure` is the version in force, `how_to_pay` says how what is owed is paid; `time_zone` is that of the
     rulebook's first session."""
 
@@ -60,6 +61,7 @@ class ServiceView(View, frozen=True, kw_only=True):
     speed: float
     now: str
     currency: str
+    places: int
     rulebook: str
     rulebook_version: str
     time_zone: str
@@ -88,6 +90,7 @@ async def get_service(call: Call) -> ServiceView:
         speed=call.context.clock.speed,
         now=time_text(call.now()),
         currency=policy.currency.code,
+        places=policy.currency.places,
         rulebook=policy.name,
         rulebook_version=policy.version,
         time_zone=next((session.time_zone for session in policy.sessions.values()), "America/Chicago"),
