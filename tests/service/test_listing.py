@@ -176,7 +176,7 @@ def test_what_a_line_says_beside_usage() -> None:
             ahead += 1
         cross, *isolated = [part.account() for part in members]
         worst = max(
-            could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee_first)
+            could_owe(cross, isolated, move, policy.net_liq_floor, -1)  # the accounts say what their close-outs cost
             for move in (-RATE // 10, RATE // 10)
         )
         assert line["could_owe_10_percent"] == policy.currency.text(worst)

@@ -39,10 +39,12 @@ WORST_GAPS = (
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Money and positions that are judged together: a cross account, or one isolated position with its margin."""
+    """Money and positions that are judged together: a cross account, or one isolated position with its margin. `fee` is
+    what its next close-out costs beside the trades, in micros; None: the same as anybody's first."""
 
     money: Money
     holdings: tuple[Holding, ...]
+    fee: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def _moved(
     if risk.level is not Level.LIQUIDATING:
         return risk, None
     fees = sum(h.contract.trade_fee(h.mark, h.lots) for h in moved if h.mark is not None)
-    return risk, risk.net_liq - fees - liquidation_fee
+    return risk, risk.net_liq - fees - (liquidation_fee if account.fee is None else account.fee)
 
 
 def first_move(holds: Callable[[int], bool]) -> int | None:

@@ -188,8 +188,17 @@ def _send(state: State, row: int, active: CloseOut, holding: Holding, lots: int)
 
 def _fee(state: State, row: int, active: CloseOut) -> int:
     """US-10: the first event's fee, or the later one; the customer's own brake costs none (US-23)."""
-    if active.own:
-        return 0
+    return 0 if active.own else _fee_by_count(state, row)
+
+
+def fee_to_come(state: State, row: int) -> int:
+    """What a close-out of the account will cost yet: nothing where one is under way that has its fee among the pending
+    ones already, or costs none."""
+    active = state.book.close_outs.get(row)
+    return 0 if active is not None and (active.fee or active.own) else _fee_by_count(state, row)
+
+
+def _fee_by_count(state: State, row: int) -> int:
     first = int(state.book.liquidations[row]) == 0
     return state.policy.liquidation_fee_first if first else state.policy.liquidation_fee_later
 

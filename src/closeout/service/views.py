@@ -18,7 +18,7 @@ from closeout.core.outlook import could_owe, shortfall
 from closeout.core.risk import assess
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import RATE, rate_text
-from closeout.engine import scan
+from closeout.engine import closeout, scan
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import SUSPENSE, ContractState, Flag
 from closeout.engine.orders import acknowledged
@@ -49,7 +49,7 @@ def _part(state: State, row: int, *, isolated: bool) -> Part:
         contract = holding.contract
         session = state.contracts[contract.name].session
         lines.append(Line(holding, session, contract.name, contract.quantity_text(holding.lots), ""))
-    return Part(isolated, state.money(row), lines)
+    return Part(isolated, state.money(row), lines, closeout.fee_to_come(state, row))
 
 
 def account_assessment(state: State, account_id: str, now: int) -> dict[str, Any]:

@@ -39,11 +39,13 @@ class Line:
 
 @dataclass(slots=True)
 class Part:
-    """What is judged together: the cross account (always the first part, `isolated` false) or an isolated position."""
+    """What is judged together: the cross account (always the first part, `isolated` false) or an isolated position.
+    `fee` is that of its next close-out; None: of a first one."""
 
     isolated: bool
     money: Money
     lines: list[Line] = field(default_factory=list[Line])
+    fee: int | None = None
 
     def holdings(self, windows: Mapping[str, Window] | None = None) -> tuple[Holding, ...]:
         """As the engine holds them; under `windows` by session instead of the present ones where given."""
@@ -54,7 +56,7 @@ class Part:
         )
 
     def account(self, windows: Mapping[str, Window] | None = None) -> Account:
-        return Account(self.money, self.holdings(windows))
+        return Account(self.money, self.holdings(windows), self.fee)
 
     def risk(self, floor: int | None) -> Risk:
         return assess(self.money, self.holdings(), floor)

@@ -11,6 +11,7 @@ from closeout.core.risk import assess
 from closeout.core.units import RATE
 from closeout.engine.book import SUSPENSE
 from closeout.engine.state import State
+from closeout.service import views
 from closeout.service.reports.figures import freeze
 from closeout.service.reports.press import debts_sheet, stress_sheet
 from closeout.service.reports.stress import Move, Outcome, moves, stress
@@ -36,10 +37,9 @@ def _alone(state: State, move: Move, row: int) -> tuple[bool, int]:
         owed = max(0, -(cash + accrued - pending - receivable + left))
     else:
         owed = receivable + unpaid if mine is None else max(0, -mine)
-    fee = _fee(state, row)
-    if all(_fee(state, child) == fee for child in children):  # then it is what the account's page shows
-        parts = [_account(state, move, child) for child in children]
-        assert owed == could_owe(_account(state, move, row), parts, 0, state.policy.net_liq_floor, fee)
+    if set(move.contracts) == set(state.contracts):  # then it is what the account's page shows, whose fees are its own
+        cross, *isolated = [part.account() for part in views.parts(state, row)]
+        assert owed == could_owe(cross, isolated, move.rate, state.policy.net_liq_floor, -1)
     return mine is not None or any(micros is not None for micros in after.values()), owed
 
 
