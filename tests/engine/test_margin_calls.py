@@ -9,6 +9,7 @@ from tests.engine.bench import Desk, of
 
 from closeout.engine import commands as c
 from closeout.engine import events as ev
+from closeout.engine.accounts import withdrawable
 from closeout.engine.book import SUSPENSE, Flag
 from closeout.engine.scan import candidates
 
@@ -171,6 +172,7 @@ def test_a_break_freezes_opening_orders_and_withdrawals_until_the_books_agree() 
     assert desk.refusal("A", "CAR", "1") == "reconciliation_break"
     assert desk.approved("A", "CAR", "-2")
     assert desk.refused(desk.withdraw("A", "1")) == "reconciliation_break"
+    assert withdrawable(desk.state, desk.state.row("A")) == 0  # and it is not said that anything could be
     desk.deposit("A", "1")
     events = desk.done(file_of(desk, "1001", CAR=3))
     assert [type(event) for event in events] == [ev.Alarm, ev.Reconciled]

@@ -60,8 +60,12 @@ def deposit(state: State, command: Deposit) -> None:
 def withdrawable(state: State, row: int) -> int:
     """max(0, net liq - initial margin with all working orders at their worst - pending items) (US-16).
 
-    Pending is what flat isolated accounts of the customer will still cost: funding accrued and not booked yet.
+    Pending is what flat isolated accounts of the customer will still cost: funding accrued and not booked yet. Nothing
+    is while a deficit is owed, a position has no mark, or the books are not reconciled: `withdraw` says which.
     """
+    book = state.book
+    if int(book.receivable[row]) > 0 or book.has(row, Flag.UNPRICED) or book.has(row, Flag.FROZEN):
+        return 0
     children = (child for child in state.book.children.get(row, ()) if not state.holdings(child))
     pending = sum(max(0, -state.money(child).sum) for child in children)
     free = state.risk(row).net_liq - worst_case(state, row, with_intraday=False)
