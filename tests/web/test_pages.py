@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from litestar import Litestar
 
+from closeout.engine import limits, orders
 from closeout.web.pages import STATIC, handlers
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,16 @@ async def test_the_browser_is_told_to_load_nothing_from_elsewhere() -> None:
     assert "default-src 'none'" in policy
     assert "http" not in policy
     assert "unsafe-eval" not in policy
+
+
+@pytest.mark.rule("US-07", "US-19")
+def test_every_refusal_of_the_order_check_has_words() -> None:
+    words = (ROOT / "frontend/src/lib/words.ts").read_text(encoding="utf-8")
+    known = set(re.findall(r"^  (\w+):", words.partition("REFUSALS")[2].partition("\n}")[0], re.MULTILINE))
+    check = "".join(Path(str(part.__file__)).read_text(encoding="utf-8") for part in (orders, limits))
+    codes = set(re.findall(r'return "(\w+)", f?"', check))
+    assert {"margin", "debit_overdue", "price_collar"} <= codes
+    assert codes <= known
 
 
 def test_no_built_file_names_an_address_to_load_from() -> None:

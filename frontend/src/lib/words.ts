@@ -13,7 +13,12 @@ export const LEVELS: Record<Level, { label: string; sign: string; tone: Tone; me
     tone: 'hot',
     means: 'Only orders that reduce risk are taken.',
   },
-  liquidating: { label: 'Liquidating', sign: '\u2716', tone: 'bad', means: 'Positions are being closed out.' },
+  liquidating: {
+    label: 'Liquidating',
+    sign: '\u2716',
+    tone: 'bad',
+    means: 'Below the auto-liquidation line: positions are closed out as soon as the market takes orders, unless the desk holds that.',
+  },
 }
 
 export const FLAGS: Record<string, { label: string; tone: Tone; means: string }> = {
@@ -50,7 +55,7 @@ export const REFUSALS: Record<string, string> = {
   in_debit: 'The account owes money: no opening orders until it is paid.',
   disclosure: 'The risk disclosure has not been acknowledged yet.',
   restricted: 'The account is restricted to initial margin.',
-  debt_overdue: 'What is owed is overdue: no orders at all until it is paid.',
+  debit_overdue: 'What is owed is overdue: no orders at all until it is paid.',
   liquidating: 'The account is being closed out.',
   reconciliation_break: 'The account is frozen until its books are reconciled.',
   margin_call_overdue: 'A margin call is overdue: only orders that reduce risk are taken.',
