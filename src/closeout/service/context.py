@@ -136,6 +136,8 @@ class Context:
     seats: Seats = field(init=False)
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One decision about a proposal at a time."""
+    drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One account's curves at a time: they take the processor from order checks."""
     events: EventFeed = field(init=False)
     roster: Roster = field(default_factory=Roster)
     scans: Scans = field(default_factory=Scans)

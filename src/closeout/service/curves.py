@@ -26,6 +26,7 @@ def curves(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
     text = policy.currency.text
     held = list(dict.fromkeys(line.name for part in parts for line in part.lines))
     every = _after(parts, policy, None)
+    alone = {name: _after(parts, policy, name) for name in held} if len(held) > 1 else dict.fromkeys(held, every)
     gaps = [
         {
             "move": assessment.move_text(gap.move),
@@ -38,7 +39,7 @@ def curves(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
     return {
         "net_liq": text(sum(part.risk(policy.net_liq_floor).net_liq for part in parts)),
         "moves": [assessment.move_text(move) for move in MOVES],
-        "curves": [_curve(None, every, policy), *(_curve(name, _after(parts, policy, name), policy) for name in held)],
+        "curves": [_curve(None, every, policy), *(_curve(name, after, policy) for name, after in alone.items())],
         "gaps": gaps,
     }
 

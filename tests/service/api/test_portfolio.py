@@ -140,6 +140,8 @@ def test_the_curves_agree_with_the_account_beside_them(tmp_path: Path) -> None:
     async def run() -> None:
         async with running(tmp_path) as service:
             await trading(service)
+            every, mbt = (await service.send("customer", "GET", "/v1/accounts/A1/could-owe")).json()["curves"]
+            assert (every | {"contract": "MBT"}) == mbt  # the only one is all of them
             await service.mark({"PBTCUCZ50": 1_000})
             await service.put_in(Fill("A1", "PBTCUCZ50", -3, 1_000, "", "a1-2"))
             account = (await service.send("customer", "GET", "/v1/accounts/A1")).json()

@@ -57,9 +57,10 @@ class CouldOwe(View, frozen=True, kw_only=True):
 async def get_could_owe(call: Call) -> Any:
     """What the account would be worth, and owe, over a range of moves: of all contracts together, and of each alone."""
     account_id = call.account()
-    found = views.parts(call.state, call.row(account_id))
-    head = {"account_id": account_id, "currency": call.currency.code, "as_of": time_text(call.now())}
-    return head | await asyncio.to_thread(curves, found, call.state.policy)
+    async with call.context.drawing:
+        found = views.parts(call.state, call.row(account_id))
+        head = {"account_id": account_id, "currency": call.currency.code, "as_of": time_text(call.now())}
+        return head | await asyncio.to_thread(curves, found, call.state.policy)
 
 
 class BarsQuery(Body, frozen=True, kw_only=True):
