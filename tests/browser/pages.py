@@ -15,7 +15,6 @@ import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -153,8 +152,3 @@ def axe(page: Page) -> list[str]:
         for one in found
         if one["impact"] in ("serious", "critical")
     ]
-
-
-def money(text: str) -> list[Decimal]:
-    """The amounts with two decimals that stand in a text."""
-    return [Decimal(found.replace(",", "")) for found in re.findall(r"\d[\d,]*\.\d\d", text)]

@@ -3,6 +3,8 @@
 import type { Position } from '../lib/types'
 
 const DECIMAL = /^\d{1,18}(\.\d{1,18})?$/
+/** A price may be below zero, where the contract's may. */
+const PRICE = /^-?\d{1,18}(\.\d{1,18})?$/
 
 export class Draft {
   contract = $state('')
@@ -16,7 +18,7 @@ export class Draft {
     if (this.contract === '') return 'Choose a contract.'
     if (this.quantity.trim() === '') return 'Say how many: then you see what it does to your margin.'
     if (!DECIMAL.test(this.quantity.trim()) || Number(this.quantity) === 0) return 'The quantity is a number above zero, such as 3.'
-    if (this.isLimit && !DECIMAL.test(this.limit.trim())) return 'Say the limit price.'
+    if (this.isLimit && !PRICE.test(this.limit.trim())) return 'Say the limit price.'
     return ''
   }
 

@@ -16,7 +16,11 @@ export function mattersNow(account: Account, service: Service): string[] {
   const { receivable, liquidating, withdrawable } = account.account
   const held = account.positions.length > 0
   if (liquidating !== null || level === 'liquidating') {
-    said.push('Being closed out now: orders are at the market, and fills can be far from the mark.')
+    said.push(
+      canTrade(account)
+        ? 'Being closed out now: orders are at the market, and fills can be far from the mark.'
+        : 'To be closed out as soon as the market takes orders and has a good price; it can be far from the mark.',
+    )
     said.push(`Net liq is ${money(account.net_liq)}, the margin requirement ${money(account.requirement)}. Only orders that reduce risk are taken.`)
   }
   if (Number(receivable.owed) > 0) {
@@ -35,17 +39,24 @@ export function mattersNow(account: Account, service: Service): string[] {
   return said
 }
 
+/** Whether every contract held can be traded now: open, not halted, with a good mark. */
+function canTrade(account: Account): boolean {
+  return account.positions.every(({ held_as }) => {
+    const contract = account.account.contracts[held_as]
+    return contract === undefined || (contract.is_open && !contract.halted && contract.grade === 'ok')
+  })
+}
+
 function room(account: Account, service: Service): string[] {
-  const { level } = account.state
+  const { level, flags } = account.state
   const left = account.estimated_liquidation_value
+  const toLine = account.auto_liquidation_distance
   const said: string[] = []
-  if (level === 'liquidate_only' || Number(left) <= 0) {
-    said.push(
-      `Only orders that reduce risk are taken. A close-out starts after a loss of ${money(account.auto_liquidation_distance)} more.`,
-    )
-  } else {
-    said.push(`You can lose ${money(left)} before a close-out may start.`)
-  }
+  if (level === 'liquidate_only' || flags.includes('desk_liquidate_only')) said.push('Only orders that reduce risk are taken.')
+  if (flags.includes('held')) said.push('The desk keeps a close-out from starting, however far the account falls.')
+  else if (Number(left) > 0) said.push(`You can lose ${money(left)} before a close-out may start.`)
+  else if (Number(toLine) > 0) said.push(`A close-out starts after a loss of ${money(toLine)} more.`)
+  else said.push('Any further loss starts a close-out.')
   const ahead = account.look_ahead
   if (ahead !== null) {
     const at = clockTime(ahead.switch_at, service.time_zone)
@@ -54,6 +65,8 @@ function room(account: Account, service: Service): string[] {
       const cures = ahead.fewest_lots.map((few) => closing(few, account.positions)).filter((cure) => cure !== null)
       const clears = [`a deposit of ${money(ahead.smallest_deposit)}`, ...cures].join(', or ')
       said.push(`At ${at} ${margin} holds: you will be short ${money(ahead.short)}; ${clears}, clears it.`)
+    } else if (ahead.level === 'liquidate_only') {
+      said.push(`At ${at} ${margin} holds: at these prices only orders that reduce risk will be taken then.`)
     } else {
       said.push(`At ${at} ${margin} holds: at these prices the account fits it.`)
     }
