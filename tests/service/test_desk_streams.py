@@ -13,7 +13,7 @@ from tests.service.following import applied, buy, followed, heard, say, stream
 
 from closeout.core.units import RATE
 from closeout.engine.commands import Deposit
-from closeout.service import listing, topics
+from closeout.service import listing, streams, topics
 from closeout.service.reports.stress import ALL, stress
 
 
@@ -186,5 +186,24 @@ def test_who_leaves_before_a_topic_is_worked_out_takes_it_from_nobody(tmp_path: 
                 await say(leaves, "subscribe", topic="stress")
                 await say(stays, "subscribe", topic="stress")
             assert (await heard(stays))["type"] == "snapshot"
+
+    asyncio.run(run())
+
+
+def test_one_client_follows_a_few_lists_and_then_no_more(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with followed(tmp_path) as (_, where), stream(where, "desk") as socket:
+            await heard(socket)
+            for number in range(1, streams.LISTS + 1):
+                await say(socket, "subscribe", topic=f"accounts?n={number}")
+                assert (await heard(socket))["type"] == "snapshot"
+            await say(socket, "subscribe", topic="accounts?n=100")
+            refused = await heard(socket)
+            assert (refused["type"], refused["code"]) == ("error", "too_many_topics")
+            await say(socket, "resume", topic="accounts?n=1")  # one that is followed is not one more
+            assert (await heard(socket))["type"] == "snapshot"
+            await say(socket, "unsubscribe", topic="accounts?n=1")
+            await say(socket, "subscribe", topic="accounts?n=100")
+            assert (await heard(socket))["type"] == "snapshot"
 
     asyncio.run(run())

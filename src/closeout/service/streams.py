@@ -58,6 +58,8 @@ SEND_TIMEOUT = 5.0
 AUTH_TIMEOUT = 5.0
 TOPICS = 200
 """Topics of one client, at most."""
+LISTS = 5
+"""Lists of accounts among them, at most: one costs as much as two hundred accounts."""
 
 UNAUTHORIZED, TOO_MANY, SLOW = (1008, "unauthorized"), (1008, "too many streams"), (1013, "slow")
 BROKEN = (1011, "internal")
@@ -331,6 +333,9 @@ class Streams:
         """The topic, which the client follows from now on."""
         if name not in client.topics and len(client.topics) >= TOPICS:
             raise Fault("too_many_topics", f"at most {TOPICS}")
+        is_list = name.startswith(ACCOUNTS)
+        if is_list and sum(other.startswith(ACCOUNTS) for other in {*client.topics} - {name}) >= LISTS:
+            raise Fault("too_many_topics", f"at most {LISTS} lists of accounts")
         inner, make = self._maker(client.key, name)
         topic = self._topics.get(inner)
         if topic is None:
