@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -21,13 +20,13 @@ from urllib.parse import urlparse
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from benchmarks.browser import browser as chromium
+from benchmarks.browser import program
+from playwright.sync_api import Browser, Page, expect
+
+from closeout.core.units import InputError
 
 ROOT = Path(__file__).parents[2]
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--disable-quic",
-]  # fmt: skip
 PATIENCE = 20_000
 """Milliseconds until the page must show what is waited for."""
 TOLERATED = re.compile("WebSocket connection|net::ERR_CONNECTION|Failed to load resource: the server responded")
@@ -36,22 +35,15 @@ TOLERATED = re.compile("WebSocket connection|net::ERR_CONNECTION|Failed to load 
 expect.set_options(timeout=PATIENCE)
 
 
-def chromium() -> str:
-    """The browser's program; the test is skipped where there is none (never under CI: see `--forbid-skips`)."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    return found
-
-
 @contextmanager
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
-        try:
-            yield running
-        finally:
-            running.close()
+    """Chromium; the test is skipped where there is none (never under CI: see `--forbid-skips`)."""
+    try:
+        program()
+    except InputError as missing:
+        pytest.skip(str(missing))
+    with chromium() as running:
+        yield running
 
 
 @dataclass
@@ -101,12 +93,14 @@ class Watched:
 
     page: Page
     outside: list[str] = field(default_factory=list[str])
+    missing: list[str] = field(default_factory=list[str])
     errors: list[str] = field(default_factory=list[str])
 
     @classmethod
     def of(cls, page: Page) -> Watched:
         watched = cls(page)
         page.on("request", lambda request: watched._request(request.url))
+        page.on("response", lambda answer: watched._answered(answer.url, answer.status))
         page.on("pageerror", lambda error: watched.errors.append(str(error)))
         page.on("console", lambda said: watched._said(said.type, said.text))
         return watched
@@ -115,12 +109,18 @@ class Watched:
         if urlparse(url).hostname not in ("127.0.0.1", None):
             self.outside.append(url)
 
+    def _answered(self, url: str, status: int) -> None:
+        """What the API refuses is its answer; a part of the page that is not there is a fault."""
+        if status >= 400 and not urlparse(url).path.startswith("/v1/"):
+            self.missing.append(url)
+
     def _said(self, kind: str, text: str) -> None:
         if kind == "error" and not TOLERATED.search(text):
             self.errors.append(text)
 
     def check(self) -> None:
         assert self.outside == []
+        assert self.missing == []
         assert self.errors == []
 
 

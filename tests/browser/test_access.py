@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.pages import Demo, axe, browser, demo, viewing
+from tests.browser.pages import Demo, axe, viewing
 from websockets.sync.client import connect
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with demo(tmp_path_factory.mktemp("demo"), "--market", "march-12", "--speed", "10") as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, WebSocket, expect
-from tests.browser.pages import Demo, browser, demo, viewing
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    with demo(tmp_path_factory.mktemp("demo"), "--market", "march-12", "--speed", "10") as found:
-        yield found
+from tests.browser.pages import Demo, viewing
 
 
 def reloaded(page: Page) -> list[dict[str, Any]]:
