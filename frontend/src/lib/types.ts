@@ -131,6 +131,7 @@ export interface Account {
   intraday_margin: string | null
   initial_usage: string | null
   intraday_usage: string | null
+  excess: string
   excess_intraday_margin: string | null
   excess_initial_margin: string
   excess_maintenance_margin: string
