@@ -68,7 +68,7 @@ const WORDS: Record<string, (event: Event, currency: string) => Partial<Descript
     return {
       title: `${bought(quantity) ? 'Bought' : 'Sold'} ${size(quantity)} ${of(event, 'contract')} at ${exact(of(event, 'price'))} ${currency}`,
       detail: `Order ${of(event, 'order_id') || 'unknown'}, reported by ${of(event, 'source')}.`,
-      tone: 'good',
+      tone: 'muted',
     }
   },
   receipt: (event) => ({
@@ -86,7 +86,7 @@ const WORDS: Record<string, (event: Event, currency: string) => Partial<Descript
     const status = of(event, 'status')
     return {
       title: Number(total) === 0 ? 'Nothing is owed any more' : `Still owed: ${money(total)} ${currency}`,
-      detail: `${sentence(of(event, 'reason'))}. ${sentence(DEBT_STATUS[status] ?? status)}, ${days(event)} old.`,
+      detail: `${sentence(of(event, 'reason'))}. ${sentence(DEBT_STATUS[status] ?? status)}${Number(total) === 0 ? '' : `, ${days(event)} old`}.`,
       tone: Number(total) === 0 ? 'good' : 'hot',
     }
   },

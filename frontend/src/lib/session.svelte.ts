@@ -38,6 +38,7 @@ class Session {
       this.service = service
       this.me = me
     } catch (error) {
+      this.key = ''
       this.wrong = `Not signed in: ${(error as Error).message}.`
     }
   }
@@ -47,7 +48,9 @@ class Session {
     this.service = await get<Service>('/v1/service')
   }
 
+  /** The key is not known any more; one that never was is for who enters it to hear of. */
   lost(problem: Problem): void {
+    if (this.me === null) return
     this.leave()
     this.wrong = `Signed out: ${problem.message}.`
   }
