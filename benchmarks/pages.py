@@ -29,7 +29,7 @@ ACCOUNTS = 10_000
 SECONDS = 600.0
 BESIDE = 0.1
 """Of the time of a page, as long as its baseline and as it with further viewers."""
-MOVES = 8.0
+MOVES = 4.0
 """New marks of every contract a second: every topic has something to tell at each of its four looks."""
 VIEWERS = 20
 POSITIONS = 3
@@ -38,17 +38,19 @@ SIZE = {"width": 1440, "height": 900}
 
 @dataclass(frozen=True)
 class Shown:
-    """A page: where it is, whose key opens it, the topic whose frames are followed to where they are drawn."""
+    """A page: where it is, whose key opens it, the topic whose frames are followed to where they are drawn, and for
+    which share of the time it is watched."""
 
     name: str
     path: str
     role: str
     topic: str
     drawn_in: str
+    share: float = 1.0
 
 
 DESK = Shown("Risk desk", "/desk", "desk", "accounts", "[data-testid=accounts]")
-PORTFOLIO = Shown("Portfolio", "/", "customer", "account:", "[data-testid=net-liq]")
+PORTFOLIO = Shown("Portfolio", "/", "customer", "account:", "[data-testid=net-liq]", 0.1)
 NOTHING = Shown("sign-in page", "/", "", "", "")
 
 
@@ -76,31 +78,31 @@ class Bench:
         try:
             watched = Watched(context.new_page(), shown.topic, shown.drawn_in)
             watched.open(self.url + shown.path + (f"#key={self.keys[shown.role]}" if shown.role else ""))
-            short = max(1.0, self.seconds * BESIDE)
+            seconds = max(1.0, self.seconds * shown.share)
+            short = max(1.0, seconds * BESIDE)
             watched.page.wait_for_timeout(short * 1000)  # it has come to rest: charts are made, code is compiled
             if not shown.role:
                 self.rows.append(self._measure(f"{shown.name}, nobody follows anything", watched, short))
                 return
-            self.rows.append(self._measure(f"{shown.name}, one viewer", watched, self.seconds))
-            command, further = ["-m", "benchmarks.stream_clients"], self._further(watched)
+            self.rows.append(self._measure(f"{shown.name}, one viewer", watched, seconds))
+            command, further = ["-m", "benchmarks.stream_clients"], self._further(watched, seconds)
             with process(command, self.folder / "viewers.log", further):
                 row = self._measure(f"{shown.name}, {self.viewers} further viewers", watched, short)
             self.rows.append(row)
         finally:
             context.close()
 
-    def _further(self, watched: Watched) -> str:
+    def _further(self, watched: Watched, seconds: float) -> str:
         """Viewers that do what the page does: they follow the same topics of the book, and an account each of their
         own; they ask for the same as often."""
         topics = watched.followed()
         shared = [topic for topic in topics if topic != "portfolio" and not topic.startswith("account:")]
         own = self.others[: self.viewers] if shared != topics else []
         polls = {
-            path.replace(self.account, ACCOUNT) if own else path: times / self.seconds
-            for path, times in self.asked.items()
+            path.replace(self.account, ACCOUNT) if own else path: times / seconds for path, times in self.asked.items()
         }
         spec = Spec(
-            address(self.url)[1], self.keys["desk"], self.viewers, own, False, self.seconds, topics=shared, polls=polls
+            address(self.url)[1], self.keys["desk"], self.viewers, own, False, seconds, topics=shared, polls=polls
         )
         return msgspec.json.encode(spec).decode()
 
@@ -165,11 +167,11 @@ def run(scale: float = 1.0) -> dict[str, Any]:
         f"under {RULEBOOK}, the Portfolio's with {POSITIONS}; all 13 contracts move {MOVES:g} times a second, so that "
         "every topic has news at each of its four looks a second",
         method="`closeout serve` in a process of its own, Chromium without a screen, the marks from a third; "
-        f"{seconds:g} s a page, {max(1.0, seconds * BESIDE):g} s with nobody and with further viewers, which do what "
-        "the page does without a browser; update: a frame of the account table's topic (of the account's) was drawn; "
-        "delay: from when its document was worked out until it was drawn; long task: the page's thread was busy for 50 "
-        "ms or more; browser and service: shares of a core, the browser's of all its processes; heap: JavaScript's, "
-        "after a collection",
+        f"{seconds:g} s the desk, a tenth of that the Portfolio, each a tenth of its time more with further viewers, "
+        "which do what the page does without a browser; before that nobody; update: a frame of the account table's "
+        "topic (of the account's) was drawn; delay: from when its document was worked out until it was drawn; long "
+        "task: the page's thread was busy for 50 ms or more; browser and service: shares of a core, the browser's of "
+        "all its processes; heap: JavaScript's, after a collection",
         rows=bench.rows,
     )
     return result | {"figures": _figures(bench)}

@@ -50,7 +50,7 @@ from closeout.service.topics import (
     touched,
 )
 
-LOOK = 0.05
+LOOK = 0.02
 """Seconds between two looks at what is due."""
 LINGER = 30.0
 """Seconds that a topic is kept without clients, for one that comes back: as it was, and worked out when he has."""
