@@ -47,8 +47,7 @@ def key(line: dict[str, Any], sort: str) -> Any:
         return Decimal(line[sort])
     net_liq, requirement = Decimal(line["net_liq"]), Decimal(line["requirement"])
     if net_liq <= 0:
-        is_over = line["usage"] == "over" or net_liq < 0
-        return (float("inf") if is_over else 0.0, requirement - net_liq)
+        return (float("inf") if line["usage"] == "over" else 0.0, requirement - net_liq)
     return (int(requirement * 10**6) / int(net_liq * 10**6), requirement - net_liq)
 
 
@@ -67,13 +66,14 @@ def test_the_order_is_that_of_all_lines_sorted(sort: str) -> None:
 
 
 @pytest.mark.rule("US-03", "US-20")
-def test_net_liq_at_or_below_zero_comes_first() -> None:
+def test_net_liq_at_or_below_zero_with_a_position_comes_first_and_who_holds_nothing_last() -> None:
     desk = mixed_book(4)
     ids, _ = chosen(desk.state, {"n": 200})
     found = {line["account_id"]: line for line in lines(desk)}
-    worst = [found[name]["usage"] == "over" or Decimal(found[name]["net_liq"]) < 0 for name in ids]
-    assert True in worst
-    assert worst == sorted(worst, reverse=True)
+    ranks = [(found[name]["usage"] != "over") + (found[name]["requirement"] == "0.00") for name in ids]
+    assert {0, 1, 2} == {*ranks}
+    assert ranks == sorted(ranks)
+    assert "in_debit" in found[ids[ranks.index(2)]]["flags"]  # debts stand before those who are merely flat
 
 
 @pytest.mark.rule("US-20")

@@ -267,9 +267,10 @@ def _keys(state: State, sort: str, figures: Figures, roster: Roster) -> list[Any
     """What accounts are sorted by, the first before the second; highest first it is the order that `usage` shows."""
     book, net_liq, requirement = state.book, figures.net_liq, figures.requirement
     if sort == "usage":
-        # A ratio only orders the rows of a screen; no verdict is read from it.
+        # A ratio only orders the rows of a screen; no verdict is read from it. Who holds nothing has none: debts that
+        # stand still must not hide who is next.
         ratio = requirement / np.maximum(net_liq, 1).astype(np.float64)
-        over = (net_liq <= 0) & ((requirement > 0) | (net_liq < 0))
+        over = (net_liq <= 0) & (requirement > 0)
         return [np.where(over, np.inf, ratio), requirement - net_liq]
     match sort:
         case "account_id":
