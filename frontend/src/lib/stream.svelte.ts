@@ -256,14 +256,19 @@ class Stream {
   private draw(): void {
     if (this.drawing) return
     this.drawing = true
+    // One topic a frame, then the events: no frame has to draw everything.
     const now = () => {
       this.drawing = false
-      const changed = [...this.changed]
-      const news = this.news
-      this.changed.clear()
-      this.news = []
-      for (const topic of changed) for (const tell of topic.tell) tell(topic.document as Document)
-      if (news.length > 0) for (const tell of this.listeners) tell(news)
+      const [topic] = this.changed
+      if (topic !== undefined) {
+        this.changed.delete(topic)
+        for (const tell of topic.tell) tell(topic.document as Document)
+      } else {
+        const news = this.news
+        this.news = []
+        for (const tell of this.listeners) tell(news)
+      }
+      if (this.changed.size > 0 || this.news.length > 0) this.draw()
     }
     if (document.hidden) setTimeout(now, 1_000) // no animation frames come
     else requestAnimationFrame(now)
