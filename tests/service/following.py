@@ -7,8 +7,10 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 from tests.service.api.harness import Service, running, served
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -57,3 +59,16 @@ async def buy(service: Service, account_id: str = "A1") -> None:
     fill = {"account_id": account_id, "contract": "MBT", "quantity": "1", "price": "70000", "order_id": "x",
             "fill_id": f"f-{account_id}-{service.context.writer.seq}"}  # fmt: skip
     assert (await service.send("broker", "POST", "/v1/fills", fill)).status_code == 200
+
+
+def calls_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[None]:
+    """An entry for each call of a module's function from now on."""
+    calls: list[None] = []
+    function = getattr(module, name)
+
+    def counting(*given: Any) -> Any:
+        calls.append(None)
+        return function(*given)
+
+    monkeypatch.setattr(module, name, counting)
+    return calls

@@ -6,10 +6,9 @@ import asyncio
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.service.following import applied, buy, followed, heard, say, stream
+from tests.service.following import applied, buy, calls_of, followed, heard, say, stream
 
 from closeout.core.units import RATE
 from closeout.engine.commands import Deposit
@@ -47,15 +46,7 @@ def test_a_list_of_accounts_is_filtered_and_sorted_by_the_service(tmp_path: Path
 def test_lists_that_mean_the_same_are_one_topic_by_whatever_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = 0
-    select = listing.select
-
-    def counting(*given: Any) -> Any:
-        nonlocal counted
-        counted += 1
-        return select(*given)
-
-    monkeypatch.setattr(listing, "select", counting)
+    calls = calls_of(monkeypatch, listing, "select")
     names = ("accounts", "accounts?", "accounts?n=200&sort=usage", "accounts?order=desc&n=200")
 
     async def run() -> None:
@@ -70,7 +61,7 @@ def test_lists_that_mean_the_same_are_one_topic_by_whatever_name(
                     await say(socket, "subscribe", topic=name)
                 frames = [await heard(socket) for _ in own]
                 assert [(frame["type"], frame["topic"]) for frame in frames] == [("snapshot", name) for name in own]
-            assert counted == 1
+            assert len(calls) == 1
             await say(one, "unsubscribe", topic=names[0])
             await say(one, "ping")
             assert (await heard(one))["type"] == "pong"
@@ -78,7 +69,7 @@ def test_lists_that_mean_the_same_are_one_topic_by_whatever_name(
             deltas = [await heard(one) for _ in names[1:]] + [await heard(two) for _ in names[1:]]
             assert [(delta["type"], delta["topic"]) for delta in deltas] == [("delta", name) for name in 2 * names[1:]]
             assert len({json.dumps(delta["data"]) for delta in deltas}) == 1
-            assert counted == 2
+            assert len(calls) == 2
 
     asyncio.run(run())
 
@@ -86,15 +77,7 @@ def test_lists_that_mean_the_same_are_one_topic_by_whatever_name(
 def test_what_nobody_follows_is_not_worked_out_and_goes_on_for_who_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = 0
-    select = listing.select
-
-    def counting(*given: Any) -> Any:
-        nonlocal counted
-        counted += 1
-        return select(*given)
-
-    monkeypatch.setattr(listing, "select", counting)
+    calls = calls_of(monkeypatch, listing, "select")
 
     async def run() -> None:
         async with followed(tmp_path) as (service, where), stream(where, "desk") as socket:
@@ -106,11 +89,11 @@ def test_what_nobody_follows_is_not_worked_out_and_goes_on_for_who_comes_back(
             assert (await heard(socket))["topic"] == "desk"
             await service.put_in(Deposit("A1", 1_000_000))
             assert (await heard(socket))["topic"] == "desk"  # every topic that is due has had its turn
-            assert counted == 1
+            assert len(calls) == 1
             await say(socket, "resume", topic="accounts", after=first["n"])
             while (frame := await heard(socket))["topic"] != "accounts":
                 pass
-            assert (frame["type"], frame["n"], counted) == ("delta", first["n"] + 1, 2)
+            assert (frame["type"], frame["n"], len(calls)) == ("delta", first["n"] + 1, 2)
             lines = {row["account_id"]: row for row in applied(document, frame)["items"]}
             before = {row["account_id"]: row for row in document["items"]}
             assert Decimal(lines["A1"]["net_liq"]) == Decimal(before["A1"]["net_liq"]) + 1

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.service.api.harness import Service
-from tests.service.following import applied, buy, followed, heard, say, stream
+from tests.service.following import applied, buy, calls_of, followed, heard, say, stream
 from websockets.exceptions import ConnectionClosed
 
 from closeout.engine.commands import Deposit
@@ -64,15 +64,7 @@ def test_only_what_touches_an_account_wakes_it(tmp_path: Path) -> None:
 
 @pytest.mark.rule("US-20")
 def test_the_desk_is_worked_out_once_for_all_who_follow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = 0
-    totals = views.totals
-
-    def counting(*given: Any) -> Any:
-        nonlocal counted
-        counted += 1
-        return totals(*given)
-
-    monkeypatch.setattr(views, "totals", counting)
+    calls = calls_of(monkeypatch, views, "totals")
 
     async def run() -> None:
         async with (
@@ -85,14 +77,14 @@ def test_the_desk_is_worked_out_once_for_all_who_follow_it(tmp_path: Path, monke
                 await heard(socket)
                 await say(socket, "subscribe", topic="desk")
                 documents.append(applied({}, await heard(socket)))
-            before = counted
+            before = len(calls)
             await buy(service)
             for place, socket in enumerate((one, two)):
                 while documents[place]["requirement"] == "0.00":
                     documents[place] = applied(documents[place], await heard(socket))
             assert documents[0] == documents[1]
             assert documents[0]["requirement"] == "962.50"  # half of 27.5 % of 7,000
-            assert 1 <= counted - before <= 2
+            assert 1 <= len(calls) - before <= 2
 
     asyncio.run(run())
 
