@@ -25,6 +25,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 SEED = 20_210_722
+RETURN = 1 / 30
 Due = tuple[float, Any]
 """Seconds after the beginning, and a message."""
 
@@ -40,8 +41,11 @@ class Recording(Struct, tag="recording", frozen=True):
 
 
 class Walk(Struct, tag="walk", frozen=True):
-    """`moving` products by price, each with `rate` new marks a second, a random walk of about 1 in 10,000 a second;
-    `resting` ones repeat theirs once a second. For `seconds`."""
+    """`moving` products by price, each with `rate` new marks a second; `resting` ones repeat theirs once a second. For
+    `seconds`.
+
+    A mark steps by about 1 in 10,000, and is drawn back to where the price began by a share of `RETURN` a second: the
+    book is the same at the end as at the beginning, however long the walk is."""
 
     moving: dict[str, float]
     resting: dict[str, float]
@@ -98,7 +102,8 @@ def walk_messages(spec: Walk) -> Iterator[Due]:
         due += [(second + n / len(resting), product) for n, product in enumerate(resting)]
     for at, product in sorted(due):
         if product in spec.moving:
-            prices[product] *= 1 + draw.gauss(0, 1e-4)
+            away = prices[product] / spec.moving[product] - 1
+            prices[product] *= 1 + draw.gauss(0, 1e-4) - away * RETURN / spec.rate
         yield at, _ticker(product, prices[product])
 
 
