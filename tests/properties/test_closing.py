@@ -99,7 +99,7 @@ def test_a_plan_cures_and_one_lot_fewer_does_not() -> None:
         desk, positions = drawn(random, setting)
         auto_line = desk.state.risk(desk.row("A")).lines[2]
         set_net_liq(desk, max(1, auto_line * random.choice((random.randint(300, 999), random.randint(1, 300))) // 1000))
-        fee = desk.state.policy.liquidation_fee_first
+        fee = desk.state.policy.liquidation_fee.first
         full = {name: abs(lots) for name, lots in positions.items()}
         sent = orders(release(desk))
         if not sent:

@@ -46,8 +46,8 @@ def test_reference():
         1_000_000_000,
     )
     assert (policy.opening_window, policy.net_liq_floor, policy.currency.code) == ("always", None, "USD")
-    assert policy.close_out.method is CloseOutMethod.FLATTEN_ALL
-    assert (policy.liquidation_fee_first, policy.liquidation_fee_later) == (0, 0)
+    assert [step.method for step in policy.close_out.steps] == [CloseOutMethod.FLATTEN_ALL]
+    assert (policy.liquidation_fee.first, policy.liquidation_fee.later) == (0, 0)
     assert not policy.restrict_after_liquidation
 
 
@@ -58,7 +58,7 @@ def test_kraken_us_liquidates_as_published():
         (MarginKind.INTRADAY, 800_000_000, 1_000_000_000, 1_200_000_000),
         (MarginKind.INITIAL, 800_000_000, 1_000_000_000, 1_000_000_000),
     ]
-    assert (KRAKEN.liquidation_fee_first, KRAKEN.liquidation_fee_later) == (25_000_000, 50_000_000)
+    assert (KRAKEN.liquidation_fee.first, KRAKEN.liquidation_fee.later) == (25_000_000, 50_000_000)
     assert (KRAKEN.news_multiplier, KRAKEN.news_held) == (4_000_000_000, False)
     assert KRAKEN.restrict_after_liquidation
     assert (KRAKEN.net_liq_floor, KRAKEN.receivable.closing_only_after) == (0, 5)

@@ -14,10 +14,14 @@ from closeout.engine.commands import Deposit, OpenAccount, TransferPosition
 from closeout.rulebooks.policy import (
     CloseOutMethod,
     CloseOutPolicy,
+    CloseOutStep,
     ContractPolicy,
+    LiquidationFee,
     MarkPolicy,
     Policy,
     ReceivablePolicy,
+    Stage,
+    StageKind,
 )
 from closeout.studies.accounts import AccountFile, load_accounts, parse_account, to_commands, write_accounts
 
@@ -46,9 +50,10 @@ def policy(*contracts: tuple[Contract, tuple[str, ...]]) -> Policy:
         windows={},
         opening_window="always",
         net_liq_floor=None,
-        close_out=CloseOutPolicy(CloseOutMethod.FLATTEN_ALL, 0),
-        liquidation_fee_first=0,
-        liquidation_fee_later=0,
+        close_out=CloseOutPolicy((CloseOutStep(CloseOutMethod.FLATTEN_ALL),), 0),
+        waterfall=(Stage(StageKind.CUSTOMER_OWES),),
+        insurance_fund=None,
+        liquidation_fee=LiquidationFee(),
         restrict_after_liquidation=False,
         news_multiplier=0,
         news_held=False,

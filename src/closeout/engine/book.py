@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from closeout.core.contracts import Contract, Position
 from closeout.core.margin import News, Terms, Tiers, Window
+from closeout.engine import ledger
 from closeout.engine.commands import Limits, RiskSettings
 
 Column = NDArray[np.int64]
 
 SUSPENSE = "suspense"
 """The account that takes fills of accounts nobody knows (G-18). It is never judged."""
+HOUSE = (SUSPENSE, ledger.INSURANCE_FUND, ledger.LIQUIDITY_PROVIDERS, ledger.BACKSTOP_VAULT)
+"""Accounts that are no customer's: nobody judges them, and each is a ledger account of its own name."""
 
 
 class Flag(IntFlag):
@@ -90,6 +93,7 @@ class ContractState:
     good_mark: int | None = None
     mark_time: int = 0
     mark_source: str = ""
+    previous_mark: int | None = None
     grade: str = Grade.MISSING
     settlement: int | None = None
     profit_residue: int = 0
@@ -156,7 +160,9 @@ class Receivable:
 @dataclass(slots=True)
 class CloseOut:
     """A close-out in progress. `outstanding` maps order ids to (contract, signed lots left). `own` is the reason of the
-    customer's own brake; "" for a liquidation event."""
+    customer's own brake; "" for a liquidation event. `step` is the rulebook's step that is on, `missed` that an order
+    of it found no price within its limit, `paused` that the last step waits for the next look, `sent_at` when a share
+    was sent last. `charged` are liquidation fees by rate, `covered` what stages of the waterfall paid, in micros."""
 
     receipt_id: str
     flatten: bool
@@ -167,6 +173,12 @@ class CloseOut:
     fee: int = 0
     queued: dict[str, str] = field(default_factory=dict[str, str])
     own: str = ""
+    step: int = 0
+    missed: bool = False
+    paused: bool = False
+    sent_at: int | None = None
+    charged: int = 0
+    covered: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(slots=True)
@@ -237,12 +249,14 @@ class Brakes:
 
 @dataclass(slots=True)
 class Book:
-    """All accounts. Column arrays may be longer than `count`. `owned` lists the rows of each owner's accounts,
-    `children` those of an account's isolated positions. `stops` holds the reason of a brake whose close-out has not
-    begun."""
+    """All accounts. Column arrays may be longer than `count`. `house`: the rows of those that are no customer's.
+    `owned` lists the rows of each owner's accounts, `children` those of an account's isolated positions. `stops` holds
+    the reason of a brake whose close-out has not begun. `won`: what each realised since the business day began, in
+    micros."""
 
     count: int = 0
     ids: list[str] = field(default_factory=list[str])
+    house: set[int] = field(default_factory=set[int])
     row: dict[str, int] = field(default_factory=dict[str, int])
     owner: dict[int, str] = field(default_factory=dict[int, str])
     parent: dict[int, int] = field(default_factory=dict[int, int])
@@ -264,14 +278,26 @@ class Book:
     level: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     flags: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     liquidations: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    won: Column = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    COLUMNS: ClassVar[tuple[str, ...]] = ("cash", "accrued", "pending", "receivable", "level", "flags", "liquidations")
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "cash",
+        "accrued",
+        "pending",
+        "receivable",
+        "level",
+        "flags",
+        "liquidations",
+        "won",
+    )
 
     def add(self, account_id: str) -> int:
         row = self.count
         self.count += 1
         self.ids.append(account_id)
         self.row[account_id] = row
+        if account_id in HOUSE:
+            self.house.add(row)
         for name in self.COLUMNS:
             setattr(self, name, grown(getattr(self, name), self.count))
         return row

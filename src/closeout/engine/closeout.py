@@ -1,24 +1,33 @@
 """Closing an account out: cancel and look again, plan, send, plan anew after each fill, end (US-09, US-10, G-07, G-08).
 
-A plan maps contracts to |lots| to close. Every plan closes all that can be closed unless fewer lots cure; it never
-crosses zero because it never exceeds the position less what is outstanding.
+A plan maps contracts to |lots| to close. Every plan closes all that can be closed unless fewer lots cure or the
+rulebook's step takes a part; it never crosses zero because it never exceeds the position less what is outstanding.
+
+A rulebook's steps follow one another (EX-02): an order with a limit is immediate-or-cancel, and where it leaves
+something the next step is on; behind the last one, or below the rulebook's line for it, the positions go to the stages
+of the waterfall that take positions. What these leave goes to the market without a limit (G-08).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from fractions import Fraction
 
+from closeout.core.bankruptcy import bankruptcy_value, fillable_value, limit_of, share_of
 from closeout.core.margin import Level, below, line
 from closeout.core.risk import Holding, Risk, assess
-from closeout.core.units import RATE, mul_div_ceil
+from closeout.core.units import MAX_PRICE_TICKS, RATE, mul_div_ceil
 from closeout.engine import ledger as books
-from closeout.engine import receipts
+from closeout.engine import receipts, waterfall
 from closeout.engine.book import CloseOut, ContractState, Flag, Grade
 from closeout.engine.events import CloseOutOrder, CloseOutQueued
 from closeout.engine.state import State
-from closeout.rulebooks.policy import CloseOutMethod
+from closeout.rulebooks.policy import CloseOutMethod, CloseOutStep, Limit
 
 Plan = dict[str, int]
+
+MARKET = CloseOutStep(CloseOutMethod.FLATTEN_ALL)
+"""Everything, without a limit."""
 
 
 def start(state: State, row: int, risk: Risk) -> None:
@@ -29,7 +38,7 @@ def start(state: State, row: int, risk: Risk) -> None:
     own = book.stops.pop(row, "")
     if by_desk or risk.level is Level.LIQUIDATING:
         own = ""
-    flatten = by_desk or bool(own) or state.policy.close_out.method is CloseOutMethod.FLATTEN_ALL
+    flatten = by_desk or bool(own)
     receipt_id = f"{state.seq}-{book.ids[row]}"
     receipt = receipts.opened(state, row, receipt_id, risk, by_desk=by_desk, own=own)
     active = CloseOut(receipt_id, flatten, receipt, own=own)
@@ -40,17 +49,24 @@ def start(state: State, row: int, risk: Risk) -> None:
     advance(state, row, active)
 
 
-def advance(state: State, row: int, active: CloseOut) -> bool:
-    """Plan anew and send what is missing. Returns True when the event is over (the caller then judges the account)."""
-    holdings = state.holdings(row)
-    whole = bool(active.own) or _ordered(state, row)
-    if not active.outstanding and (not holdings or (not whole and cured(state, row, holdings, {}, active))):
-        _end(state, row, active)
+def advance(state: State, row: int, active: CloseOut, *, executed: bool = False) -> bool:
+    """Plan anew and send what is missing. Returns True when the event is over (the caller then judges the account).
+    `executed`: one of its orders was just filled or ended, as against a new look at the market."""
+    if _over(state, row, active):
         return True
     if held(state, row) and not _ordered(state, row):
         return False
-    closable = [holding for holding in holdings if not _blocked(state, row, holding, active)]
-    wanted = plan(state, row, holdings, closable, active)
+    active.paused = active.paused and executed
+    _next_step(state, active)
+    closable = [holding for holding in state.holdings(row) if not _blocked(state, row, holding, active)]
+    if not active.outstanding and closable and _taken_over(state, row, active):
+        waterfall.take_over(state, row, active, [holding.contract.name for holding in closable])
+        if _over(state, row, active):
+            return True
+        closable = [h for h in state.holdings(row) if not _obstacle(state, state.contracts[h.contract.name])]
+    if active.paused:
+        return False
+    wanted = plan(state, row, state.holdings(row), closable, active)
     for holding in closable:
         name = holding.contract.name
         missing = wanted.get(name, 0) - closing(active, name, holding.lots)
@@ -58,6 +74,104 @@ def advance(state: State, row: int, active: CloseOut) -> bool:
             _cancel_working(state, row, active)  # an order approved since the start could take it through zero
             _send(state, row, active, holding, missing)
     return False
+
+
+def _over(state: State, row: int, active: CloseOut) -> bool:
+    """Whether the event is over; then it is ended."""
+    holdings = state.holdings(row)
+    whole = bool(active.own) or _ordered(state, row)
+    over = not active.outstanding and (not holdings or (not whole and cured(state, row, holdings, {}, active)))
+    if over:
+        _end(state, row, active)
+    return over
+
+
+# -- steps ---------------------------------------------------------------------------------------------
+
+
+def _next_step(state: State, active: CloseOut) -> None:
+    """Where an order of the step found no price, the next step is on as soon as nothing is out. Behind the last one a
+    rulebook with a line for its waterfall tries the last one again at the next look; any other has come to its end."""
+    if not active.missed or active.outstanding:
+        return
+    active.missed = False
+    policy = state.policy.close_out
+    if active.step < len(policy.steps) - 1 or policy.take_over_below is None:
+        active.step += 1
+    else:
+        active.paused = True
+
+
+def _taken_over(state: State, row: int, active: CloseOut) -> bool:
+    """Whether the positions go to the waterfall now."""
+    if active.own or not state.policy.takes_positions:
+        return False
+    policy = state.policy.close_out
+    if active.step >= len(policy.steps):
+        return True
+    if policy.take_over_below is None:
+        return False
+    risk = state.risk(row)
+    return below(risk.net_liq, mul_div_ceil(risk.requirement, policy.take_over_below, RATE))
+
+
+def _step(state: State, active: CloseOut) -> CloseOutStep:
+    """The step that is on. The desk, the customer's own brake, and whoever is behind the last step close everything
+    without a limit."""
+    steps = state.policy.close_out.steps
+    return MARKET if active.flatten or active.step >= len(steps) else steps[active.step]
+
+
+def is_immediate(active: CloseOut, order_id: str) -> bool:
+    """Whether an order of this close-out has a limit, and so is immediate-or-cancel."""
+    return any(o["order_id"] == order_id and o["limit_price"] is not None for o in active.receipt["orders"])
+
+
+def _limit(state: State, row: int, step: CloseOutStep, holding: Holding) -> int | None:
+    """The limit in ticks of an order of this step; None without one."""
+    facts, sells = holding.contract, holding.lots > 0
+    if step.limit is Limit.NONE:
+        return None
+    exact = None
+    if step.limit is not Limit.ANY_PRICE:
+        risk, holdings = state.risk(row), state.holdings(row)
+        if step.limit is Limit.BANKRUPTCY:
+            index = [held.contract.name for held in holdings].index(facts.name)
+            share = share_of(risk.net_liq, holdings, index)
+            value: int | Fraction = bankruptcy_value(holding, share, abs(holding.lots))
+        else:
+            adjustment, spread = step.bankruptcy_adjustment, step.spread_to_maintenance
+            value = fillable_value(holding, risk.net_liq, risk.requirement, adjustment, spread)
+        exact = limit_of(facts, holding.lots, value)
+    if exact is not None:
+        return max(-MAX_PRICE_TICKS, min(exact, MAX_PRICE_TICKS))
+    if not sells:
+        return MAX_PRICE_TICKS
+    return -MAX_PRICE_TICKS if facts.negative_prices else 1
+
+
+def _share(state: State, step: CloseOutStep, active: CloseOut, holding: Holding) -> int:
+    """|lots| of a share step: for each interval since the last one its share of what is held, rounded up; everything
+    where it is worth no more than `share_above`."""
+    whole = abs(holding.lots)
+    if holding.notional <= step.share_above:
+        return whole
+    rounds = 1
+    if step.interval and active.sent_at is not None:
+        rounds = (state.time - active.sent_at) // step.interval
+    return min(whole, mul_div_ceil(whole, step.share * min(rounds, RATE // step.share + 1), RATE))
+
+
+def _to_lower_tier(holding: Holding) -> int:
+    """The fewest |lots| that bring the position into the tier below; all of it in the lowest."""
+    own = [tier.notional_from for tier in holding.terms.tiers if tier.notional_from <= holding.notional]
+    whole = abs(holding.lots)
+    if len(own) < 2 or holding.mark is None:
+        return whole
+    mark, bound = holding.mark, own[-1]
+    lots = range(1, whole + 1)
+    found = bisect_left(lots, True, key=lambda n: holding.contract.notional(mark, whole - n) < bound)
+    return lots[found] if found < whole else whole
 
 
 def closing(active: CloseOut, name: str, held: int) -> int:
@@ -75,8 +189,15 @@ def _cancel_working(state: State, row: int, active: CloseOut) -> None:
 def plan(state: State, row: int, holdings: list[Holding], closable: list[Holding], active: CloseOut) -> Plan:
     """|lots| to close per contract (US-09)."""
     everything = {holding.contract.name: abs(holding.lots) for holding in closable}
-    if active.flatten:
+    step = _step(state, active)
+    if step.method is CloseOutMethod.FLATTEN_ALL:
         return everything
+    if step.method in (CloseOutMethod.REDUCE_BY_SHARE, CloseOutMethod.LOWER_TIER):
+        if active.outstanding:
+            return {}  # one order at a time in each contract: the next is decided when they are done
+        if step.method is CloseOutMethod.LOWER_TIER:
+            return {holding.contract.name: _to_lower_tier(holding) for holding in closable}
+        return {holding.contract.name: _share(state, step, active, holding) for holding in closable}
     # What is out will close: only what it leaves uncured needs more.
     out = {h.contract.name: min(abs(h.lots), closing(active, h.contract.name, h.lots)) for h in closable}
     chosen: Plan = {name: lots for name, lots in out.items() if lots}
@@ -122,6 +243,9 @@ def cured(state: State, row: int, holdings: list[Holding], closed: Plan, active:
         profit += holding.profit
         if lots:
             fees += holding.contract.trade_fee(holding.mark or 0, lots)
+            fees += mul_div_ceil(
+                holding.contract.notional(holding.mark or 0, lots), state.policy.liquidation_fee.rate, RATE
+            )
         if lots < abs(holding.lots):
             after.append(holding.less(lots))
     if not after:
@@ -180,10 +304,12 @@ def _send(state: State, row: int, active: CloseOut, holding: Holding, lots: int)
     while (order_id := f"{active.receipt_id}-{active.orders_sent}") in state.order_owner:
         active.orders_sent += 1  # a customer named his order so
     signed = -lots if holding.lots > 0 else lots
+    limit = _limit(state, row, _step(state, active), holding)
     active.outstanding[order_id] = (holding.contract.name, signed)
+    active.sent_at = state.time
     state.order_owner[order_id] = row
-    receipts.order_sent(state, row, active, order_id, holding, signed)
-    state.emit(CloseOutOrder(state.book.ids[row], order_id, active.receipt_id, holding.contract.name, signed))
+    receipts.order_sent(state, row, active, order_id, holding, signed, limit)
+    state.emit(CloseOutOrder(state.book.ids[row], order_id, active.receipt_id, holding.contract.name, signed, limit))
 
 
 def _fee(state: State, row: int, active: CloseOut) -> int:
@@ -200,7 +326,30 @@ def fee_to_come(state: State, row: int) -> int:
 
 def _fee_by_count(state: State, row: int) -> int:
     first = int(state.book.liquidations[row]) == 0
-    return state.policy.liquidation_fee_first if first else state.policy.liquidation_fee_later
+    fee = state.policy.liquidation_fee
+    return fee.first if first else fee.later
+
+
+def charge_by_rate(state: State, row: int, active: CloseOut, contract: ContractState, lots: int, ticks: int) -> None:
+    """The liquidation fee of what a close-out order filled (EX-02): a rate of its value, rounded up; where it is
+    capped, no more than the account has left. What was taken is what is booked (G-10)."""
+    policy = state.policy.liquidation_fee
+    if active.own or not policy.rate:
+        return
+    fee = mul_div_ceil(contract.contract.notional(ticks, lots), policy.rate, RATE)
+    if policy.capped:
+        fee = min(fee, max(0, state.risk(row).net_liq))
+    payee = books.INSURANCE_FUND if policy.to_fund else books.FEES
+    state.post(row, books.CUSTOMER_CASH, payee, fee, "liquidation fee")
+    active.charged += fee
+
+
+def give_surplus(state: State, row: int, active: CloseOut) -> None:
+    """What closing everything left above zero goes to the insurance fund where the rulebook says so (EX-03)."""
+    cash = int(state.book.cash[row])
+    if state.policy.close_out.surplus_to_fund and active.filled and cash > 0:
+        state.post(row, books.CUSTOMER_CASH, books.INSURANCE_FUND, cash, "surplus to the insurance fund")
+        active.receipt["surplus"] = state.policy.currency.text(cash)
 
 
 def held(state: State, row: int) -> bool:

@@ -8,7 +8,20 @@ from typing import Any
 
 from closeout import __version__
 from closeout.core.units import InputError
-from closeout.engine import accounts, commands, desk, image, limits, market, orders, rates, reconcile, settings, trading
+from closeout.engine import (
+    accounts,
+    commands,
+    desk,
+    image,
+    limits,
+    market,
+    orders,
+    rates,
+    reconcile,
+    settings,
+    trading,
+    waterfall,
+)
 from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, ContractState
 from closeout.engine.commands import Input, LoadRulebook, Marks
@@ -134,12 +147,12 @@ class Engine:
         if self.state is None:
             return []
         book, balances = self.state.book, self.state.ledger.balances
-        suspense = book.row[SUSPENSE]
-        cash = sum(book.column("cash").tolist()) - int(book.cash[suspense])
+        house = {book.ids[row]: int(book.cash[row]) for row in sorted(book.house)}
+        cash = sum(book.column("cash").tolist()) - sum(house.values())
         checks = (
             ("the sum over all ledger accounts", self.state.ledger.imbalance(), 0),
             ("customer_cash against the accounts' cash", balances[books.CUSTOMER_CASH], -cash),
-            ("suspense against its account's cash", balances[books.SUSPENSE], -int(book.cash[suspense])),
+            *((f"{name} against its account's cash", balances[name], -micros) for name, micros in house.items()),
             (
                 "receivable against the accounts' debts",
                 balances[books.RECEIVABLE],
@@ -160,4 +173,9 @@ def initial_state(document: bytes) -> State:
     }
     state = State(policy, document, contracts)
     state.book.add(SUSPENSE)
+    for name in waterfall.house_accounts(policy):
+        state.book.add(name)
+    if policy.insurance_fund:
+        state.ledger.post(books.SEGREGATED_BANK, books.INSURANCE_FUND, policy.insurance_fund)
+        state.book.cash[state.book.row[books.INSURANCE_FUND]] = policy.insurance_fund
     return state

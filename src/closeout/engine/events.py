@@ -115,6 +115,35 @@ class CorrectionIssued(Event, frozen=True):
     receipt: dict[str, Any]
 
 
+class Deleveraged(Event, frozen=True):
+    """A winner's position was reduced without the book (EX-04): its signed lots change at `price`. `taken` is what that
+    took from it against the mark, in micros; `against` the account that was closed out."""
+
+    contract: str
+    lots: int
+    price: str
+    taken: int
+    against: str
+    receipt_id: str
+    stage: str
+
+
+class DeficitCovered(Event, frozen=True):
+    """A stage of the waterfall bore `micros` of the account's deficit (EX-03 to EX-05)."""
+
+    micros: int
+    stage: str
+    receipt_id: str
+
+
+class Socialised(Event, frozen=True):
+    """The account paid `micros` of the deficit of `against` (EX-05)."""
+
+    micros: int
+    against: str
+    receipt_id: str
+
+
 class DeficitBooked(Event, frozen=True):
     """The customer owes `micros` more (US-13); `total` is the receivable afterwards."""
 
@@ -186,6 +215,9 @@ AnyEvent = (
     | CloseOutQueued
     | CloseOutEnded
     | CorrectionIssued
+    | Deleveraged
+    | DeficitCovered
+    | Socialised
     | DeficitBooked
     | ReceivableChanged
     | Notice

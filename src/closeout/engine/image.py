@@ -22,11 +22,12 @@ from closeout.engine.commands import Limits, RiskSettings
 from closeout.engine.state import PastFill, Release, State
 
 ENCODER = msgspec.msgpack.Encoder(order="sorted")
-FORMAT = 3
+FORMAT = 4
 
 PLAIN = (
-    "is_open", "halted", "margin_set_by", "desk", "stale_told", "expired", "mark", "good_mark", "mark_time",
-    "mark_source", "grade", "settlement", "profit_residue", "funding_residue", "funding_rounding", "largest",
+    "is_open", "halted", "margin_set_by", "desk", "stale_told", "expired", "mark", "good_mark", "previous_mark",
+    "mark_time", "mark_source", "grade", "settlement", "profit_residue", "funding_residue", "funding_rounding",
+    "largest",
 )  # fmt: skip
 
 

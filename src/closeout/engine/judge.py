@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from closeout.core.margin import Level
 from closeout.core.risk import Risk
-from closeout.engine import brakes, closeout, margin_calls, receipts, scan
+from closeout.engine import brakes, closeout, margin_calls, receipts, scan, waterfall
 from closeout.engine import ledger as books
-from closeout.engine.book import SUSPENSE, Flag, Receivable
+from closeout.engine.book import Flag, Receivable
 from closeout.engine.events import DeficitBooked, LevelChanged, Notice, ReceivableChanged
 from closeout.engine.state import State
 
@@ -28,6 +28,16 @@ def judge_rows(state: State, rows: Iterable[int], *, executed: bool = False) -> 
         due |= set() if parent is None else {parent}
     for row in _by_id(state, due):
         judge(state, row, executed=executed)
+    _judge_touched(state)
+
+
+def _judge_touched(state: State) -> None:
+    """Whoever another's close-out touched is judged in the same input, as often as it takes: each time a position
+    closed or money moved."""
+    while state.touched:
+        due, state.touched = state.touched, set()
+        for row in _by_id(state, due):
+            judge(state, row)
 
 
 def _by_id(state: State, rows: Iterable[int]) -> list[int]:
@@ -43,11 +53,12 @@ def judge(state: State, row: int, *, executed: bool = False) -> None:
     parent = _judge(state, row, executed=executed)
     if parent is not None:
         judge(state, parent)
+    _judge_touched(state)
 
 
 def _judge(state: State, row: int, *, executed: bool) -> int | None:
     """One account's verdict, and what it means for its margin call. Returns the parent if it must be judged now."""
-    if state.book.ids[row] == SUSPENSE:
+    if row in state.book.house:
         return None
     parent = _verdict(state, row, executed=executed)
     margin_calls.look(state, row)
@@ -68,7 +79,7 @@ def _verdict(state: State, row: int, *, executed: bool) -> int | None:
     active = book.close_outs.get(row)
     if active is not None:
         due = executed or not active.outstanding or closeout.reopened(state, row, active)
-        if not due or not closeout.advance(state, row, active):
+        if not due or not closeout.advance(state, row, active, executed=executed):
             _flag_debit(state, row)
             return None
         ended = active
@@ -76,16 +87,18 @@ def _verdict(state: State, row: int, *, executed: bool) -> int | None:
     risk = state.risk(row)
     brakes.trip(state, row, risk)
     _set_level(state, row, risk)
-    deficit = owed = 0
+    left = receipts.Shortfall()
     parent = None
     if state.level(row) is Level.LIQUIDATING:
         closeout.start(state, row, risk)
     elif not state.holdings(row):
         parent = book.parent.get(row) if int(book.cash[row]) else None
-        deficit, owed = _settle_flat(state, row, ended.receipt_id if ended else "")
+        if ended is not None and not ended.own:
+            closeout.give_surplus(state, row, ended)
+        left = _settle_flat(state, row, ended.receipt_id if ended else "")
     _flag_debit(state, row)
     if ended is not None:
-        receipts.issue(state, row, ended, deficit, owed)
+        receipts.issue(state, row, ended, left)
     return parent
 
 
@@ -146,11 +159,8 @@ def changed_receivable(state: State, row: int, reason: str) -> None:
     state.emit(ReceivableChanged(book.ids[row], total, debt.status, debt.business_days, reason))
 
 
-def _settle_flat(state: State, row: int, receipt_id: str) -> tuple[int, int]:
-    """A flat account: isolated money goes home, cash pays what is owed, and a shortfall becomes a receivable.
-
-    Returns the deficit and what of it is owed, in micros.
-    """
+def _settle_flat(state: State, row: int, receipt_id: str) -> receipts.Shortfall:
+    """A flat account: isolated money goes home, cash pays what is owed, and a shortfall goes down the waterfall."""
     book = state.book
     parent = book.parent.get(row)
     if parent is not None:
@@ -158,10 +168,13 @@ def _settle_flat(state: State, row: int, receipt_id: str) -> tuple[int, int]:
     pay_receivable(state, row, "payment from the account's cash")
     shortfall = -(int(book.cash[row]) + int(book.accrued[row]) - int(book.pending[row]))
     if shortfall <= 0:
-        return 0, 0
-    state.post(row, books.RECEIVABLE, books.CUSTOMER_CASH, shortfall, "deficit owed by the customer")
-    _cover(state, row, shortfall, receipt_id)
-    return shortfall, shortfall
+        return receipts.Shortfall()
+    paid = waterfall.pay(state, row, shortfall, receipt_id)
+    owed = shortfall - sum(paid.values())
+    if owed:
+        state.post(row, books.RECEIVABLE, books.CUSTOMER_CASH, owed, "deficit owed by the customer")
+        _cover(state, row, owed, receipt_id)
+    return receipts.Shortfall(shortfall, owed, paid)
 
 
 def _cover(state: State, row: int, shortfall: int, receipt_id: str) -> None:
@@ -174,22 +187,26 @@ def _cover(state: State, row: int, shortfall: int, receipt_id: str) -> None:
     state.emit(Notice(account_id, "deficit", state.policy.currency.text(total)))
 
 
-def _settle_isolated(state: State, row: int, parent: int, receipt_id: str) -> tuple[int, int]:
-    """An isolated account that is flat: what is left goes to the parent, what is missing the parent's cash pays first
-    and the rest becomes the parent's receivable."""
+def _settle_isolated(state: State, row: int, parent: int, receipt_id: str) -> receipts.Shortfall:
+    """An isolated account that is flat: what is left goes to the parent. What is missing goes down the waterfall;
+    where the customer owes, the parent's cash pays first what stages before that one left, and the rest becomes the
+    parent's receivable."""
     book, cash = state.book, int(state.book.cash[row])
-    owed = 0
     if cash > 0:
         state.post(row, books.CUSTOMER_CASH, books.TRANSFER, cash, "isolated margin returned")
         state.post(parent, books.TRANSFER, books.CUSTOMER_CASH, cash, "isolated margin returned")
         brakes.move(state, parent, cash)
-    elif cash < 0:
-        paid = min(-cash, max(0, int(book.cash[parent])))
-        owed = -cash - paid
-        state.post(row, books.TRANSFER, books.CUSTOMER_CASH, -cash, "isolated deficit")
+    if cash >= 0:
+        return receipts.Shortfall()
+    stages = waterfall.pay(state, row, -cash, receipt_id)
+    missing = -cash - sum(stages.values())
+    paid = min(missing, max(0, int(book.cash[parent])))
+    owed = missing - paid
+    if missing:
+        state.post(row, books.TRANSFER, books.CUSTOMER_CASH, missing, "isolated deficit")
         state.post(parent, books.CUSTOMER_CASH, books.TRANSFER, paid, "isolated deficit paid from other cash")
-        if owed:
-            state.post(parent, books.RECEIVABLE, books.TRANSFER, owed, "deficit owed by the customer")
-            _cover(state, parent, owed, receipt_id)
-        brakes.move(state, parent, cash)
-    return max(0, -cash), owed
+        brakes.move(state, parent, -missing)
+    if owed:
+        state.post(parent, books.RECEIVABLE, books.TRANSFER, owed, "deficit owed by the customer")
+        _cover(state, parent, owed, receipt_id)
+    return receipts.Shortfall(-cash, owed, stages)

@@ -14,8 +14,13 @@ suspense) below.  What a posting means is told by its two accounts:
     write-off        Dr written_off      Cr receivable        the firm bears it: its advance stays in the pool
     isolated margin  Dr customer_cash    Cr transfer, and back: between the accounts of one customer
 
-`external` and `insurance_fund` are no accounts here: a deposit's other side is the bank itself, and no fund stands
-behind a US customer.
+    surplus, its fee Dr customer_cash    Cr insurance_fund    what a rulebook gives to the fund
+    fund pays        Dr insurance_fund   Cr customer_cash     a deficit, never more than the fund has
+    socialised loss  Dr customer_cash    Cr transfer, and back: from those who share it to the account below zero
+    venue bears      Dr house            Cr customer_cash     what no stage of the waterfall covers
+
+Insurance fund, liquidity providers and backstop vault have an account each, which is the cash of the book's account of
+the same name: they can hold positions. `external` is none: a deposit's other side is the bank itself.
 """
 
 from __future__ import annotations
@@ -30,6 +35,9 @@ HOUSE = "house"
 FEES = "fees"
 ROUNDING = "rounding"
 SUSPENSE = "suspense"
+INSURANCE_FUND = "insurance_fund"
+LIQUIDITY_PROVIDERS = "liquidity_providers"
+BACKSTOP_VAULT = "backstop_vault"
 TRANSFER = "transfer"
 WRITTEN_OFF = "written_off"
 
@@ -42,6 +50,9 @@ ACCOUNTS = (
     FEES,
     ROUNDING,
     SUSPENSE,
+    INSURANCE_FUND,
+    LIQUIDITY_PROVIDERS,
+    BACKSTOP_VAULT,
     TRANSFER,
     WRITTEN_OFF,
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from closeout.core.margin import below
 from closeout.engine import scan
-from closeout.engine.book import SUSPENSE, MarginCall
+from closeout.engine.book import MarginCall
 from closeout.engine.events import MarginCallChanged, Notice
 from closeout.engine.state import State
 
@@ -20,7 +20,7 @@ CLOSING_ONLY_AFTER = 5
 def business_day(state: State) -> None:
     """Calls that stand grow a day older; accounts below maintenance margin without one get one."""
     book = state.book
-    short = {int(row) for row in scan.undermargined(state)} - {book.row[SUSPENSE]}
+    short = {int(row) for row in scan.undermargined(state)} - book.house
     for row in sorted(short | book.calls.keys(), key=book.ids.__getitem__):
         if row not in book.calls:
             _issue(state, row)

@@ -76,6 +76,7 @@ def _take_mark(state: State, contract: ContractState, ticks: int | None, source:
     contract.grade = Grade.JUMP if jumps else Grade.OK
     if not jumps:
         contract.good_mark, contract.stale_told = ticks, False
+    contract.previous_mark = contract.mark
     contract.mark, contract.mark_time, contract.mark_source = ticks, state.time, source
 
 
@@ -222,6 +223,7 @@ def business_day(state: State, command: BusinessDay) -> None:
         book.debts[row].business_days += 1
         state.post(row, books.RECEIVABLE, books.FEES, interest[row], "interest on a deficit")
         changed_receivable(state, row, f"business day {command.date}")
+    book.column("won")[:] = 0
     variation = state.ledger.balances[books.CLEARING_HOUSE]
     if variation > 0:
         state.post(-1, books.SEGREGATED_BANK, books.CLEARING_HOUSE, variation, "variation received")

@@ -5,6 +5,7 @@ A receipt is plain JSON-able data. Money, prices and quantities are exact decima
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from closeout import __version__
@@ -13,14 +14,26 @@ from closeout.core.times import time_text
 from closeout.core.units import Currency, mul_div_ceil, rate_text
 from closeout.engine.book import CloseOut, ContractState
 from closeout.engine.commands import AdjustCash, CorrectFill
-from closeout.engine.events import CloseOutEnded, CorrectionIssued, Notice
+from closeout.engine.events import CloseOutEnded, CorrectionIssued, DeficitCovered, Notice
 from closeout.engine.state import State
+from closeout.rulebooks.policy import StageKind
 
 OTHER_CASH = "customer, from other cash"
+DEBT = "customer, as a debt"
 
 RULES = ["G-04", "G-07", "US-01", "US-04", "US-09", "US-10", "US-13"]
+LIMITED_RULES = ["G-04", "G-07", "EX-02", "EX-03", "EX-04", "EX-05"]
 OWN_RULES = ["G-07", "US-01", "US-13", "US-23"]
 OWN_BRAKE = "own_brake"
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What a flat account was below zero, what of it is owed now, and what stages of the waterfall paid, in micros."""
+
+    deficit: int = 0
+    owed: int = 0
+    paid: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool, own: str) -> dict[str, Any]:
@@ -45,7 +58,7 @@ def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool
         "owner": state.book.owner.get(row, ""),
         "rulebook": {"name": state.policy.name, "version": state.policy.version, "digest": state.policy.digest},
         "engine_version": __version__,
-        "rules": OWN_RULES if own else RULES,
+        "rules": OWN_RULES if own else RULES if state.policy.customer_owes else LIMITED_RULES,
         **({"kind": OWN_BRAKE} if own else {}),
         "currency": state.policy.currency.code,
         "trigger": {
@@ -59,7 +72,7 @@ def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool
             "marks": [_mark(state, contract) for contract in held],
             "margin": [_margin(contract) for contract in held],
         },
-        "policy": {"method": close_out.method.value, "target": rate_text(close_out.target)},
+        "policy": {"method": close_out.steps[0].method.value, "target": rate_text(close_out.target)},
         "cancelled_orders": [],
         "orders": [],
         "supersedes": None,
@@ -97,7 +110,9 @@ def _margin(contract: ContractState) -> dict[str, Any]:
     }
 
 
-def order_sent(state: State, row: int, active: CloseOut, order_id: str, holding: Holding, lots: int) -> None:
+def order_sent(
+    state: State, row: int, active: CloseOut, order_id: str, holding: Holding, lots: int, limit_ticks: int | None
+) -> None:
     """Add an order with the numbers that it was sent on."""
     risk, text = state.risk(row), state.policy.currency.text
     facts = holding.contract
@@ -106,7 +121,7 @@ def order_sent(state: State, row: int, active: CloseOut, order_id: str, holding:
         "contract": facts.name,
         "side": "sell" if lots < 0 else "buy",
         "quantity": facts.quantity_text(abs(lots)),
-        "limit_price": None,
+        "limit_price": None if limit_ticks is None else facts.price_text(limit_ticks),
         "sent_at": time_text(state.time),
         "mark": facts.price_text(holding.mark or 0),
         "before": {"net_liq": text(risk.net_liq), "requirement": text(risk.requirement)},
@@ -132,24 +147,37 @@ def filled(
     })  # fmt: skip
 
 
-def issue(state: State, row: int, active: CloseOut, deficit: int, owed: int) -> None:
+def covered(state: State, row: int, active: CloseOut, stage: StageKind, micros: int) -> None:
+    """A stage that took a position bore `micros` of what it was below zero; below zero: what was left went with it."""
+    if micros:
+        active.covered[stage.value] = active.covered.get(stage.value, 0) + micros
+        if micros > 0:
+            state.emit(DeficitCovered(state.book.ids[row], micros, stage.value, active.receipt_id))
+
+
+def issue(state: State, row: int, active: CloseOut, left: Shortfall) -> None:
     """Finish the receipt of an event that is over, and tell the customer (US-11)."""
     account_id, risk = state.book.ids[row], state.risk(row)
     text = state.policy.currency.text
     flat = not state.holdings(row)
     receipt = active.receipt
-    receipt["liquidation_fee"] = text(active.fee)
+    receipt["liquidation_fee"] = text(active.fee + active.charged)
     receipt["end"] = {
         "time": time_text(state.time),
         "how": "flat" if flat else "cured",
         "net_liq": text(risk.net_liq),
         "requirement": text(risk.requirement),
     }
+    borne = {stage: micros for stage, micros in active.covered.items() if micros > 0}
+    for stage, micros in left.paid.items():
+        borne[stage] = borne.get(stage, 0) + micros
+    other_cash = left.deficit - left.owed - sum(left.paid.values())
+    deficit = left.deficit + sum(micros for micros in active.covered.values() if micros > 0)
     receipt["deficit"] = text(deficit)
-    receipt["owed"] = text(owed)
+    receipt["owed"] = text(left.owed)
     receipt["borne_by"] = [
         {"party": party, "amount": text(amount)}
-        for party, amount in (("customer, as a debt", owed), (OTHER_CASH, deficit - owed))
+        for party, amount in (*borne.items(), (DEBT, left.owed), (OTHER_CASH, other_cash))
         if amount
     ]
     receipt["words"] = words(receipt, state.policy.currency)
@@ -217,13 +245,30 @@ def words(receipt: dict[str, Any], currency: Currency) -> str:
         else f"The liquidation fee was {receipt['liquidation_fee']} {code}."
     )
     said.append(f"At {end['time']} the account was {end['how']} with a net liq of {end['net_liq']} {code}.")
-    other_cash = [part["amount"] for part in receipt["borne_by"] if part["party"] == OTHER_CASH]
-    if other_cash:
-        said.append(f"Of the deficit of {receipt['deficit']} {code}, {other_cash[0]} {code} came from other cash.")
+    said += _borne(receipt, currency, own=own)
+    return " ".join(said)
+
+
+def _borne(receipt: dict[str, Any], currency: Currency, *, own: bool) -> list[str]:
+    """Who bore what was missing."""
+    code, said = currency.code, list[str]()
+    for transfer in receipt.get("transfers", []):
+        others = [part["account_id"] for part in transfer["to"]]
+        whom = f"{len(others)} accounts" if len(others) > 1 else others[0]
+        said.append(
+            f"{transfer['quantity']} {transfer['contract']} passed to {whom} at {transfer['price']} without the book "
+            f"({transfer['stage'].replace('_', ' ')})."
+        )
+    for part in receipt["borne_by"]:
+        if part["party"] == OTHER_CASH:
+            said.append(f"Of the deficit of {receipt['deficit']} {code}, {part['amount']} {code} came from other cash.")
+        elif part["party"] != DEBT:
+            party = part["party"].replace("_", " ")
+            said.append(f"Of the deficit of {receipt['deficit']} {code}, {part['amount']} {code} fell to: {party}.")
     if receipt["owed"] != currency.text(0):
         act = "Closing" if own else "Liquidation"
         said.append(
             f"{act} does not cap the loss: the customer owes {receipt['owed']} {code}, due at once. "
             "The firm has covered it from its own money; no other customer's balance moved."
         )
-    return " ".join(said)
+    return said

@@ -10,7 +10,7 @@ from closeout.core.margin import Level, MarginKind, News, Tiers
 from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.units import MAX_RATE, MAX_VALUE, RATE, floor_div
 from closeout.engine import ledger as books
-from closeout.engine.book import SUSPENSE, Book, ContractState, Flag, Grade
+from closeout.engine.book import HOUSE, Book, ContractState, Flag, Grade
 from closeout.engine.commands import Limits
 from closeout.engine.events import Alarm, AnyEvent, CancelOrders, FlagChanged, Posted, SettingChanged
 from closeout.engine.ledger import Ledger
@@ -65,7 +65,8 @@ class State:
     """`order_owner` maps the ids of working and close-out orders to account rows. `desk` holds the desk's flags for the
     firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
     which contract's margin alone, by the input's number, `trade_date` the last one told, and `ticked` the instant up to
-    which the clock has said everything."""
+    which the clock has said everything. `touched` are rows whose positions or money another account's close-out
+    changed: they are judged in the same input."""
 
     policy: Policy
     document: bytes
@@ -83,6 +84,7 @@ class State:
     reviews: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     time: int = 0
     seq: int = 0
+    touched: set[int] = field(default_factory=set[int])
     events: list[AnyEvent] = field(default_factory=list[AnyEvent])
 
     # -- events ------------------------------------------------------------------------------------
@@ -126,12 +128,14 @@ class State:
         if micros == 0:
             return
         account_id = self.book.ids[row] if row >= 0 else ""
-        if account_id == SUSPENSE:
-            debit, credit = (books.SUSPENSE if name == books.CUSTOMER_CASH else name for name in (debit, credit))
+        if row in self.book.house:
+            debit, credit = (account_id if name == books.CUSTOMER_CASH else name for name in (debit, credit))
         self.ledger.post(debit, credit, micros)
         for name, signed in ((debit, -micros), (credit, micros)):
-            if name in (books.CUSTOMER_CASH, books.SUSPENSE):
+            if name == books.CUSTOMER_CASH:
                 self.book.cash[row] += signed
+            elif name in HOUSE:
+                self.book.cash[self.book.row[name]] += signed
             elif name == books.RECEIVABLE:
                 self.book.receivable[row] -= signed
         self.emit(Posted(account_id, debit, credit, self.policy.currency.code, micros, reason))
@@ -153,6 +157,7 @@ class State:
         per_micro = contract.contract.units_per_micro
         micros = floor_div(units, per_micro)
         exact, contract.profit_residue = divmod(contract.profit_residue + units, per_micro)
+        self.book.won[row] += micros
         self.post_signed(row, books.CLEARING_HOUSE, micros, reason)
         self.post_rounding(exact - micros, reason)
         return micros

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from closeout.engine import closeout, receipts
 from closeout.engine import ledger as books
-from closeout.engine import receipts
 from closeout.engine.book import SUSPENSE, ContractState
 from closeout.engine.commands import CancelOrder, Fill, OrderDone
 from closeout.engine.judge import judge
@@ -48,6 +48,7 @@ def _execute(state: State, row: int, command: Fill, contract: ContractState, fee
     if not _fits(state, command, name, left):
         return
     active.filled = True
+    closeout.charge_by_rate(state, row, active, contract, command.lots, command.price_ticks)
     receipts.filled(
         state, row, active, command.order_id, command.fill_id, contract, command.lots, command.price_ticks, fee, profit
     )
@@ -87,6 +88,7 @@ def order_done(state: State, command: OrderDone) -> None:
     if active is not None and command.order_id in active.outstanding:
         del active.outstanding[command.order_id]
         del state.order_owner[command.order_id]
+        active.missed |= closeout.is_immediate(active, command.order_id)
         judge(state, row, executed=True)
     else:
         state.drop_order(row, command.order_id)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import re
 from decimal import Decimal
 
 import msgspec
@@ -23,12 +22,9 @@ from closeout.core.units import (
     Currency,
     InputError,
     decimal,
-    rate,
-    rate_text,
 )
+from closeout.rulebooks import mechanisms
 from closeout.rulebooks.policy import (
-    CloseOutMethod,
-    CloseOutPolicy,
     ContractPolicy,
     MarkPolicy,
     Policy,
@@ -43,9 +39,9 @@ from closeout.rulebooks.schema import (
     TierTable,
     WindowTable,
 )
+from closeout.rulebooks.values import read_money, read_positive, read_rate, read_wall_time, read_whole
 
 _SECOND = 10**9
-_WALL_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
 def build_policy(table: RulebookTable, digest: str) -> Policy:
@@ -65,9 +61,8 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
     if table.funding is not None:
         _check_funding(table.funding, contracts)
     if table.settlement is not None:
-        _whole("settlement.period_minutes", table.settlement.period_minutes, 0, 24 * 60)
+        read_whole("settlement.period_minutes", table.settlement.period_minutes, 0, 24 * 60)
     floor = table.net_liq_floor
-    fee = table.liquidation_fee
     multiplier, held = _news(table, contracts)
     receivable = table.receivable
     return Policy(
@@ -79,19 +74,20 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
         sessions=sessions,
         windows=windows,
         opening_window=table.opening_window,
-        net_liq_floor=None if floor is None else _money("net_liq_floor", floor, currency, signed=True),
-        close_out=CloseOutPolicy(
-            CloseOutMethod(table.close_out.method), _rate("close_out.target", table.close_out.target, 1, 4 * RATE)
-        ),
-        liquidation_fee_first=0 if fee is None else _money("liquidation_fee.first", fee.first, currency),
-        liquidation_fee_later=0 if fee is None else _money("liquidation_fee.later", fee.later, currency),
+        net_liq_floor=None if floor is None else read_money("net_liq_floor", floor, currency, signed=True),
+        close_out=mechanisms.close_out(table.close_out, currency),
+        waterfall=mechanisms.waterfall(table, currency),
+        insurance_fund=None
+        if table.insurance_fund is None
+        else read_money("insurance_fund.initial", table.insurance_fund.initial, currency),
+        liquidation_fee=mechanisms.liquidation_fee(table, currency),
         restrict_after_liquidation=table.restriction is not None and table.restriction.after_liquidation,
         news_multiplier=multiplier,
         news_held=held,
         marks=_marks(table.marks),
         receivable=ReceivablePolicy(
-            _rate("receivable.daily_interest", receivable.daily_interest, 0, RATE),
-            _whole(
+            read_rate("receivable.daily_interest", receivable.daily_interest, 0, RATE),
+            read_whole(
                 "receivable.closing_only_after_business_days", receivable.closing_only_after_business_days, 0, 10_000
             ),
         ),
@@ -121,17 +117,17 @@ _Margin = tuple[int, int, int]  # rate, micros a lot, micros deducted
 
 
 def _tier(table: TierTable, contract: Contract, key: str) -> MarginTier:
-    notional_from = _money(f"{key}.notional_from", table.notional_from, contract.currency)
+    notional_from = read_money(f"{key}.notional_from", table.notional_from, contract.currency)
     maintenance = _stated(key, "maintenance", table.maintenance_margin_rate, table.maintenance_margin, contract)
     initial = _stated(key, "initial", table.initial_margin_rate, table.initial_margin, contract)
     intraday = _stated(key, "intraday", table.intraday_margin_rate, table.intraday_margin, contract)
     if table.maintenance_amount is not None:
-        amount = _money(f"{key}.maintenance_amount", table.maintenance_amount, contract.currency)
+        amount = read_money(f"{key}.maintenance_amount", table.maintenance_amount, contract.currency)
         if maintenance is None or notional_from * maintenance[0] < amount * RATE:
             raise InputError(f"{key}.maintenance_amount: expected no more than the margin at the tier's start")
         maintenance = (maintenance[0], maintenance[1], amount)
     if table.max_leverage is not None:
-        leverage = _positive(f"{key}.max_leverage", table.max_leverage)
+        leverage = read_positive(f"{key}.max_leverage", table.max_leverage)
         if leverage < Decimal("0.5"):
             raise InputError(f"{key}.max_leverage: expected at least 0.5, got {table.max_leverage}")
         # Rounded up: a third of the notional is not a whole number of rate units, and requirements go up.
@@ -152,7 +148,7 @@ def _stated(key: str, name: str, rate_text: str | None, money_text: str | None, 
     """One margin level as the tier states it, None where it does not."""
     if rate_text is None and money_text is None:
         return None
-    margin_rate = 0 if rate_text is None else _rate(f"{key}.{name}_margin_rate", rate_text, 0, MAX_RATE)
+    margin_rate = 0 if rate_text is None else read_rate(f"{key}.{name}_margin_rate", rate_text, 0, MAX_RATE)
     per_lot = 0
     if money_text is not None:
         micros = decimal(money_text, f"{key}.{name}_margin") * contract.lot * 10**contract.currency.places
@@ -170,8 +166,8 @@ def _stated(key: str, name: str, rate_text: str | None, money_text: str | None, 
 
 def _contract(name: str, table: ContractTable, currency: Currency, sessions: dict[str, Session]) -> ContractPolicy:
     key = f"contracts.{name}"
-    tick = _positive(f"{key}.tick", table.tick)
-    size = _positive(f"{key}.contract_size", table.contract_size)
+    tick = read_positive(f"{key}.tick", table.tick)
+    size = read_positive(f"{key}.contract_size", table.contract_size)
     if table.tick_value is not None and decimal(table.tick_value, f"{key}.tick_value") != tick * size:
         raise InputError(f"{key}.tick_value: expected tick x contract_size = {tick * size}, got {table.tick_value}")
     if table.session is not None and table.session not in sessions:
@@ -182,24 +178,24 @@ def _contract(name: str, table: ContractTable, currency: Currency, sessions: dic
             kind=Kind(table.kind),
             currency=currency,
             tick=tick,
-            lot=_positive(f"{key}.lot", table.lot),
+            lot=read_positive(f"{key}.lot", table.lot),
             contract_size=size,
-            taker_fee=_rate(f"{key}.taker_fee", table.taker_fee, 0, RATE),
+            taker_fee=read_rate(f"{key}.taker_fee", table.taker_fee, 0, RATE),
             fee_per_contract=decimal(table.fee_per_contract, f"{key}.fee_per_contract"),
             negative_prices=table.negative_prices,
         )
     except InputError as error:
         raise InputError(str(error).replace(f"{name}: ", f"{key}.", 1)) from None
     tiers = build_tiers(table.tiers, contract, f"{key}.tiers")
-    expected_cost = _rate(f"{key}.expected_cost", table.expected_cost, 0, RATE)
+    expected_cost = read_rate(f"{key}.expected_cost", table.expected_cost, 0, RATE)
     return ContractPolicy(contract, tiers, table.session, expected_cost, tuple(table.stands_for))
 
 
 def _window(name: str, table: WindowTable) -> Window:
     key = f"windows.{name}"
-    alert = _rate(f"{key}.alert", table.alert, RATE // 2, 4 * RATE)
-    liquidate_only = _rate(f"{key}.liquidate_only", table.liquidate_only, RATE // 2, 4 * RATE)
-    auto_liquidate = _rate(f"{key}.auto_liquidate", table.auto_liquidate, RATE // 2, 4 * RATE)
+    alert = read_rate(f"{key}.alert", table.alert, RATE // 2, 4 * RATE)
+    liquidate_only = read_rate(f"{key}.liquidate_only", table.liquidate_only, RATE // 2, 4 * RATE)
+    auto_liquidate = read_rate(f"{key}.auto_liquidate", table.auto_liquidate, RATE // 2, 4 * RATE)
     if not alert <= liquidate_only <= auto_liquidate:
         raise InputError(f"{key}: expected alert <= liquidate_only <= auto_liquidate")
     return Window(name, MarginKind[table.requirement.upper()], alert, liquidate_only, auto_liquidate)
@@ -210,9 +206,9 @@ def _session(name: str, tables: SessionTables) -> Session:
     hours = tuple(
         SessionTable(
             valid_from=table.valid_from,
-            opens=wall_time(f"{key}.tables[{index}].opens", table.opens),
-            closes=wall_time(f"{key}.tables[{index}].closes", table.closes),
-            switch_minutes_before_close=_whole(
+            opens=read_wall_time(f"{key}.tables[{index}].opens", table.opens),
+            closes=read_wall_time(f"{key}.tables[{index}].closes", table.closes),
+            switch_minutes_before_close=read_whole(
                 f"{key}.tables[{index}].switch_minutes_before_close", table.switch_minutes_before_close, 1, 24 * 60
             ),
             always_open=table.always_open,
@@ -225,7 +221,11 @@ def _session(name: str, tables: SessionTables) -> Session:
         if table.closed + (table.early_close is not None) + (table.halt is not None) != 1:
             raise InputError(f"{where}: expected one of closed, early_close and halt")
         closes = table.early_close or table.halt
-        at = None if closes is None else wall_time(f"{where}.{'early_close' if table.early_close else 'halt'}", closes)
+        at = (
+            None
+            if closes is None
+            else read_wall_time(f"{where}.{'early_close' if table.early_close else 'halt'}", closes)
+        )
         holidays.append(Holiday(table.date, at, merged=table.halt is not None))
     try:
         return Session(name, tables.time_zone, hours, tuple(holidays))
@@ -238,20 +238,20 @@ def _news(table: RulebookTable, contracts: dict[str, ContractPolicy]) -> tuple[i
     news = table.news
     if news is None:
         return RATE, False
-    multiplier = _rate("news.multiplier", news.multiplier, RATE, 100 * RATE)
+    multiplier = read_rate("news.multiplier", news.multiplier, RATE, 100 * RATE)
     for name, given in contracts.items():
         if any(tier.rate[MarginKind.INTRADAY] * multiplier > MAX_RATE * RATE for tier in given.tiers):
             raise InputError(f"news.multiplier: {news.multiplier} x intraday margin of {name} is above 200 %")
     for field in ("before_minutes", "after_minutes"):
-        _whole(f"news.{field}", getattr(news, field), 0, 24 * 60)
+        read_whole(f"news.{field}", getattr(news, field), 0, 24 * 60)
     return multiplier, news.scope == "all"
 
 
 def _marks(table: MarksTable) -> MarkPolicy:
     return MarkPolicy(
-        jump=None if table.jump is None else _rate("marks.jump", table.jump, 1, 100 * RATE),
-        stale_after=_whole("marks.stale_after_seconds", table.stale_after_seconds, 1, 366 * 86400) * _SECOND,
-        unpriced_move=_rate("marks.unpriced_move", table.unpriced_move, 1, RATE),
+        jump=None if table.jump is None else read_rate("marks.jump", table.jump, 1, 100 * RATE),
+        stale_after=read_whole("marks.stale_after_seconds", table.stale_after_seconds, 1, 366 * 86400) * _SECOND,
+        unpriced_move=read_rate("marks.unpriced_move", table.unpriced_move, 1, RATE),
     )
 
 
@@ -260,56 +260,15 @@ def _check_funding(table: FundingTable, contracts: dict[str, ContractPolicy]) ->
         if name not in contracts:
             raise InputError(f"funding.contracts: {name!r} is not a contract of this rulebook")
     for index, text in enumerate(table.interval_ends):
-        wall_time(f"funding.interval_ends[{index}]", text)
-    wall_time("funding.booking", table.booking)
-    _rate("funding.interest", table.interest, -RATE, RATE)
-    _rate("funding.clamp", table.clamp, 0, RATE)
-    _whole("funding.samples", table.samples, 1, 86400)
+        read_wall_time(f"funding.interval_ends[{index}]", text)
+    read_wall_time("funding.booking", table.booking)
+    read_rate("funding.interest", table.interest, -RATE, RATE)
+    read_rate("funding.clamp", table.clamp, 0, RATE)
+    read_whole("funding.samples", table.samples, 1, 86400)
     try:
         Session("funding", table.time_zone, (SessionTable(dt.date(2000, 1, 1), dt.time(1), dt.time(2), 1),))
     except InputError as error:
         raise InputError(f"funding.{error}") from None
-
-
-# -- values ------------------------------------------------------------------------------------------
-
-
-def wall_time(key: str, text: str) -> dt.time:
-    """A wall time ``HH:MM``."""
-    if not _WALL_TIME.fullmatch(text):
-        raise InputError(f"{key}: expected a time HH:MM, got {text!r}")
-    return dt.time.fromisoformat(text)
-
-
-def _rate(key: str, text: str, low: int, high: int) -> int:
-    value = rate(text, key)
-    if not low <= value <= high:
-        bound = "above 0 and up to" if low == 1 else f"from {rate_text(low)} to"
-        raise InputError(f"{key}: expected a rate {bound} {rate_text(high)}, got {text}")
-    return value
-
-
-def _money(key: str, text: str, currency: Currency, *, signed: bool = False) -> int:
-    amount = decimal(text, key)
-    if amount < 0 and not signed:
-        raise InputError(f"{key}: expected an amount not below zero, got {text}")
-    try:
-        return currency.micros(amount)
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from None
-
-
-def _positive(key: str, text: str) -> Decimal:
-    number = decimal(text, key)
-    if number <= 0:
-        raise InputError(f"{key}: expected a number above zero, got {text}")
-    return number
-
-
-def _whole(key: str, value: int, low: int, high: int) -> int:
-    if not low <= value <= high:
-        raise InputError(f"{key}: expected a whole number from {low} to {high}, got {value}")
-    return value
 
 
 def decode_tiers(document: bytes, key: str) -> list[TierTable]:

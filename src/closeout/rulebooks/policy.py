@@ -8,12 +8,66 @@ from enum import Enum
 from closeout.core.contracts import Contract
 from closeout.core.margin import Tiers, Window
 from closeout.core.sessions import Session
-from closeout.core.units import Currency
+from closeout.core.units import RATE, Currency
 
 
 class CloseOutMethod(Enum):
     FLATTEN_ALL = "flatten_all"
     REDUCE_TO_TARGET = "reduce_to_target"
+    REDUCE_BY_SHARE = "reduce_by_share"
+    LOWER_TIER = "lower_tier"
+
+
+class Limit(Enum):
+    """The limit of a close-out order (EX-02)."""
+
+    NONE = "none"
+    ANY_PRICE = "any_price"
+    BANKRUPTCY = "bankruptcy"
+    FILLABLE = "fillable"
+
+
+class StageKind(Enum):
+    """The stages of a waterfall. Those up to `UNWIND` take positions, the others pay money."""
+
+    LIQUIDITY_PROVIDERS = "liquidity_providers"
+    INSURANCE_FUND_TAKES = "insurance_fund_takes"
+    BACKSTOP_VAULT = "backstop_vault"
+    AUTO_DELEVERAGING = "auto_deleveraging"
+    UNWIND = "unwind"
+    INSURANCE_FUND = "insurance_fund"
+    SOCIALISED_LOSS = "socialised_loss"
+    CUSTOMER_OWES = "customer_owes"
+    VENUE_BEARS = "venue_bears"
+
+
+TAKERS = (StageKind.LIQUIDITY_PROVIDERS, StageKind.INSURANCE_FUND_TAKES, StageKind.BACKSTOP_VAULT)
+POSITION_STAGES = (*TAKERS, StageKind.AUTO_DELEVERAGING, StageKind.UNWIND)
+
+
+class Ranking(Enum):
+    """In which order auto-deleveraging takes winners (EX-04); `engine.deleveraging` has the formulas."""
+
+    LEVERAGED_RETURN = "leveraged_return"
+    PROFIT_TIMES_MARGIN_RATIO = "profit_times_margin_ratio"
+    RETURN_TIMES_LEVERAGE = "return_times_leverage"
+    RANDOM = "random"
+
+
+class TransferPrice(Enum):
+    """At which price a position changes hands without the book."""
+
+    BANKRUPTCY = "bankruptcy"
+    MARK = "mark"
+    PREVIOUS_MARK = "previous_mark"
+
+
+class Among(Enum):
+    """Who shares a socialised loss, and in proportion to what (EX-05)."""
+
+    DAYS_WINNERS = "days_winners"
+    POSITIONS = "positions"
+    BALANCES = "balances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +83,53 @@ class ContractPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class CloseOutPolicy:
-    """US-09. `target` is the usage (a rate) at which `reduce_to_target` is cured."""
+class CloseOutStep:
+    """One step (`schema.StepTable`): rates, micros of notional, nanoseconds."""
 
     method: CloseOutMethod
+    limit: Limit = Limit.NONE
+    share: int = RATE
+    share_above: int = 0
+    interval: int = 0
+    bankruptcy_adjustment: int = RATE
+    spread_to_maintenance: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CloseOutPolicy:
+    """US-09, EX-02. `target` is the usage (a rate) at which `reduce_to_target` is cured; net liq below
+    `take_over_below` (a rate; None: after the last step) of the requirement goes to the waterfall."""
+
+    steps: tuple[CloseOutStep, ...]
     target: int
+    take_over_below: int | None = None
+    surplus_to_fund: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LiquidationFee:
+    """US-10, EX-02: micros an event, the first and later ones; a rate of what close-out orders fill, at most what is
+    left of the account where `capped`."""
+
+    first: int = 0
+    later: int = 0
+    rate: int = 0
+    to_fund: bool = False
+    capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of the waterfall (`schema.StageTable`): micros of notional, a rate of the fund; None: no bound."""
+
+    kind: StageKind
+    capacity: int | None = None
+    capacity_of_fund: int | None = None
+    solvent_only: bool = False
+    ranking: Ranking | None = None
+    price: TransferPrice = TransferPrice.BANKRUPTCY
+    seed: int = 0
+    among: Among | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +166,21 @@ class Policy:
     opening_window: str
     net_liq_floor: int | None
     close_out: CloseOutPolicy
-    liquidation_fee_first: int
-    liquidation_fee_later: int
+    waterfall: tuple[Stage, ...]
+    insurance_fund: int | None
+    liquidation_fee: LiquidationFee
     restrict_after_liquidation: bool
     news_multiplier: int
     news_held: bool
     marks: MarkPolicy
     receivable: ReceivablePolicy
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether any stage of the waterfall takes positions."""
+        return self.waterfall[0].kind in POSITION_STAGES
+
+    @property
+    def customer_owes(self) -> bool:
+        """Whether a customer's liability is unlimited: what is left of a deficit is his debt (US-13)."""
+        return self.waterfall[-1].kind is StageKind.CUSTOMER_OWES

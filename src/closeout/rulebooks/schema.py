@@ -66,18 +66,73 @@ class WindowTable(Stated, frozen=True, kw_only=True):
     auto_liquidate: str
 
 
-class CloseOutTable(Stated, frozen=True, kw_only=True):
-    """US-09; `target` is the usage at which `reduce_to_target` is cured."""
+class StepTable(Stated, frozen=True, kw_only=True):
+    """One step of a close-out (US-09, EX-02): how much is closed, and at which limit.
 
-    method: Literal["flatten_all", "reduce_to_target"]
+    `reduce_by_share` closes `share` of the position every `interval_seconds` while it is worth more than `share_above`,
+    and all of it from there on; `lower_tier` closes what it takes to reach the margin tier below. An order with a limit
+    is immediate-or-cancel, and what it leaves is the next step's; one without works until it is filled. `fillable` is
+    the limit that concedes up to `spread_to_maintenance` of the maintenance margin, the more the nearer the account is
+    to zero, faster by `bankruptcy_adjustment`.
+    """
+
+    method: Literal["flatten_all", "reduce_to_target", "reduce_by_share", "lower_tier"]
+    limit: Literal["none", "any_price", "bankruptcy", "fillable"] = "none"
+    share: str = "1"
+    share_above: str = "0"
+    interval_seconds: int = 0
+    bankruptcy_adjustment: str = "1"
+    spread_to_maintenance: str = "0.1"
+
+
+class CloseOutTable(StepTable, frozen=True, kw_only=True):
+    """The first step, and those that follow it. `target` is the usage at which `reduce_to_target` is cured. Net liq
+    below `take_over_below` of the requirement goes to the waterfall at once, and the last step is tried at each look
+    until then; without it the waterfall follows the last step. `surplus`: who keeps what a close-out of everything
+    leaves above zero."""
+
     target: str = "1.00"
+    take_over_below: str | None = None
+    surplus: Literal["customer", "insurance_fund"] = "customer"
+    then: list[StepTable] = []
 
 
 class LiquidationFeeTable(Stated, frozen=True, kw_only=True):
-    """US-10."""
+    """US-10: an amount an event. EX-02: `rate` of what each close-out order fills; never more than is left of the
+    account where `capped`."""
 
-    first: str
-    later: str
+    first: str = "0"
+    later: str = "0"
+    rate: str = "0"
+    payee: Literal["house", "insurance_fund"] = "house"
+    capped: bool = False
+
+
+class InsuranceFundTable(Stated, frozen=True, kw_only=True):
+    """EX-03: what the fund begins with."""
+
+    initial: str
+
+
+class StageTable(Stated, frozen=True, kw_only=True):
+    """One stage of the deficit waterfall (EX-02 to EX-05); `engine.waterfall` says what each does.
+
+    Takers (`liquidity_providers`, `insurance_fund_takes`, `backstop_vault`) hold at most `capacity` of notional, or
+    `capacity_of_fund` x the fund; with `solvent_only` they take nothing of an account below zero. `ranking`, `price`
+    and `seed` are those of `auto_deleveraging`, `price` of `unwind` too; `among` that of `socialised_loss`.
+    """
+
+    stage: Literal[
+        "liquidity_providers", "insurance_fund_takes", "backstop_vault", "auto_deleveraging", "unwind",
+        "insurance_fund", "socialised_loss", "customer_owes", "venue_bears",
+    ]  # fmt: skip
+    capacity: str | None = None
+    capacity_of_fund: str | None = None
+    solvent_only: bool = False
+    ranking: Literal["leveraged_return", "profit_times_margin_ratio", "return_times_leverage", "random"] | None = None
+    price: Literal["bankruptcy", "mark", "previous_mark"] = "bankruptcy"
+    seed: int = 0
+    among: Literal["days_winners", "positions", "balances"] | None = None
 
 
 class RestrictionTable(Stated, frozen=True, kw_only=True):
@@ -156,7 +211,8 @@ class SessionTables(Stated, frozen=True, kw_only=True):
 
 
 class RulebookTable(Stated, frozen=True, kw_only=True):
-    """A whole rulebook with one variant and the overrides applied. `overridden` names what overrides replaced."""
+    """A whole rulebook with one variant and the overrides applied. `overridden` names what overrides replaced. Without
+    a waterfall the customer owes."""
 
     name: str
     title: str
@@ -170,6 +226,8 @@ class RulebookTable(Stated, frozen=True, kw_only=True):
     contracts: dict[str, ContractTable]
     sessions: dict[str, SessionTables] = {}
     close_out: CloseOutTable
+    waterfall: list[StageTable] = []
+    insurance_fund: InsuranceFundTable | None = None
     liquidation_fee: LiquidationFeeTable | None = None
     restriction: RestrictionTable | None = None
     news: NewsTable | None = None

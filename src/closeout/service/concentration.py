@@ -12,7 +12,7 @@ import numpy as np
 from closeout.core.times import time_text
 from closeout.core.units import RATE, mul_div_ceil, rate_text
 from closeout.engine import scan
-from closeout.engine.book import SUSPENSE, Column, ContractState
+from closeout.engine.book import Column, ContractState
 from closeout.engine.state import State
 from closeout.service.listing import Roster, Scans
 
@@ -26,7 +26,7 @@ def document(state: State, count: int, now: int, scans: Scans, roster: Roster) -
     total = np.zeros(book.count, np.int64)
     contracts: list[tuple[int, dict[str, Any]]] = []
     for contract, rows, lots, _, value in scan.positions(state):
-        own = rows != book.row[SUSPENSE]
+        own = ~np.isin(rows, [*book.house])
         accounts, lots, value = head[rows[own]], lots[own], value[own]
         if accounts.size:
             np.add.at(total, accounts, value)

@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from closeout.core.margin import Level
 from closeout.engine import scan
-from closeout.engine.book import SUSPENSE, Book, Column, Flag
+from closeout.engine.book import Book, Column, Flag
 from closeout.engine.state import State
 
 FLAGS = {flag.label: flag for flag in Flag}
@@ -69,7 +69,7 @@ def parse(query: str, state: State) -> Wanted:
 def customers(book: Book) -> Any:
     """Which rows are accounts of customers: all but isolated positions and the suspense account."""
     mask = np.ones(book.count, bool)
-    mask[[*book.parent, book.row[SUSPENSE]]] = False
+    mask[[*book.parent, *book.house]] = False
     return mask
 
 
@@ -205,7 +205,7 @@ class Roster:
         """The ids of customers' accounts, sorted."""
         if self._count != book.count:
             self._ids = sorted(
-                name for row, name in enumerate(book.ids) if row not in book.parent and name != SUSPENSE
+                name for row, name in enumerate(book.ids) if row not in book.parent and row not in book.house
             )  # fmt: skip
             self._count, self._places, self._owners = book.count, None, None
         return self._ids

@@ -16,7 +16,7 @@ from closeout.adapters.feeds.port import FeedStatus
 from closeout.core.margin import Level
 from closeout.core.times import SECOND
 from closeout.core.units import Currency
-from closeout.engine.book import SUSPENSE, Flag
+from closeout.engine.book import Flag
 from closeout.engine.events import AnyEvent, DeficitBooked, OrderRefused, Rejected
 from closeout.engine.state import State
 from closeout.service.access import ROLES
@@ -153,7 +153,7 @@ class Metrics:
         """Accounts, flags, positions and debts as they are now."""
         book = state.book
         levels = np.bincount(book.column("level"), minlength=len(Level))
-        levels[Level.NORMAL] -= SUSPENSE in book.row  # it is nobody's account
+        levels[Level.NORMAL] -= len(book.house)  # they are nobody's accounts
         for level in Level:
             self._accounts.labels(level.name.lower()).set(int(levels[level]))
         flags = book.column("flags")

@@ -20,7 +20,7 @@ from closeout.core.times import SECOND, time_text
 from closeout.core.units import RATE, rate_text
 from closeout.engine import closeout, scan
 from closeout.engine.accounts import withdrawable
-from closeout.engine.book import SUSPENSE, ContractState, Flag
+from closeout.engine.book import ContractState, Flag
 from closeout.engine.orders import acknowledged
 from closeout.engine.state import State
 from closeout.service import listing
@@ -149,7 +149,7 @@ def rows_of(state: State) -> list[int]:
     """All accounts of customers, by id; isolated positions are shown with their accounts."""
     book = state.book
     return sorted(
-        (row for row in range(book.count) if row not in book.parent and book.ids[row] != SUSPENSE),
+        (row for row in range(book.count) if row not in book.parent and row not in book.house),
         key=book.ids.__getitem__,
     )
 
@@ -214,7 +214,7 @@ def _owed_after_a_tenth(state: State, members: Sequence[Part]) -> str:
     policy = state.policy
     cross, *isolated = [part.account() for part in members]
     owed = max(
-        could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee_first) for move in TENTH
+        could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee.first) for move in TENTH
     )  # fmt: skip
     return policy.currency.text(owed)
 
@@ -240,9 +240,9 @@ def riskiest_rows(state: State, count: int, scans: Scans) -> list[int]:
     worth = net_liq[holds].astype(np.float64)
     ratio = np.where(worth > 0, requirement[holds] / np.maximum(worth, 1.0), np.inf)
     few = holds[listing.first([-ratio], 2 * count)].tolist()
-    parent, ids = state.book.parent, state.book.ids
+    parent = state.book.parent
     rows = list(dict.fromkeys(parent.get(row, row) for row in [*few, *owing.tolist()]))
-    return [row for row in rows if ids[row] != SUSPENSE][:count]
+    return [row for row in rows if row not in state.book.house][:count]
 
 
 def totals(state: State, now: int, scans: Scans) -> dict[str, Any]:
@@ -251,17 +251,20 @@ def totals(state: State, now: int, scans: Scans) -> dict[str, Any]:
     book, text = state.book, state.policy.currency.text
     levels = book.column("level")
     values = book.column("flags")
-    own = int(state.book.count) - 1  # the suspense account is nobody's
+    own = int(state.book.count) - len(book.house)
     net_liq, requirement, _ = scans.levels(state)
 
     def of_customers(column: Any) -> str:
-        return text(int(column.sum() - column[book.row[SUSPENSE]]))
+        return text(int(column.sum() - column[[*book.house]].sum()))
 
     return {
         "as_of": time_text(now),
         "currency": state.policy.currency.code,
         "accounts": own,
-        "levels": {level.name.lower(): int((levels == level).sum()) - (level is Level.NORMAL) for level in Level},
+        "levels": {
+            level.name.lower(): int((levels == level).sum()) - (level is Level.NORMAL) * len(book.house)
+            for level in Level
+        },
         "flags": {flag.label: int(((values & flag) != 0).sum()) for flag in Flag},
         "close_outs": len(book.close_outs),
         "working_orders": sum(map(len, book.working.values())),
@@ -362,7 +365,7 @@ def short_rows(state: State, windows: dict[str, Window]) -> dict[int, int]:
     """Rows that would liquidate under these windows by session at the present marks, and what each is short of in
     micros: the largest shortfall first. One vectorised pass finds them."""
     short, ids = scan.shortfalls(state, windows), state.book.ids
-    rows: list[int] = [row for row in np.flatnonzero(short).tolist() if ids[row] != SUSPENSE]
+    rows: list[int] = [row for row in np.flatnonzero(short).tolist() if row not in state.book.house]
     return {row: int(short[row]) for row in sorted(rows, key=lambda row: (-int(short[row]), ids[row]))}
 
 

@@ -189,7 +189,7 @@ def owed_after_gaps(parts: Sequence[Part], policy: Policy) -> list[dict[str, Any
     moves = [(move, None) for move in MOVES] + [(gap.move, gap.what) for gap in WORST_GAPS]
     rows: list[dict[str, Any]] = []
     for move, gap in moves:
-        owed = could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee_first)
+        owed = could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee.first)
         rows.append({"move": move_text(move), "amount": policy.currency.text(owed), "worst_minute": gap})
     return rows
 

@@ -66,7 +66,7 @@ def _fee(state: State, row: int) -> int:
     if row in state.book.close_outs and state.book.close_outs[row].fee:
         return 0
     policy = state.policy
-    return policy.liquidation_fee_later if int(state.book.liquidations[row]) else policy.liquidation_fee_first
+    return policy.liquidation_fee.later if int(state.book.liquidations[row]) else policy.liquidation_fee.first
 
 
 @pytest.mark.rule("US-18", "US-19", "US-22")

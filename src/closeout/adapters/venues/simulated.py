@@ -4,7 +4,8 @@ A bar is played through four points: 0 the open, 1 and 2 its extremes, 3 the clo
 `begin_bar`; for each point `due(point)` for what was executed on the way to it, then, for each order that the marks of
 this point cause, `send(order, point)`, and `due(point)` again until nothing comes; after the last bar `end`. Single
 marks are bars of four equal prices and pass through the same four points. An order whose contract has no bar now waits
-for one. An order's limit holds in every mode: until the price allows it, the order waits.
+for one. An order with a limit is immediate-or-cancel: where it reaches the market it takes what it gets at its limit or
+better, and is done.
 
     adverse   whole, at once, at the bar's adverse extreme: the low for a sale, the high for a purchase
     close     whole, at point 3 of the bar, at its close
@@ -166,9 +167,10 @@ class SimulatedVenue:
                 lots, price = self._whole(resting, bar, point)
             if lots:
                 told.append(self._fill(resting, lots, price))
-            if not resting.left:
+            if not resting.left or (resting.tried and resting.order.limit_ticks is not None):
                 del self._open[resting.order.order_id]
-                told.append(OrderDone(resting.order.order_id, "filled"))
+                reason = "immediate or cancel" if resting.left else "filled"
+                told.append(OrderDone(resting.order.order_id, reason))
         return told
 
     def cancel(self, order_id: str) -> bool:
@@ -200,6 +202,7 @@ class SimulatedVenue:
             price = bar.close
         else:
             price = bar.high if buys else bar.low
+        resting.tried = True
         if limit is not None and (price > limit if buys else price < limit):
             return 0, 0
         return resting.left, price

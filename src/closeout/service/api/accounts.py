@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType, field
 
-from closeout.engine.book import SUSPENSE, Flag
+from closeout.engine.book import HOUSE, Flag
 from closeout.engine.commands import OpenAccount, SetValidation
 from closeout.service import listing
 from closeout.service.api import money
@@ -106,7 +106,7 @@ async def open_account(call: Call) -> Written:
 
 def _check_id(call: Call, body: NewAccount) -> None:
     """An isolated position is known by its id: whose mail, events and lists it is in."""
-    if body.account_id == SUSPENSE:
+    if body.account_id in HOUSE:
         raise invalid("that name is the service's own", "/account_id")
     parent, slash, name = body.account_id.partition("/")
     if body.parent is None:

@@ -11,7 +11,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from closeout.adapters.notices import wording
 from closeout.core.units import InputError
-from closeout.engine.book import SUSPENSE
 from closeout.service.api import documents
 from closeout.service.api.accounts import ReceivableView, receivable
 from closeout.service.api.guards import ACCOUNT
@@ -236,7 +235,7 @@ async def list_margin_calls(call: Call) -> Any:
             "capital_charge": book.calls[row].business_days >= 3,
         }
         for row in rows
-        if book.ids[row] > call.query.cursor and book.ids[row] != SUSPENSE
+        if book.ids[row] > call.query.cursor and row not in book.house
     ]
     return standing(items, call.query.limit)
 

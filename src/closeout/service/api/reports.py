@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from closeout.engine.book import SUSPENSE
+from closeout.engine.book import HOUSE
 from closeout.engine.commands import Reconcile
 from closeout.engine.events import Reconciled
 from closeout.service.api import money
@@ -74,7 +74,7 @@ async def reconcile(call: Call) -> Reconciliation:
     file = blake2b(call.body, digest_size=8).hexdigest()
     given = dict(_read(call, call.body))
     book = call.state.book
-    own = sorted(account_id for account_id in book.ids if account_id != SUSPENSE)
+    own = sorted(account_id for account_id in book.ids if account_id not in HOUSE)
     commands = [Reconcile(name, *given.get(name, (0, {})), file, call.by) for name in own]
     answers: list[Applied] = []
     for start in range(0, len(commands), CHUNK):  # a key of a client's own has no space in it
@@ -99,7 +99,7 @@ def _read(call: Call, raw: bytes) -> Iterator[tuple[str, tuple[int, dict[str, in
     found: dict[str, tuple[list[int], dict[str, int]]] = {}
     for number, (account_id, item, value) in _rows(raw):
         row = f"row {number}"
-        if account_id not in call.state.book.row or account_id == SUSPENSE:
+        if account_id not in call.state.book.row or account_id in HOUSE:
             raise invalid(f"{row}: account_id: no account {account_id[:128]!r}", row)
         cash, lots = found.setdefault(account_id, ([], {}))
         if item == "cash":

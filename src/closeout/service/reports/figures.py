@@ -17,7 +17,7 @@ from closeout.core.margin import Level, MarginKind, margin
 from closeout.core.risk import unpriced
 from closeout.core.units import RATE, mul_div_ceil
 from closeout.engine import scan
-from closeout.engine.book import SUSPENSE, Book, Column, ContractState, Flag
+from closeout.engine.book import Book, Column, ContractState, Flag
 from closeout.engine.state import State
 from closeout.service.store.records import AccountDay
 
@@ -83,7 +83,7 @@ def account_days(state: State) -> Iterator[AccountDay]:
     money = [book.column(name) for name in ("cash", "accrued", "pending", "receivable")]
     left_out = ~holds & ~np.any(money, axis=0)
     left_out &= np.isin(np.arange(book.count), list(book.parent))
-    left_out[book.row[SUSPENSE]] = True
+    left_out[[*book.house]] = True
     levels = {int(level): level.name.lower() for level in Level}
     words = {int(value): flag_words(int(value)) for value in np.unique(book.column("flags"))}
     columns = [net_liq, requirement, initial, maintenance, *money]

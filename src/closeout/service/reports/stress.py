@@ -17,7 +17,7 @@ from closeout.core.margin import Level, Window, held_requirement
 from closeout.core.outlook import WORST_GAPS, gapped
 from closeout.core.risk import Holding, level_of, lines_of
 from closeout.core.units import RATE
-from closeout.engine.book import SUSPENSE, Column
+from closeout.engine.book import Column
 from closeout.engine.state import State
 from closeout.rulebooks.policy import Policy
 from closeout.service.reports.figures import held
@@ -151,7 +151,7 @@ class Before:
             head[children] = np.fromiter(book.parent.values(), np.int64, len(book.parent))
             isolated[children] = True
         first = book.column("liquidations") == 0
-        fee = np.where(first, policy.liquidation_fee_first, policy.liquidation_fee_later)
+        fee = np.where(first, policy.liquidation_fee.first, policy.liquidation_fee.later)
         for row, active in book.close_outs.items():
             if active.fee or active.own:  # it is among the pending fees already, or there is none
                 fee[row] = 0
@@ -174,7 +174,7 @@ def outcome(state: State, before: Before, move: Move) -> Outcome:
     closed: Any = gone | (~before.isolated & _below_line(state, now, net_liq))
     owed: Any = np.where(closed, np.maximum(0, -(after + left)), owing + unpaid)
     owed = np.where(now.holds, owed, np.maximum(0, -net_liq))
-    suspense = np.arange(book.count) == book.row[SUSPENSE]
+    suspense = np.isin(np.arange(book.count), [*book.house])
     owed[before.isolated | suspense] = 0
     new = np.maximum(0, owed - owing)
     hit = np.zeros(book.count, bool)

@@ -1,0 +1,167 @@
+"""Auto-deleveraging and unwinding: positions of winners are closed against one that the book could not (EX-04).
+
+    leveraged_return            return x leverage, or return / leverage where it lost; leverage = value / equity
+    profit_times_margin_ratio   max(0, open profit) / max(1, wallet) x (maintenance margin / equity)
+    return_times_leverage       mark / entry (a short: entry / mark) x (notional / equity)
+    random                      by the hash of the rulebook's seed, the input's number and the account id
+
+The highest is taken first, of equal ones the lower account id; whoever the price itself would leave below zero, is
+being closed out, or holds nothing on the other side is passed over. An unwind takes all of them, each in proportion to
+its position; lots that do not divide go to the largest remainders, of equal ones to the lower account id.
+
+What it takes from them together is what it covers, to the micro.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from fractions import Fraction
+
+from closeout.core.bankruptcy import bankruptcy_value, price_text, share_of
+from closeout.core.contracts import Kind
+from closeout.core.margin import MarginKind
+from closeout.core.risk import Holding
+from closeout.core.units import floor_div, mul_div_floor
+from closeout.engine import receipts
+from closeout.engine.book import CloseOut, ContractState
+from closeout.engine.events import Deleveraged, Notice
+from closeout.engine.state import State
+from closeout.rulebooks.policy import Ranking, Stage, StageKind, TransferPrice
+
+Taken = list[tuple[int, int]]
+"""Account rows and |lots| taken from each."""
+
+
+def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: Holding) -> None:
+    """Close as much of the holding as there is somebody to close it against."""
+    contract, whole = state.contracts[holding.contract.name], abs(holding.lots)
+    side = 1 if holding.lots > 0 else -1
+    share = _share(state, row, holding)
+    value, covered = _terms(contract, holding, stage, share, whole)
+    rivals = _rivals(state, contract, side, covered, whole)
+    taken = _unwound(state, contract, rivals, whole) if stage.kind is StageKind.UNWIND else _ranked(
+        state, contract, rivals, whole, stage
+    )  # fmt: skip
+    lots = sum(part for _, part in taken)
+    if not lots:
+        return
+    if lots < whole:
+        value, covered = _terms(contract, holding, stage, share, lots)
+    receipts.covered(state, row, active, stage.kind, covered)
+    active.filled = True
+    state.trade(row, contract, -side * lots, -value, f"position closed by {stage.kind.value}")
+    told: list[dict[str, str]] = []
+    done = 0
+    for other, part in taken:
+        own_value = mul_div_floor(value, done + part, lots) - mul_div_floor(value, done, lots)
+        own_taken = mul_div_floor(covered, done + part, lots) - mul_div_floor(covered, done, lots)
+        done += part
+        told.append(_close(state, row, active, stage, contract, other, side * part, own_value, own_taken))
+    active.receipt.setdefault("transfers", []).append({
+        "stage": stage.kind.value,
+        "contract": holding.contract.name,
+        "quantity": holding.contract.quantity_text(lots),
+        "price": price_text(holding.contract, side * lots, value),
+        "covered": state.policy.currency.text(covered),
+        "to": told,
+    })  # fmt: skip
+
+
+def _share(state: State, row: int, holding: Holding) -> int:
+    holdings = state.holdings(row)
+    names = [held.contract.name for held in holdings]
+    return share_of(state.risk(row).net_liq, holdings, names.index(holding.contract.name))
+
+
+def _terms(contract: ContractState, holding: Holding, stage: Stage, share: int, lots: int) -> tuple[int, int]:
+    """Units for |lots| of the holding at the stage's price, and what that gives the account beyond the mark, micros."""
+    if stage.price is TransferPrice.BANKRUPTCY:
+        return bankruptcy_value(holding, share, lots), -mul_div_floor(share, lots, abs(holding.lots))
+    signed = lots if holding.lots > 0 else -lots
+    mark = holding.mark or 0
+    price = mark if stage.price is TransferPrice.MARK or contract.previous_mark is None else contract.previous_mark
+    value = contract.contract.value(price, signed)
+    return value, floor_div(value - contract.contract.value(mark, signed), contract.contract.units_per_micro)
+
+
+def _close(
+    state: State, row: int, active: CloseOut, stage: Stage, contract: ContractState, other: int, lots: int, value: int,
+    taken: int,
+) -> dict[str, str]:  # fmt: skip
+    """One winner's part: signed lots for `value` units. Its working orders in the contract are cancelled."""
+    facts, account_id = contract.contract, state.book.ids[other]
+    state.cancel_orders(other, stage.kind.value, facts.name)
+    state.trade(other, contract, lots, value, f"closed by {stage.kind.value}")
+    state.touched.add(other)
+    price = price_text(facts, lots, value)
+    against = state.book.ids[row]
+    state.emit(
+        Deleveraged(account_id, facts.name, lots, price, taken, against, active.receipt_id, stage.kind.value)
+    )  # fmt: skip
+    quantity = facts.quantity_text(abs(lots))
+    state.emit(Notice(account_id, "auto_deleveraging", f"{quantity} {facts.name} at {price}"))
+    return {"account_id": account_id, "quantity": quantity, "taken": state.policy.currency.text(taken)}
+
+
+# -- who, and how much -----------------------------------------------------------------------------------
+
+
+def _rivals(state: State, contract: ContractState, side: int, covered: int, whole: int) -> list[int]:
+    """Who could be closed against a position of this side. Closing all of its own lots would cost it its part of
+    `covered`, which is for `whole` lots; who has less is passed over."""
+    book = state.book
+    found: list[int] = []
+    for other in contract.holders().tolist():
+        lots = contract.position(other).lots
+        if lots * side > 0 or other in book.house or other in book.close_outs:
+            continue
+        cost = -mul_div_floor(-covered, min(abs(lots), whole), whole)
+        if state.risk(other).net_liq >= max(cost, 0):
+            found.append(other)
+    return sorted(found, key=book.ids.__getitem__)
+
+
+def _ranked(state: State, contract: ContractState, rivals: list[int], need: int, stage: Stage) -> Taken:
+    assert stage.ranking is not None  # noqa: S101
+    keys = {row: -_score(state, contract, row, stage) for row in rivals}
+    taken: Taken = []
+    for other in sorted(rivals, key=keys.__getitem__):  # stable: of equal ones the lower id
+        part = min(need, abs(contract.position(other).lots))
+        taken.append((other, part))
+        need -= part
+        if not need:
+            break
+    return taken
+
+
+def _unwound(state: State, contract: ContractState, rivals: list[int], need: int) -> Taken:
+    """Each in proportion to its position; the lots that are left to the largest remainders."""
+    sizes = {row: abs(contract.position(row).lots) for row in rivals}
+    total = sum(sizes.values())
+    if not total:
+        return []
+    need = min(need, total)
+    parts = {row: need * size // total for row, size in sizes.items()}
+    by_rest = sorted(rivals, key=lambda row: -(need * sizes[row] % total))
+    for row in by_rest[: need - sum(parts.values())]:
+        parts[row] += 1
+    return [(row, parts[row]) for row in rivals if parts[row]]
+
+
+def _score(state: State, contract: ContractState, row: int, stage: Stage) -> Fraction:
+    if stage.ranking is Ranking.RANDOM:
+        text = f"{stage.seed} {state.seq} {state.book.ids[row]}"
+        return Fraction(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()))
+    holding, money = state.holding(row, contract, contract.position(row)), state.money(row)
+    equity = max(1, state.risk(row).net_liq)
+    if stage.ranking is Ranking.PROFIT_TIMES_MARGIN_RATIO:
+        maintenance = sum(held.margin(MarginKind.MAINTENANCE) for held in state.holdings(row))
+        return Fraction(max(0, holding.profit), max(1, money.cash)) * Fraction(maintenance, equity)
+    leverage = Fraction(holding.notional, equity)
+    entry = Fraction(abs(holding.cost), contract.contract.units_per_micro)
+    if stage.ranking is Ranking.RETURN_TIMES_LEVERAGE:
+        ratio = Fraction(holding.notional) / entry if entry else Fraction(1)
+        is_long = (holding.lots > 0) == (contract.contract.kind is Kind.LINEAR)
+        return (ratio if is_long else 1 / ratio if ratio else Fraction(0)) * leverage
+    gained = holding.profit / entry if entry else Fraction(0)
+    return gained * leverage if gained > 0 or not leverage else gained / leverage

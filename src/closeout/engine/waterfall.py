@@ -1,0 +1,195 @@
+"""The deficit waterfall (EX-03 to EX-05): one ordered list of stages, in the order of the rulebook.
+
+Stages that take positions act on an account that the book could not close, before it is flat:
+
+    liquidity_providers    take the position at its bankruptcy price, up to their capacity
+    insurance_fund_takes   the fund takes it there, up to its capacity; it takes nothing that would leave it below zero
+    backstop_vault         the vault takes it there, and with it whatever equity the position has
+    auto_deleveraging      winners are closed against it, ranked (`engine.deleveraging`)
+    unwind                 all that hold the other side are closed against it, each in proportion
+
+Stages that pay money act on what a flat account is below zero, each on what the one before left:
+
+    insurance_fund         pays, never more than it has
+    socialised_loss        the day's winners, or all that hold the contracts, or all balances pay in proportion
+    customer_owes          the rest is the customer's debt; the firm covers it from its own money the same day
+    venue_bears            the rest is the venue's own loss, a stated number of the ledger
+
+What a position stage takes at the bankruptcy price leaves nothing to pay. What no stage takes goes to the market
+without a limit: an account below the line always has a plan (G-08).
+"""
+
+from __future__ import annotations
+
+from closeout.core.bankruptcy import bankruptcy_value, price_text, share_of
+from closeout.core.risk import Holding
+from closeout.core.units import RATE, ceil_div, mul_div_floor
+from closeout.engine import deleveraging, receipts
+from closeout.engine import ledger as books
+from closeout.engine.book import CloseOut
+from closeout.engine.events import DeficitCovered, Notice, Socialised
+from closeout.engine.state import Reject, State
+from closeout.rulebooks.policy import POSITION_STAGES, TAKERS, Among, Policy, Stage, StageKind
+
+HOLDERS = {
+    StageKind.LIQUIDITY_PROVIDERS: books.LIQUIDITY_PROVIDERS,
+    StageKind.INSURANCE_FUND_TAKES: books.INSURANCE_FUND,
+    StageKind.BACKSTOP_VAULT: books.BACKSTOP_VAULT,
+}
+"""The house account into which a taker's positions go."""
+
+
+def house_accounts(policy: Policy) -> list[str]:
+    """The house accounts that a rulebook needs beside suspense."""
+    names = [HOLDERS[stage.kind] for stage in policy.waterfall if stage.kind in TAKERS]
+    fund = [books.INSURANCE_FUND] if policy.insurance_fund is not None else []
+    return list(dict.fromkeys([*fund, *names]))
+
+
+# -- positions -----------------------------------------------------------------------------------------
+
+
+def take_over(state: State, row: int, active: CloseOut, closable: list[str]) -> None:
+    """Pass the account's positions in these contracts down the stages that take positions."""
+    for stage in state.policy.waterfall:
+        if stage.kind not in POSITION_STAGES:
+            return
+        for name in closable:
+            holding = _holding(state, row, name)
+            if holding is None:
+                continue
+            if stage.kind in TAKERS:
+                _assign(state, row, active, stage, holding)
+            else:
+                deleveraging.deleverage(state, row, active, stage, holding)
+
+
+def _holding(state: State, row: int, name: str) -> Holding | None:
+    contract = state.contracts[name]
+    position = contract.position(row)
+    return state.holding(row, contract, position) if position.lots else None
+
+
+def _assign(state: State, row: int, active: CloseOut, stage: Stage, holding: Holding) -> None:
+    """A taker gets the position, or the part that it has room for, at its bankruptcy value."""
+    net_liq, holdings = state.risk(row).net_liq, state.holdings(row)
+    if stage.solvent_only and net_liq < 0:
+        return
+    taker = state.book.row[HOLDERS[stage.kind]]
+    lots = min(abs(holding.lots), _room(state, taker, stage, holding))
+    if not lots:
+        return
+    names = [held.contract.name for held in holdings]
+    share = share_of(net_liq, holdings, names.index(holding.contract.name))
+    value = bankruptcy_value(holding, share, lots)
+    signed = lots if holding.lots > 0 else -lots
+    contract = state.contracts[holding.contract.name]
+    try:
+        state.check_trade(taker, contract, signed, holding.mark or 1)
+        state.check_outcome(taker, contract, [(signed, value)], 0)
+    except Reject:
+        return
+    if taker == state.book.row.get(books.INSURANCE_FUND) and not _fund_stays_whole(
+        state, taker, holding, signed, value
+    ):
+        return
+    state.trade(row, contract, -signed, -value, f"position taken by {HOLDERS[stage.kind]}")
+    state.trade(taker, contract, signed, value, f"position of {state.book.ids[row]} taken")
+    covered = -mul_div_floor(share, lots, abs(holding.lots))
+    receipts.covered(state, row, active, stage.kind, covered)
+    active.filled = True
+    active.receipt.setdefault("transfers", []).append({
+        "stage": stage.kind.value,
+        "contract": holding.contract.name,
+        "quantity": holding.contract.quantity_text(lots),
+        "price": price_text(holding.contract, signed, value),
+        "covered": state.policy.currency.text(covered),
+        "to": [{"account_id": HOLDERS[stage.kind], "quantity": holding.contract.quantity_text(lots)}],
+    })  # fmt: skip
+
+
+def _room(state: State, taker: int, stage: Stage, holding: Holding) -> int:
+    """Lots that a taker's capacity leaves room for: notional at the marks, all its positions counted."""
+    room = None if stage.capacity is None else stage.capacity
+    if stage.capacity_of_fund is not None:
+        fund = int(state.book.cash[state.book.row[books.INSURANCE_FUND]])
+        of_fund = mul_div_floor(fund, stage.capacity_of_fund, RATE)
+        room = of_fund if room is None else min(room, of_fund)
+    if room is None:
+        return abs(holding.lots)
+    room -= sum(held.notional for held in state.holdings(taker))
+    return max(0, mul_div_floor(abs(holding.lots), room, holding.notional)) if holding.notional else 0
+
+
+def _fund_stays_whole(state: State, fund: int, holding: Holding, lots: int, value: int) -> bool:
+    """Whether netting against what the fund holds leaves its cash at zero or above (EX-03)."""
+    position = state.contracts[holding.contract.name].position(fund)
+    realised = position.trade(holding.contract, lots, value)
+    return int(state.book.cash[fund]) + realised // holding.contract.units_per_micro >= 0
+
+
+# -- money ---------------------------------------------------------------------------------------------
+
+
+def pay(state: State, row: int, deficit: int, receipt_id: str) -> dict[str, int]:
+    """Cover a flat account's deficit, in micros above zero, up to the last stage; returns who paid what, by stage, in
+    the order of the stages. What the last one is left with is not paid here: see `customer_owes`."""
+    paid: dict[str, int] = {}
+    left = deficit
+    for stage in state.policy.waterfall:
+        micros = 0
+        match stage.kind:
+            case StageKind.INSURANCE_FUND:
+                micros = min(left, int(state.book.cash[state.book.row[books.INSURANCE_FUND]]))
+                state.post(row, books.INSURANCE_FUND, books.CUSTOMER_CASH, micros, "deficit paid by the insurance fund")
+            case StageKind.SOCIALISED_LOSS:
+                micros = _socialise(state, row, left, stage, receipt_id)
+            case StageKind.VENUE_BEARS:
+                micros = left
+                state.post(row, books.HOUSE, books.CUSTOMER_CASH, micros, "deficit borne by the venue")
+            case _:
+                pass
+        if micros:
+            paid[stage.kind.value] = paid.get(stage.kind.value, 0) + micros
+            left -= micros
+            state.emit(DeficitCovered(state.book.ids[row], micros, stage.kind.value, receipt_id))
+    return paid
+
+
+def _socialise(state: State, row: int, deficit: int, stage: Stage, receipt_id: str) -> int:
+    """Each pays in proportion to its weight, and never more than its weight or than it has: up to a micro more where
+    shares are no whole micros, the first by account id first. Returns what was paid together."""
+    book = state.book
+    weights = {other: weight for other, weight in _weights(state, stage).items() if weight > 0 and other != row}
+    total, left, taken = sum(weights.values()), deficit, 0
+    order = sorted(weights, key=book.ids.__getitem__)
+    for other in order:
+        bound = _bound(state, other, stage, weights[other])
+        part = min(left, ceil_div(deficit * weights[other], total), bound)
+        if part <= 0:
+            continue
+        state.post(other, books.CUSTOMER_CASH, books.TRANSFER, part, f"socialised loss of {book.ids[row]}")
+        state.post(row, books.TRANSFER, books.CUSTOMER_CASH, part, f"socialised loss paid by {book.ids[other]}")
+        state.emit(Socialised(book.ids[other], part, book.ids[row], receipt_id))
+        state.emit(Notice(book.ids[other], "socialised_loss", state.policy.currency.text(part)))
+        state.touched.add(other)
+        left -= part
+        taken += part
+    return taken
+
+
+def _bound(state: State, row: int, stage: Stage, weight: int) -> int:
+    """Winners give up no more than they won; nobody is taken below zero."""
+    has = max(0, state.risk(row).net_liq)
+    return min(has, weight) if stage.among is Among.DAYS_WINNERS else has
+
+
+def _weights(state: State, stage: Stage) -> dict[int, int]:
+    """By row: the day's profit, realised and open; or |notional| of all positions; or net liq."""
+    book = state.book
+    rows = [row for row in range(book.count) if row not in book.house and row not in book.close_outs]
+    if stage.among is Among.BALANCES:
+        return {row: state.risk(row).net_liq for row in rows}
+    if stage.among is Among.POSITIONS:
+        return {row: sum(holding.notional for holding in state.holdings(row)) for row in rows}
+    return {row: int(book.won[row]) + sum(holding.profit for holding in state.holdings(row)) for row in rows}

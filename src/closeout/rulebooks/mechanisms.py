@@ -1,0 +1,125 @@
+"""How accounts are closed out and who bears what is left (EX-02 to EX-05): from a rulebook's tables to the engine's
+units. `InputError` names the key."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from closeout.core.units import RATE, Currency, InputError
+from closeout.rulebooks.policy import (
+    POSITION_STAGES,
+    TAKERS,
+    Among,
+    CloseOutMethod,
+    CloseOutPolicy,
+    CloseOutStep,
+    Limit,
+    LiquidationFee,
+    Ranking,
+    Stage,
+    StageKind,
+    TransferPrice,
+)
+from closeout.rulebooks.schema import CloseOutTable, RulebookTable, StageTable, StepTable
+from closeout.rulebooks.values import read_money, read_rate, read_whole
+
+_SECOND = 10**9
+_LAST = (StageKind.CUSTOMER_OWES, StageKind.VENUE_BEARS)
+_OWN_KEYS: dict[str, tuple[StageKind, ...]] = {
+    "capacity": TAKERS,
+    "capacity_of_fund": TAKERS,
+    "solvent_only": TAKERS,
+    "ranking": (StageKind.AUTO_DELEVERAGING,),
+    "price": (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND),
+    "among": (StageKind.SOCIALISED_LOSS,),
+}
+
+
+def close_out(table: CloseOutTable, currency: Currency) -> CloseOutPolicy:
+    steps = [_step(table, "close_out", currency)]
+    steps += [_step(step, f"close_out.then[{index}]", currency) for index, step in enumerate(table.then)]
+    return CloseOutPolicy(
+        tuple(steps),
+        read_rate("close_out.target", table.target, 1, 4 * RATE),
+        None
+        if table.take_over_below is None
+        else read_rate("close_out.take_over_below", table.take_over_below, 0, RATE),
+        table.surplus == "insurance_fund",
+    )
+
+
+def _step(table: StepTable, key: str, currency: Currency) -> CloseOutStep:
+    return CloseOutStep(
+        CloseOutMethod(table.method),
+        Limit(table.limit),
+        read_rate(f"{key}.share", table.share, 1, RATE),
+        read_money(f"{key}.share_above", table.share_above, currency),
+        read_whole(f"{key}.interval_seconds", table.interval_seconds, 0, 86_400) * _SECOND,
+        read_rate(f"{key}.bankruptcy_adjustment", table.bankruptcy_adjustment, 1, 1_000 * RATE),
+        read_rate(f"{key}.spread_to_maintenance", table.spread_to_maintenance, 0, 10 * RATE),
+    )
+
+
+def liquidation_fee(table: RulebookTable, currency: Currency) -> LiquidationFee:
+    fee = table.liquidation_fee
+    if fee is None:
+        return LiquidationFee()
+    if fee.payee == "insurance_fund":
+        _need_fund(table, "liquidation_fee.payee")
+    return LiquidationFee(
+        read_money("liquidation_fee.first", fee.first, currency),
+        read_money("liquidation_fee.later", fee.later, currency),
+        read_rate("liquidation_fee.rate", fee.rate, 0, RATE),
+        fee.payee == "insurance_fund",
+        fee.capped,
+    )
+
+
+def waterfall(table: RulebookTable, currency: Currency) -> tuple[Stage, ...]:
+    """The stages in order: those that take positions, those that pay money, and last who bears the rest."""
+    if table.close_out.surplus == "insurance_fund":
+        _need_fund(table, "close_out.surplus")
+    if not table.waterfall:
+        return (Stage(StageKind.CUSTOMER_OWES),)
+    stages = [_stage(stage, f"waterfall[{index}]", table, currency) for index, stage in enumerate(table.waterfall)]
+    if stages[-1].kind not in _LAST:
+        raise InputError("waterfall: expected customer_owes or venue_bears as the last stage: somebody bears the rest")
+    for index, (stage, following) in enumerate(pairwise(stages)):
+        if stage.kind in _LAST:
+            raise InputError(f"waterfall[{index}].stage: expected {stage.kind.value} as the last stage only")
+        if following.kind in POSITION_STAGES and stage.kind not in POSITION_STAGES:
+            raise InputError(
+                f"waterfall[{index + 1}].stage: expected stages that take positions before those that pay money, got "
+                f"{following.kind.value} after {stage.kind.value}"
+            )
+    return tuple(stages)
+
+
+def _stage(table: StageTable, key: str, rulebook: RulebookTable, currency: Currency) -> Stage:
+    kind = StageKind(table.stage)
+    for name, kinds in _OWN_KEYS.items():
+        given = getattr(table, name)
+        if given not in (None, False, "bankruptcy") and kind not in kinds:
+            raise InputError(f"{key}.{name}: expected it with {' or '.join(k.value for k in kinds)} only")
+    if kind is StageKind.AUTO_DELEVERAGING and table.ranking is None:
+        raise InputError(f"{key}.ranking: expected one of {', '.join(ranking.value for ranking in Ranking)}")
+    if kind is StageKind.SOCIALISED_LOSS and table.among is None:
+        raise InputError(f"{key}.among: expected one of {', '.join(among.value for among in Among)}")
+    if kind in (StageKind.INSURANCE_FUND, StageKind.INSURANCE_FUND_TAKES) or table.capacity_of_fund is not None:
+        _need_fund(rulebook, f"{key}.stage")
+    share = table.capacity_of_fund
+    return Stage(
+        kind,
+        None if table.capacity is None else read_money(f"{key}.capacity", table.capacity, currency),
+        None if share is None else read_rate(f"{key}.capacity_of_fund", share, 0, 100 * RATE),
+        table.solvent_only,
+        None if table.ranking is None else Ranking(table.ranking),
+        TransferPrice(table.price),
+        read_whole(f"{key}.seed", table.seed, 0, 2**63 - 1),
+        None if table.among is None else Among(table.among),
+    )
+
+
+def _need_fund(table: RulebookTable, key: str) -> None:
+    if table.insurance_fund is None:
+        raise InputError(f"{key}: expected a table [insurance_fund] beside it")
