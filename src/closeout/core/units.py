@@ -15,6 +15,7 @@ result fits: the quotient and the remainder are multiplied apart, which is the 1
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -37,6 +38,7 @@ MAX_RATE = 2 * RATE
 """Largest margin rate, a news multiplier included."""
 
 IntOrArray = TypeVar("IntOrArray", int, Any)
+Key = TypeVar("Key", bound=Hashable)
 
 
 class InputError(ValueError):
@@ -84,6 +86,17 @@ CURRENCIES = {
         Currency("SOL", 8),
     )
 }
+
+
+def apportion(total: int, weights: Mapping[Key, int]) -> dict[Key, int]:
+    """Split `total` (not below zero) in proportion to `weights` (not below zero, not all zero): each part is rounded
+    down, and what is left goes one by one to the largest remainders, of equal ones to the earlier in the mapping."""
+    whole = sum(weights.values())
+    parts = {key: total * weight // whole for key, weight in weights.items()}
+    by_rest = sorted(weights, key=lambda key: -(total * weights[key] % whole))
+    for key in by_rest[: total - sum(parts.values())]:
+        parts[key] += 1
+    return parts
 
 
 def floor_div(value: IntOrArray, divisor: int) -> IntOrArray:

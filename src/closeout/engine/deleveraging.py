@@ -21,7 +21,7 @@ from closeout.core.bankruptcy import bankruptcy_value, price_text, share_of
 from closeout.core.contracts import Kind
 from closeout.core.margin import MarginKind
 from closeout.core.risk import Holding
-from closeout.core.units import floor_div, mul_div_floor
+from closeout.core.units import apportion, floor_div, mul_div_floor
 from closeout.engine import receipts
 from closeout.engine.book import CloseOut, ContractState
 from closeout.engine.events import Deleveraged, Notice
@@ -140,11 +140,7 @@ def _unwound(state: State, contract: ContractState, rivals: list[int], need: int
     total = sum(sizes.values())
     if not total:
         return []
-    need = min(need, total)
-    parts = {row: need * size // total for row, size in sizes.items()}
-    by_rest = sorted(rivals, key=lambda row: -(need * sizes[row] % total))
-    for row in by_rest[: need - sum(parts.values())]:
-        parts[row] += 1
+    parts = apportion(min(need, total), sizes)
     return [(row, parts[row]) for row in rivals if parts[row]]
 
 

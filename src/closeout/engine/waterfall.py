@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from closeout.core.bankruptcy import bankruptcy_value, price_text, share_of
 from closeout.core.risk import Holding
-from closeout.core.units import RATE, ceil_div, mul_div_floor
+from closeout.core.units import RATE, apportion, mul_div_floor
 from closeout.engine import deleveraging, receipts
 from closeout.engine import ledger as books
 from closeout.engine.book import CloseOut
@@ -157,25 +157,24 @@ def pay(state: State, row: int, deficit: int, receipt_id: str) -> dict[str, int]
 
 
 def _socialise(state: State, row: int, deficit: int, stage: Stage, receipt_id: str) -> int:
-    """Each pays in proportion to its weight, and never more than its weight or than it has: up to a micro more where
-    shares are no whole micros, the first by account id first. Returns what was paid together."""
-    book = state.book
+    """Each pays in proportion to its weight, and never more than `_bound`. Returns what was paid together: what one
+    could not pay is left to the next stage, not asked of the others."""
+    book, paid = state.book, 0
     weights = {other: weight for other, weight in _weights(state, stage).items() if weight > 0 and other != row}
-    total, left, taken = sum(weights.values()), deficit, 0
-    order = sorted(weights, key=book.ids.__getitem__)
-    for other in order:
-        bound = _bound(state, other, stage, weights[other])
-        part = min(left, ceil_div(deficit * weights[other], total), bound)
-        if part <= 0:
+    if not weights:
+        return 0
+    bounds = {other: _bound(state, other, stage, weight) for other, weight in weights.items()}
+    for other, share in apportion(min(deficit, sum(bounds.values())), weights).items():
+        part = min(share, bounds[other])
+        if not part:
             continue
         state.post(other, books.CUSTOMER_CASH, books.TRANSFER, part, f"socialised loss of {book.ids[row]}")
         state.post(row, books.TRANSFER, books.CUSTOMER_CASH, part, f"socialised loss paid by {book.ids[other]}")
         state.emit(Socialised(book.ids[other], part, book.ids[row], receipt_id))
         state.emit(Notice(book.ids[other], "socialised_loss", state.policy.currency.text(part)))
         state.touched.add(other)
-        left -= part
-        taken += part
-    return taken
+        paid += part
+    return paid
 
 
 def _bound(state: State, row: int, stage: Stage, weight: int) -> int:
@@ -188,6 +187,7 @@ def _weights(state: State, stage: Stage) -> dict[int, int]:
     """By row: the day's profit, realised and open; or |notional| of all positions; or net liq."""
     book = state.book
     rows = [row for row in range(book.count) if row not in book.house and row not in book.close_outs]
+    rows.sort(key=book.ids.__getitem__)
     if stage.among is Among.BALANCES:
         return {row: state.risk(row).net_liq for row in rows}
     if stage.among is Among.POSITIONS:

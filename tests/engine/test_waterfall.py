@@ -1,0 +1,299 @@
+"""Every stage of the deficit waterfall, with its money followed to the micro (EX-03 to EX-05, G-02, G-08)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.engine.bench import Desk, of
+
+from closeout.core.margin import Level
+from closeout.engine import commands as c
+from closeout.engine import events as ev
+
+TIER = {"notional_from": "0", "initial_margin_rate": "0.1", "maintenance_margin_rate": "0.05"}
+CAR = {"tick": "0.01", "lot": "1", "tiers": [TIER]}
+BANKRUPT = {"method": "flatten_all", "limit": "bankruptcy"}
+
+
+def desk_of(*stages: dict[str, Any], fund: str | None = None, **tables: Any) -> Desk:
+    """A linear contract at 1,000, and a rulebook with these stages."""
+    more = {} if fund is None else {"insurance_fund": {"initial": fund}}
+    overrides = {
+        "contracts": {"CAR": CAR, "BUS": CAR},
+        "close_out": BANKRUPT,
+        "waterfall": list(stages),
+        **more,
+        **tables,
+    }
+    desk = Desk("reference", overrides)
+    desk.marks(CAR="1000", BUS="1000")
+    return desk
+
+
+def hold(desk: Desk, account_id: str, cash: str, quantity: str, price: str = "1000", contract: str = "CAR") -> None:
+    """An account that opens with cash and a position."""
+    desk.account(account_id)
+    facts = desk.facts(contract)
+    lots = desk.lots(contract, quantity)
+    cost = facts.value(desk.ticks(contract, price), lots)
+    desk.done(c.TransferPosition(account_id, contract, lots, cost, last=False))
+    desk.deposit(account_id, cash)
+
+
+def nothing_filled(desk: Desk, account_id: str) -> list[ev.AnyEvent]:
+    """The close-out order found no price within its limit."""
+    (order_id,) = desk.state.book.close_outs[desk.state.book.row[account_id]].outstanding
+    return desk.done(c.OrderDone(order_id, "immediate or cancel"))
+
+
+def filled(desk: Desk, account_id: str, price: str) -> list[ev.AnyEvent]:
+    """The close-out order that is out fills whole."""
+    (order_id,) = desk.state.book.close_outs[desk.state.book.row[account_id]].outstanding
+    return desk.fill_order(order_id, price)
+
+
+def takers(*names: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"stage": name, **more} for name in names]
+
+
+VENUE = {"stage": "venue_bears"}
+FUND = {"stage": "insurance_fund"}
+ADL = {"stage": "auto_deleveraging", "ranking": "leveraged_return"}
+
+
+@pytest.mark.rule("EX-02", "G-07")
+def test_the_limit_is_the_bankruptcy_price_and_the_order_is_immediate_or_cancel() -> None:
+    desk = desk_of(VENUE)
+    hold(desk, "A", "100", "1")
+    (order,) = of(desk.marks(CAR="940"), ev.CloseOutOrder)
+    assert desk.facts("CAR").price_text(order.limit_ticks or 0) == "900.00"
+
+
+@pytest.mark.rule("EX-03", "G-10")
+def test_the_fund_pays_what_it_has_and_the_venue_the_rest() -> None:
+    desk = desk_of(FUND, VENUE, fund="30")
+    hold(desk, "A", "100", "1")
+    desk.marks(CAR="850")
+    events = nothing_filled(desk, "A")  # no stage takes the position: it goes to the market without a limit
+    (order,) = of(events, ev.CloseOutOrder)
+    assert order.limit_ticks is None
+    events = filled(desk, "A", "850")
+    covered = {event.stage: event.micros for event in of(events, ev.DeficitCovered)}
+    assert covered == {"insurance_fund": 30_000_000, "venue_bears": 20_000_000}
+    (ended,) = of(events, ev.CloseOutEnded)
+    assert (ended.receipt["deficit"], ended.receipt["owed"]) == ("50.00", "0.00")
+    assert [part["party"] for part in ended.receipt["borne_by"]] == ["insurance_fund", "venue_bears"]
+    assert (desk.cash("insurance_fund"), desk.cash("A"), desk.balance("house")) == ("0.00", "0.00", "20.00")
+
+
+@pytest.mark.rule("EX-05", "G-02")
+@pytest.mark.parametrize("stage", ["liquidity_providers", "insurance_fund_takes", "backstop_vault"])
+def test_a_taker_gets_the_position_at_the_bankruptcy_price(stage: str) -> None:
+    desk = desk_of(*takers(stage), VENUE, fund="1000")
+    hold(desk, "A", "100", "2")
+    desk.marks(CAR="940")
+    events = nothing_filled(desk, "A")
+    (ended,) = of(events, ev.CloseOutEnded)
+    assert ended.receipt["transfers"][0]["price"] == "950"
+    assert (desk.cash("A"), ended.receipt["deficit"]) == ("0.00", "20.00")
+    taker = "insurance_fund" if stage == "insurance_fund_takes" else stage
+    assert desk.position(taker, "CAR") == "2"
+    assert desk.net_liq(taker) == ("980.00" if taker == "insurance_fund" else "-20.00")
+
+
+@pytest.mark.rule("EX-03", "EX-05")
+def test_what_a_taker_has_no_room_for_is_the_next_stages() -> None:
+    desk = desk_of({"stage": "liquidity_providers", "capacity": "1900"}, *takers("backstop_vault"), VENUE)
+    hold(desk, "A", "150", "3")
+    desk.marks(CAR="940")
+    nothing_filled(desk, "A")
+    assert (desk.position("liquidity_providers", "CAR"), desk.position("backstop_vault", "CAR")) == ("2", "1")
+    assert desk.cash("A") == "0.00"
+
+
+@pytest.mark.rule("EX-05", "G-08")
+def test_a_vault_that_takes_only_what_is_above_zero_leaves_the_rest_to_the_market() -> None:
+    close_out = {"method": "flatten_all", "limit": "any_price", "take_over_below": "0.5"}
+    desk = desk_of({"stage": "backstop_vault", "solvent_only": True}, VENUE, close_out=close_out)
+    hold(desk, "A", "100", "1")
+    events = desk.marks(CAR="915")  # 15 left of 45.75 required: under half
+    assert not of(events, ev.CloseOutOrder)
+    assert (desk.position("backstop_vault", "CAR"), desk.cash("A")) == ("1", "0.00")
+    assert desk.net_liq("backstop_vault") == "15.00"
+    hold(desk, "B", "200", "1")
+    events = desk.marks(CAR="790")  # 10 below zero: the vault does not take it
+    (order,) = of(events, ev.CloseOutOrder)
+    assert (order.account_id, order.limit_ticks) == ("B", 1)
+
+
+@pytest.mark.rule("EX-04", "G-02")
+def test_deleveraging_takes_from_the_first_in_rank_what_it_covers() -> None:
+    desk = desk_of(ADL, VENUE)
+    hold(desk, "A", "100", "2")
+    hold(desk, "W-low", "1000", "-1", "1000")
+    hold(desk, "W-high", "120", "-1", "1000")
+    hold(desk, "W-last", "9000", "-1", "1000")
+    desk.marks(CAR="940")
+    events = nothing_filled(desk, "A")
+    taken = {event.account_id: (event.price, event.taken) for event in of(events, ev.Deleveraged)}
+    assert taken == {"W-high": ("950", 10_000_000), "W-low": ("950", 10_000_000)}
+    assert (desk.cash("A"), desk.cash("W-high"), desk.cash("W-low")) == ("0.00", "170.00", "1050.00")
+    assert sum(event.taken for event in of(events, ev.Deleveraged)) == 20_000_000
+    assert [n.account_id for n in of(events, ev.Notice) if n.kind == "auto_deleveraging"] == ["W-high", "W-low"]
+    assert desk.position("W-last", "CAR") == "-1"
+
+
+@pytest.mark.rule("EX-04")
+def test_equal_ranks_go_by_account_id_and_flat_or_losing_sides_are_passed_over() -> None:
+    desk = desk_of(ADL, VENUE)
+    hold(desk, "A", "100", "1")
+    for name in ("Z", "Y", "X"):
+        hold(desk, name, "500", "-1", "1000")
+    hold(desk, "L", "500", "1", "1000")
+    desk.marks(CAR="890")
+    events = nothing_filled(desk, "A")
+    assert [event.account_id for event in of(events, ev.Deleveraged)] == ["X"]
+    assert desk.position("L", "CAR") == "1"
+
+
+@pytest.mark.rule("EX-04", "G-13")
+def test_what_deleveraging_does_to_a_winner_is_in_its_next_verdict() -> None:
+    """A winner whose other position stood on its profit is closed out in the same input."""
+    desk = desk_of(ADL, VENUE)
+    hold(desk, "A", "510", "10")
+    hold(desk, "W", "600", "-10")
+    desk.marks(CAR="850")
+    facts, lots = desk.facts("BUS"), desk.lots("BUS", "25")
+    desk.done(c.TransferPosition("W", "BUS", lots, facts.value(desk.ticks("BUS", "1000"), lots)))
+    assert (desk.net_liq("W"), desk.requirement("W"), desk.level("W")) == ("2100.00", "1675.00", Level.NORMAL)
+    events = nothing_filled(desk, "A")
+    assert [event.taken for event in of(events, ev.Deleveraged)] == [990_000_000]
+    assert (desk.position("W", "CAR"), desk.net_liq("W")) == ("0", "1110.00")
+    assert [order.account_id for order in of(events, ev.CloseOutOrder)] == ["W"]
+
+
+@pytest.mark.rule("EX-05", "G-02")
+def test_an_unwind_takes_from_all_in_proportion() -> None:
+    desk = desk_of({"stage": "unwind"}, VENUE)
+    hold(desk, "A", "100", "4")
+    for name, quantity in (("S", "-1"), ("M", "-3"), ("L", "-5")):
+        hold(desk, name, "5000", quantity)
+    desk.marks(CAR="970")
+    events = nothing_filled(desk, "A")
+    got = {event.account_id: event.lots for event in of(events, ev.Deleveraged)}
+    assert got == {"L": 2, "M": 1, "S": 1}  # 20/9, 12/9 and 4/9: the lot left over goes to the largest remainder
+    assert sum(event.taken for event in of(events, ev.Deleveraged)) == 20_000_000
+
+
+@pytest.mark.rule("EX-05", "G-02")
+@pytest.mark.parametrize(
+    ("among", "paid"),
+    [
+        ("days_winners", {"W": 40_000_000, "V": 10_000_000}),  # 600 and 150 won
+        ("positions", {"F": 8_333_334, "V": 8_333_333, "W": 33_333_333}),  # 850, 850 and 3,400 held
+        ("balances", {"F": 10_144_927, "V": 16_666_667, "W": 23_188_406}),
+    ],
+)
+def test_a_socialised_loss_is_shared_in_proportion(among: str, paid: dict[str, int]) -> None:
+    desk = desk_of({"stage": "socialised_loss", "among": among}, VENUE)
+    hold(desk, "A", "100", "1")
+    hold(desk, "W", "1000", "-4", "1000")
+    hold(desk, "V", "1000", "-1", "1000")
+    hold(desk, "F", "700", "1", "850", contract="BUS")
+    desk.marks(CAR="850", BUS="850")
+    nothing_filled(desk, "A")
+    events = filled(desk, "A", "850")
+    shares = {event.account_id: event.micros for event in of(events, ev.Socialised)}
+    assert sum(shares.values()) == 50_000_000
+    assert shares == paid
+    assert desk.cash("A") == "0.00"
+    assert {e.stage: e.micros for e in of(events, ev.DeficitCovered)} == {"socialised_loss": 50_000_000}
+
+
+@pytest.mark.rule("EX-04", "EX-05")
+def test_at_the_mark_the_account_keeps_its_deficit_for_the_next_stage() -> None:
+    desk = desk_of({**ADL, "price": "mark"}, FUND, VENUE, fund="1000")
+    hold(desk, "A", "100", "1")
+    hold(desk, "W", "500", "-1", "1000")
+    desk.marks(CAR="850")
+    events = nothing_filled(desk, "A")
+    assert [(event.price, event.taken) for event in of(events, ev.Deleveraged)] == [("850", 0)]
+    assert desk.cash("insurance_fund") == "950.00"
+
+
+@pytest.mark.rule("EX-04")
+def test_at_the_previous_mark_a_winner_pays_the_last_move() -> None:
+    close_out = {"method": "flatten_all", "limit": "any_price", "take_over_below": "0"}
+    desk = desk_of({**ADL, "price": "previous_mark"}, VENUE, close_out=close_out)
+    hold(desk, "A", "100", "1")
+    hold(desk, "W", "500", "-1", "1000")
+    desk.marks(CAR="960")
+    events = desk.marks(CAR="850")
+    assert [(event.price, event.taken) for event in of(events, ev.Deleveraged)] == [("960", 110_000_000)]
+    assert (desk.cash("A"), desk.cash("W")) == ("60.00", "540.00")
+
+
+@pytest.mark.rule("EX-02", "G-10")
+def test_a_capped_fee_takes_what_is_left_and_no_more() -> None:
+    fee = {"rate": "0.01", "payee": "insurance_fund", "capped": True}
+    desk = desk_of(VENUE, fund="0", liquidation_fee=fee)
+    hold(desk, "A", "100", "1")
+    desk.marks(CAR="940")
+    events = filled(desk, "A", "905")
+    assert of(events, ev.CloseOutEnded)[0].receipt["liquidation_fee"] == "5.00"
+    assert (desk.cash("A"), desk.cash("insurance_fund")) == ("0.00", "5.00")
+
+
+@pytest.mark.rule("EX-03")
+def test_a_surplus_goes_to_the_fund_where_the_rulebook_says_so() -> None:
+    desk = desk_of(VENUE, fund="0", close_out={**BANKRUPT, "surplus": "insurance_fund"})
+    hold(desk, "A", "100", "1")
+    desk.marks(CAR="940")
+    filled(desk, "A", "930")
+    assert (desk.cash("A"), desk.cash("insurance_fund")) == ("0.00", "30.00")
+
+
+@pytest.mark.rule("EX-02", "G-07")
+def test_a_share_is_closed_each_interval_and_all_of_a_small_position_at_once() -> None:
+    close_out = {
+        "method": "reduce_by_share", "share": "0.2", "share_above": "5000", "interval_seconds": 30,
+        "limit": "any_price",
+    }  # fmt: skip
+    desk = desk_of(VENUE, close_out=close_out)
+    hold(desk, "A", "1000", "20")
+    (order,) = of(desk.marks(CAR="990"), ev.CloseOutOrder)
+    assert order.lots == -4
+    assert not of(filled(desk, "A", "990"), ev.CloseOutOrder)
+    desk.wait(10)
+    assert not of(desk.marks(CAR="990"), ev.CloseOutOrder)
+    desk.wait(20)
+    (order,) = of(desk.marks(CAR="989"), ev.CloseOutOrder)
+    assert order.lots == -4  # 16 x 0.2, rounded up
+
+
+@pytest.mark.rule("EX-02", "G-07")
+def test_a_step_drops_a_tier_and_the_next_closes_the_rest() -> None:
+    tiers = [TIER, {**TIER, "notional_from": "5000", "maintenance_margin_rate": "0.08"}]
+    close_out = {"method": "lower_tier", "limit": "bankruptcy", "then": [BANKRUPT]}
+    desk = desk_of(VENUE, close_out=close_out, contracts={"CAR": {**CAR, "tiers": tiers}, "BUS": CAR})
+    hold(desk, "A", "700", "8")
+    (order,) = of(desk.marks(CAR="990"), ev.CloseOutOrder)
+    assert order.lots == -3  # five at 990 are below 5,000
+    desk.marks(CAR="930")
+    (order,) = of(nothing_filled(desk, "A"), ev.CloseOutOrder)
+    assert order.lots == -8
+
+
+@pytest.mark.rule("EX-03", "EX-05", "US-13")
+def test_an_isolated_positions_deficit_does_not_reach_the_account_where_liability_is_limited() -> None:
+    desk = desk_of(FUND, VENUE, fund="1000")
+    desk.account("P", "500")
+    desk.account("P/CAR", parent="P")
+    facts = desk.facts("CAR")
+    desk.done(c.TransferPosition("P/CAR", "CAR", 1, facts.value(100_000, 1), last=False))
+    desk.deposit("P/CAR", "100")
+    desk.marks(CAR="850")
+    nothing_filled(desk, "P/CAR")
+    filled(desk, "P/CAR", "850")
+    assert (desk.cash("P"), desk.cash("P/CAR"), desk.cash("insurance_fund")) == ("500.00", "0.00", "950.00")
