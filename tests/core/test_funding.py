@@ -1,20 +1,56 @@
-"""The funding rate's formula (US-14)."""
+"""The funding rate's formulas (US-14, EX-06): Bitnomial's, and those of the venues whose examples were published.
+
+The venues' numbers lie in ../shared/vectors next to the checkout; what is not there is not tested.
+"""
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closeout.core.funding import average, funding_rate, premium
+from closeout.core.funding import (
+    Averaging,
+    FundingTerms,
+    Scaled,
+    average,
+    funding_index_delta,
+    funding_rate,
+    max_funding_ppm,
+    mean,
+    minute_medians,
+    next_interval,
+    part_of_rate,
+    premium,
+    settlement,
+    settlement_ppm,
+)
+from closeout.core.times import SECOND
 from closeout.core.units import InputError, rate
 from closeout.rulebooks.loader import load
 
 INTEREST = rate("0.0001", "interest")
 CLAMP = rate("0.0005", "clamp")
 SAMPLES = 1920
+SHARED = Path(__file__).parents[2].parent / "shared" / "vectors"
+HYPERLIQUID = FundingTerms(INTEREST, CLAMP, interval=60, period=480, averaging=Averaging.MEAN, cap=rate("0.04", "cap"))
+DERIBIT = FundingTerms(0, rate("0.00025", "clamp"), interval=60, period=480, cap=rate("0.005", "cap"))
+
+
+def published(function: str) -> list[Any]:
+    """The rows of a function, or in worked_examples of an id, as test parameters."""
+    found: list[Any] = []
+    for path in sorted(SHARED.glob("*.json")):
+        for row in json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal):
+            if function in (row.get("function"), row["id"]):
+                found.append(pytest.param(row, id=row["id"]))
+    return found or [pytest.param(None, marks=pytest.mark.skip(reason="../shared/vectors is not there"))]
 
 
 def percent(text: str) -> Fraction:
@@ -91,3 +127,116 @@ def test_the_rate_never_strays_from_the_average_by_more_than_the_clamp(samples: 
     if abs(INTEREST - share) <= CLAMP:
         assert got == INTEREST
     assert funding_rate([-sample for sample in samples], -INTEREST, CLAMP) == -got  # the other side's view
+
+
+# -- the venues' ways (EX-06) ------------------------------------------------------------------------
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+@pytest.mark.parametrize("row", published("hyperliquid-funding-live"))
+def test_hyperliquid_pays_an_eighth_of_its_rate_each_hour(row: dict[str, Any]) -> None:
+    share = Fraction(row["inputs"]["premium"])
+    expected = Fraction(row["expected"]["hourly_rate"])
+    assert abs(HYPERLIQUID.exact_rate(share) / 10**9 - expected) <= Fraction(row["tolerance"])
+    assert HYPERLIQUID.rate_of(share) == -7397  # to the nearest 1e-9
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+@pytest.mark.parametrize("row", published("hyperliquid-funding-doc"))
+def test_the_documents_example_is_the_rate_before_it_is_divided(row: dict[str, Any]) -> None:
+    """The page stops at the 8-hour rate; what is paid each hour is an eighth of it."""
+    share, expected = Fraction(row["inputs"]["premium"]), Fraction(row["expected"]["rate"])
+    whole = FundingTerms(INTEREST, CLAMP, interval=480, period=480)
+    assert whole.rate_of(share) == expected * 10**9
+    assert HYPERLIQUID.rate_of(share) == expected * 10**9 / 8
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+@pytest.mark.parametrize("row", published("GetMaxAbsFundingClampPpm"))
+def test_dydx_caps_a_rate_by_the_margins(row: dict[str, Any]) -> None:
+    given = row["inputs"]
+    got = max_funding_ppm(*(int(given[key]) for key in ("clamp_factor_ppm", "initial_margin_ppm")),
+                          int(given["maintenance_fraction_ppm"]))  # fmt: skip
+    assert got == row["expected"]["max_abs_funding_ppm"]
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+@pytest.mark.parametrize("row", published("GetSettlementPpm"))
+def test_dydx_settles_by_the_move_of_the_funding_index(row: dict[str, Any]) -> None:
+    given = row["inputs"]
+    got = settlement_ppm(given["perpetual_funding_index"], given["position_funding_index"], given["quantums"])
+    assert got == row["expected"]["net_settlement_ppm"]
+
+
+@pytest.mark.rule("EX-06", "G-01")
+def test_dydx_rounds_an_accounts_settlement_down_once_and_an_index_towards_zero() -> None:
+    assert settlement([-1, -1]) == -1
+    assert settlement([999_999]) == 0
+    assert settlement([500_000, 500_000]) == 1
+    quote_per_base = Fraction(1, 3)
+    assert funding_index_delta(1000, 3600, quote_per_base) == 41  # 1,200,000 / 28,800 = 41.67
+    assert funding_index_delta(-1000, 3600, quote_per_base) == -41
+
+
+@pytest.mark.rule("EX-06")
+def test_samples_are_averaged_in_the_venues_way() -> None:
+    samples = [(second * SECOND, Fraction(value)) for second, value in ((15, 1), (30, 9), (60, 2), (75, 4), (120, 6))]
+    assert mean([value for _, value in samples]) == Fraction(22, 5)
+    assert minute_medians(samples) == Fraction(7, 2)  # medians 2 and 5: a minute's end belongs to it
+    for averaging, expected in (("weighted", Fraction(1 + 18 + 6 + 16 + 30, 15)), ("mean", Fraction(22, 5))):
+        assert FundingTerms(0, None, 60, 60, Averaging(averaging)).average(samples) == expected
+    assert FundingTerms(0, None, 60, 60, Averaging.MINUTE_MEDIANS).rate(samples) == 3_500_000_000
+    with pytest.raises(InputError):
+        minute_medians([])
+
+
+@pytest.mark.rule("EX-06")
+@pytest.mark.parametrize(
+    ("premium_percent", "rate_percent"),
+    [("0.02", "0"), ("-0.025", "0"), ("0.1", "0.075"), ("-0.1", "-0.075"), ("3", "2.975")],
+)
+def test_a_damper_is_a_clamp_around_no_interest(premium_percent: str, rate_percent: str) -> None:
+    """Deribit: within 0.025 % nothing is paid, beyond it what is beyond."""
+    terms = FundingTerms(0, rate("0.00025", "clamp"), interval=480, period=480)
+    assert terms.rate_of(percent(premium_percent)) == percent(rate_percent) * 10**9
+
+
+@pytest.mark.rule("EX-06")
+def test_the_order_of_cap_and_division() -> None:
+    share = percent("1")
+    one = rate("0.01", "cap")
+    assert FundingTerms(0, None, 60, 480, cap=one // 2).rate_of(share) == one // 8
+    assert FundingTerms(0, None, 60, 480, cap=one // 2, cap_of_period=True).rate_of(share) == one // 16
+    assert FundingTerms(0, None, 60, 480, cap=one // 16).rate_of(-share) == -one // 16
+    assert DERIBIT.rate_of(percent("100"), Fraction(1, 60_000)) == round(Fraction(10**9 - 250_000, 480 * 60_000))
+
+
+@pytest.mark.rule("EX-06")
+def test_interest_alone_may_be_scaled() -> None:
+    """Bybit at one hour: an eighth of the interest, the premium and the clamp as they are."""
+    terms = FundingTerms(INTEREST, CLAMP, interval=60, period=480, scaled=Scaled.INTEREST)
+    assert terms.rate_of(Fraction(0)) == INTEREST // 8
+    assert terms.rate_of(percent("0.2")) == rate("0.0015", "rate")
+    assert FundingTerms(INTEREST, CLAMP, 60, 480).rate_of(percent("0.2")) == rate("0.0015", "rate") // 8
+
+
+@pytest.mark.rule("EX-06")
+def test_without_a_clamp_interest_is_added() -> None:
+    """dYdX: an hour's rate is an eighth of premium and interest together."""
+    assert FundingTerms(8000, None, interval=60, period=480).rate_of(percent("0.1")) == 126_000
+
+
+@pytest.mark.rule("EX-06")
+@given(st.integers(-(10**9), 10**9), st.integers(1, 3600))
+def test_parts_of_a_rate_add_up_to_it(whole: int, parts: int) -> None:
+    got = [part_of_rate(whole, index, index + 1, parts) for index in range(parts)]
+    assert sum(got) == whole
+    assert max(got) - min(got) <= 2
+
+
+@pytest.mark.rule("EX-06")
+def test_the_next_interval_is_shorter_after_a_rate_at_the_cap() -> None:
+    assert [next_interval(480, (240, 120, 60), capped=capped) for capped in (False, True)] == [480, 240]
+    assert next_interval(240, (240, 120, 60), capped=True) == 120
+    assert next_interval(60, (240, 120, 60), capped=True) == 60
+    assert next_interval(480, (), capped=True) == 480

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.engine.bench import Desk, nanoseconds
 
 from closeout.core.times import MINUTE, SECOND
-from closeout.core.units import RATE
+from closeout.core.units import RATE, rate
 from closeout.engine import commands as c
 from closeout.rulebooks.loader import load
 from closeout.service.schedule import Samples, Schedule, wall_instants
@@ -173,3 +173,76 @@ def test_a_holiday_that_carries_the_next_trade_date_settles_with_it() -> None:
     bench.give(c.Settle("MES", 24_000))
     found = due(schedule, bench, "2026-01-18T00:00:00Z", "2026-01-22T00:00:00Z")
     assert [when for when, command in found if isinstance(command, c.Settle)] == ["Tue 16:00", "Wed 16:00"]
+
+
+# -- other venues' funding (EX-06) -------------------------------------------------------------------
+
+BTC = "BTCUSDT"
+HOURLY = {
+    "contracts": [BTC], "time_zone": "UTC", "interval_hours": 1, "period_hours": 8, "averaging": "mean",
+    "interest": "0", "notional": "index",
+}  # fmt: skip
+
+
+def funded(**funding: object) -> tuple[Schedule, Desk]:
+    """The reference contract with this funding, held by one account since 12:00."""
+    overrides = {"funding": HOURLY | funding}
+    bench = Desk("reference", overrides, at="2026-06-10T12:00:00Z")
+    for command in (
+        c.Marks((c.Mark(BTC, 2_000_000),)),
+        c.OpenAccount("A1"),
+        c.Deposit("A1", 10**12),
+        c.TransferPosition("A1", BTC, 10_000, 2 * 10**12),
+    ):
+        assert not any(type(event).__name__ == "Rejected" for event in bench.give(command))
+    return Schedule(load("reference", overrides), "07:00"), bench
+
+
+def said(schedule: Schedule, bench: Desk, since: str, until: str) -> list[tuple[str, c.AnyCommand]]:
+    found = schedule.due(
+        bench.engine.loaded, nanoseconds(f"2026-06-10T{since}:00Z"), nanoseconds(f"2026-06-10T{until}:00Z")
+    )
+    return [
+        (dt.datetime.fromtimestamp(time / SECOND, dt.UTC).strftime("%H:%M:%S"), command)
+        for time, command in found
+        if not isinstance(command, c.BusinessDay)
+    ]
+
+
+@pytest.mark.rule("EX-06")
+def test_an_hourly_rate_is_paid_on_the_index_and_booked_at_once() -> None:
+    schedule, bench = funded()
+    schedule.samples[BTC].sample(nanoseconds("2026-06-10T12:30:00Z"), 2_016_000, Fraction(2_000_000))  # 0.8 %
+    assert said(schedule, bench, "12:00", "13:00") == [
+        ("13:00:00", c.AccrueFunding(BTC, rate("0.001", "rate"), 2_000_000)),
+        ("13:00:00", c.BookFunding()),
+    ]
+    for _, command in said(schedule, bench, "12:00", "13:00"):
+        bench.done(command)
+    assert bench.cash("A1") == "999980.00"  # 0.1 % of 20,000
+
+
+@pytest.mark.rule("EX-06")
+def test_a_rate_known_ahead_accrues_through_the_hour_after_its_premiums() -> None:
+    schedule, bench = funded(known_ahead=True, accrual="continuous", step_seconds=900, notional="mark")
+    schedule.samples[BTC].sample(nanoseconds("2026-06-10T12:30:00Z"), 2_016_000, Fraction(2_000_000))
+    schedule.samples[BTC].sample(nanoseconds("2026-06-10T13:30:00Z"), 2_400_000, Fraction(2_000_000))
+    part = rate("0.001", "rate") // 4
+    quarters = [(f"{at}:00", c.AccrueFunding(BTC, part)) for at in ("13:15", "13:30", "13:45", "14:00")]
+    assert said(schedule, bench, "13:00", "14:00") == [*quarters, ("14:00:00", c.BookFunding())]
+    assert [type(command) for _, command in said(schedule, bench, "11:00", "12:00")] == [c.RaiseAlarm, c.BookFunding]
+
+
+@pytest.mark.rule("EX-06")
+def test_continuous_funding_of_the_present_premium_is_booked_once_a_day() -> None:
+    schedule, bench = funded(
+        accrual="continuous", step_seconds=1800, clamp="0.00025", notional="mark", interval_hours=8, booking="14:00"
+    )
+    schedule.samples[BTC].sample(nanoseconds("2026-06-10T12:30:00Z"), 2_000_400, Fraction(2_000_000))  # within
+    schedule.samples[BTC].sample(nanoseconds("2026-06-10T13:00:00Z"), 2_002_500, Fraction(2_000_000))  # 0.1 % beyond
+    found = said(schedule, bench, "12:00", "14:00")
+    assert found == [
+        ("12:30:00", c.AccrueFunding(BTC, 0)),
+        ("13:00:00", c.AccrueFunding(BTC, rate("0.001", "rate") // 16)),
+        ("14:00:00", c.BookFunding()),
+    ]  # half an hour without an index says nothing until the interval's end

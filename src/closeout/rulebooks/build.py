@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from decimal import Decimal
 
@@ -23,7 +22,7 @@ from closeout.core.units import (
     InputError,
     decimal,
 )
-from closeout.rulebooks import mechanisms
+from closeout.rulebooks import funding, mechanisms
 from closeout.rulebooks.policy import (
     ContractPolicy,
     MarkPolicy,
@@ -32,7 +31,6 @@ from closeout.rulebooks.policy import (
 )
 from closeout.rulebooks.schema import (
     ContractTable,
-    FundingTable,
     MarksTable,
     RulebookTable,
     SessionTables,
@@ -58,8 +56,6 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
     if len(table.contracts) > MAX_CONTRACTS:
         raise InputError(f"contracts: expected at most {MAX_CONTRACTS}, got {len(table.contracts)}")
     contracts = {name: _contract(name, given, currency, sessions) for name, given in table.contracts.items()}
-    if table.funding is not None:
-        _check_funding(table.funding, contracts)
     if table.settlement is not None:
         read_whole("settlement.period_minutes", table.settlement.period_minutes, 0, 24 * 60)
     floor = table.net_liq_floor
@@ -91,6 +87,7 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
                 "receivable.closing_only_after_business_days", receivable.closing_only_after_business_days, 0, 10_000
             ),
         ),
+        funding=None if table.funding is None else funding.build(table.funding, contracts),
     )
 
 
@@ -253,22 +250,6 @@ def _marks(table: MarksTable) -> MarkPolicy:
         stale_after=read_whole("marks.stale_after_seconds", table.stale_after_seconds, 1, 366 * 86400) * _SECOND,
         unpriced_move=read_rate("marks.unpriced_move", table.unpriced_move, 1, RATE),
     )
-
-
-def _check_funding(table: FundingTable, contracts: dict[str, ContractPolicy]) -> None:
-    for name in table.contracts:
-        if name not in contracts:
-            raise InputError(f"funding.contracts: {name!r} is not a contract of this rulebook")
-    for index, text in enumerate(table.interval_ends):
-        read_wall_time(f"funding.interval_ends[{index}]", text)
-    read_wall_time("funding.booking", table.booking)
-    read_rate("funding.interest", table.interest, -RATE, RATE)
-    read_rate("funding.clamp", table.clamp, 0, RATE)
-    read_whole("funding.samples", table.samples, 1, 86400)
-    try:
-        Session("funding", table.time_zone, (SessionTable(dt.date(2000, 1, 1), dt.time(1), dt.time(2), 1),))
-    except InputError as error:
-        raise InputError(f"funding.{error}") from None
 
 
 def decode_tiers(document: bytes, key: str) -> list[TierTable]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from closeout.core.contracts import Contract
+from closeout.core.funding import FundingTerms
 from closeout.core.margin import Tiers, Window
 from closeout.core.sessions import Session
 from closeout.core.units import RATE, Currency
@@ -153,6 +154,28 @@ class ReceivablePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class FundingPolicy:
+    """EX-06, US-14 (`schema.FundingTable`): each contract's formula, the wall times at which intervals end (none: every
+    interval from midnight UTC), the wall time of the booking (None: at each interval's end), the nanoseconds between
+    two accruals of continuous funding (0: at the interval's end), the lengths in minutes of shorter intervals."""
+
+    terms: dict[str, FundingTerms]
+    time_zone: str
+    ends: tuple[str, ...] = ()
+    booking: str | None = None
+    step: int = 0
+    shorter: tuple[int, ...] = ()
+    on_index: bool = False
+    known_ahead: bool = False
+    from_balance: bool = False
+
+    @property
+    def interval(self) -> int:
+        """Minutes of an interval, which all contracts share."""
+        return next(iter(self.terms.values())).interval
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Everything that the engine reads of a rulebook. Dictionaries keep the file's order."""
 
@@ -174,6 +197,7 @@ class Policy:
     news_held: bool
     marks: MarkPolicy
     receivable: ReceivablePolicy
+    funding: FundingPolicy | None = None
 
     @property
     def takes_positions(self) -> bool:

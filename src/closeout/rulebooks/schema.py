@@ -151,15 +151,40 @@ class NewsTable(Stated, frozen=True, kw_only=True):
 
 
 class FundingTable(Stated, frozen=True, kw_only=True):
-    """US-14: wall times ``HH:MM`` in `time_zone`; `interest` and `clamp` are rates an interval."""
+    """US-14, EX-06: the funding of `contracts` (`core.funding` has the formula).
+
+    Intervals end at the wall times `interval_ends`, or every `interval_hours` from midnight UTC; where the venue
+    shortens them after a rate at its cap, `capped_interval_hours` are the shorter ones. `interest`, `clamp` and
+    premiums are for `period_hours` (the interval's own length unless given); `scaled` says what of them becomes the
+    interval's share: the whole `rate`, or the `interest` alone. The rate is at most `cap`, or `cap_of_margins` x
+    (initial - maintenance margin rate of the first tier), before it is scaled where `cap_for` is the period.
+
+    `known_ahead`: the premiums of the interval before make the rate. `continuous` funding accrues in steps of
+    `step_seconds` (the venue's own steps are as short as a millisecond). What accrued becomes cash at the wall time
+    `booking`, or at each interval's end. `paid_from`: whether an isolated position pays out of its own margin, or first
+    out of what the customer has free.
+    """
 
     contracts: list[str]
     time_zone: str
-    interval_ends: list[str]
-    booking: str
+    interval_ends: list[str] = []
+    interval_hours: int | None = None
+    capped_interval_hours: list[int] = []
+    period_hours: int | None = None
+    averaging: Literal["weighted", "mean", "minute_medians"] = "weighted"
+    samples: int | None = None
     interest: str
-    clamp: str
-    samples: int
+    clamp: str | None = None
+    scaled: Literal["rate", "interest"] = "rate"
+    cap: str | None = None
+    cap_of_margins: str | None = None
+    cap_for: Literal["interval", "period"] = "interval"
+    notional: Literal["mark", "index"] = "mark"
+    known_ahead: bool = False
+    accrual: Literal["interval_end", "continuous"] = "interval_end"
+    step_seconds: int | None = None
+    booking: str | None = None
+    paid_from: Literal["position_margin", "balance"] = "position_margin"
 
 
 class SettlementTable(Stated, frozen=True, kw_only=True):

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from closeout.core.funding import funding_rate, premium
+from closeout.core.funding import FundingTerms, part_of_rate, premium
 from closeout.core.sessions import Session
 from closeout.core.times import MINUTE, SECOND, time_text
-from closeout.core.units import InputError, rate
+from closeout.core.units import InputError
 from closeout.engine.commands import (
     AccrueFunding,
     AnyCommand,
@@ -30,11 +30,13 @@ from closeout.engine.commands import (
 )
 from closeout.engine.state import State
 from closeout.rulebooks.loader import Rulebook
+from closeout.rulebooks.policy import FundingPolicy
 
 DAY = dt.timedelta(days=1)
 DAY_NS = 24 * 60 * MINUTE
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-FUNDING_HOURS = 8
+KEPT = DAY_NS
+"""How long premium samples are kept: three of the longest intervals."""
 
 
 def instant(date: dt.date, wall: dt.time, zone: ZoneInfo) -> int:
@@ -53,12 +55,26 @@ def wall_instants(text: str, zone: ZoneInfo, since: int, until: int) -> Iterator
         date += DAY
 
 
+def multiples(step: int, since: int, until: int) -> Iterator[int]:
+    """Every (since, until] that is a whole number of steps from midnight UTC, for steps that divide a day."""
+    yield from range((since // step + 1) * step, until + 1, step)
+
+
+def interval_ends(funding: FundingPolicy, zone: ZoneInfo, since: int, until: int) -> Iterator[int]:
+    """The ends of funding intervals in (since, until]."""
+    if not funding.ends:
+        yield from multiples(funding.interval * MINUTE, since, until)
+    for end in funding.ends:
+        yield from (at for at, _ in wall_instants(end, zone, since, until))
+
+
 @dataclass(slots=True)
 class Samples:
-    """What settlement and funding are made of: a contract's marks in ticks and premiums, with their times."""
+    """What settlement and funding are made of: a contract's marks in ticks, premiums and index, with their times."""
 
     marks: deque[tuple[int, int]] = field(default_factory=deque[tuple[int, int]])
     premiums: deque[tuple[int, Fraction]] = field(default_factory=deque[tuple[int, Fraction]])
+    index: Fraction | None = None
 
     def mark(self, time: int, ticks: int) -> None:
         self.marks.append((time, ticks))
@@ -68,7 +84,8 @@ class Samples:
     def sample(self, time: int, book: int, index: Fraction) -> None:
         """A premium of the mark (which stands for both sides of the book) over the index, both in ticks."""
         self.premiums.append((time, premium(book, book, index)))
-        while self.premiums[0][0] < time - 3 * FUNDING_HOURS * 60 * MINUTE:
+        self.index = index
+        while self.premiums[0][0] < time - KEPT:
             self.premiums.popleft()
 
     def average(self, since: int, until: int) -> int | None:
@@ -91,9 +108,11 @@ class Schedule:
     business_day: str
     samples: dict[str, Samples] = field(default_factory=dict[str, Samples])
     sessions: dict[str, Session] = field(init=False)
+    funding: FundingPolicy | None = field(init=False)
 
     def __post_init__(self) -> None:
         policy = self.rulebook.policy()
+        self.funding = policy.funding
         used = {rules.session for rules in policy.contracts.values()}
         self.sessions = {name: session for name, session in policy.sessions.items() if name in used}
         for name in policy.contracts:
@@ -188,27 +207,47 @@ class Schedule:
         return RaiseAlarm("", "no_settlement_price", detail)
 
     def _funding(self, state: State, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
-        table = self.rulebook.table.funding
-        if table is None:
+        funding = self.funding
+        if funding is None:
             return
-        zone = ZoneInfo(table.time_zone)
-        for end in table.interval_ends:
-            for at, _ in wall_instants(end, zone, since, until):
-                for contract in table.contracts:
-                    if state.contracts[contract].holders().size:
-                        interest, clamp = rate(table.interest, "interest"), rate(table.clamp, "clamp")
-                        yield at, self._accrual(contract, at, interest, clamp)
-        for at, _ in wall_instants(table.booking, zone, since, until):
-            yield at, BookFunding()
+        zone = ZoneInfo(funding.time_zone)
+        ends = list(interval_ends(funding, zone, since, until))
+        steps = multiples(funding.step, since, until) if funding.step else ends
+        for at in steps:
+            for contract, terms in funding.terms.items():
+                if state.contracts[contract].holders().size:
+                    command = self._accrual(funding, contract, terms, at)
+                    if command is not None:
+                        yield at, command
+        if funding.booking is None:
+            yield from ((at, BookFunding()) for at in ends)
+        else:
+            yield from ((at, BookFunding()) for at, _ in wall_instants(funding.booking, zone, since, until))
 
-    def _accrual(self, contract: str, end: int, interest: int, clamp: int) -> AnyCommand:
-        begin = end - FUNDING_HOURS * 60 * MINUTE
-        premiums = [value for time, value in self.samples[contract].premiums if begin < time <= end]
+    def _accrual(self, funding: FundingPolicy, contract: str, terms: FundingTerms, at: int) -> AnyCommand | None:
+        """What accrues at an instant: the interval's rate at its end, or of continuous funding the step's part. The
+        base interval holds: shorter ones after a rate at its cap are the venue's announcements."""
+        length = terms.interval * MINUTE
+        step = funding.step or length
+        passed = (at - 1) % length + 1 if funding.step else length
+        if funding.known_ahead:
+            begin = at - passed - length
+            until, minutes = begin + length, None
+        else:
+            begin, until, minutes = at - step, at, Fraction(step, MINUTE)
+        samples = self.samples[contract]
+        premiums = [(time, value) for time, value in samples.premiums if begin < time <= until]
         try:
-            return AccrueFunding(contract, funding_rate(premiums, interest, clamp))
+            rate = terms.rate(premiums, minutes)
         except InputError:
-            detail = f"{contract}: no funding rate for the interval to {time_text(end)}: no index was heard; give one"
+            if passed < length:
+                return None  # told once an interval, at its end
+            detail = f"{contract}: no funding rate for the interval to {time_text(at)}: no index was heard; give one"
             return RaiseAlarm("", "no_funding_rate", detail)
+        if funding.known_ahead:
+            rate = part_of_rate(rate, passed - step, passed, length)
+        price = round(samples.index) if funding.on_index and samples.index is not None else None
+        return AccrueFunding(contract, rate, price)
 
     def _flatten_times(self, state: State, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
         """Instants are worked out once for each time, not for each account: this is asked twice a second."""
