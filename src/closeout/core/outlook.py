@@ -72,23 +72,27 @@ def gapped(holding: Holding, move: int) -> Holding:
 class Outcome:
     """An account and its isolated positions after a move, in micros. `level` is the worst among them at the moved
     marks; where it means a close-out, `net_liq` is what is left behind it, fees paid, and may be below zero. `owed` is
-    what the customer owes then."""
+    what the customer owes then, `borne` what others bear where the customer's liability is limited."""
 
     net_liq: int
     level: Level
     owed: int
+    borne: int = 0
 
 
 def outcome(
     account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int,
-    only: str | None = None,
+    only: str | None = None, *, customer_owes: bool = True,
 ) -> Outcome:  # fmt: skip
     """The outcome of a gap by `move` (a rate) of all contracts, or of the contract named `only`, with close-outs filled
     there.
 
     Whatever is not below its line there stays open and owes nothing. What an isolated position leaves below zero is
-    paid from the account's cash first; what it leaves above zero goes there.
+    paid from the account's cash first; what it leaves above zero goes there. Unless `customer_owes`, nobody owes
+    anything: what any of them leaves below zero is borne by the stages of the rulebook's waterfall.
     """
+    if not customer_owes:
+        return _limited(account, isolated, move, floor, liquidation_fee, only)
     left = standing = 0
     level = Level.NORMAL
     for part in isolated:
@@ -110,9 +114,25 @@ def outcome(
     return Outcome(standing + (risk.net_liq if after is None else after), max(level, risk.level), owed)
 
 
-def could_owe(account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int) -> int:
+def could_owe(
+    account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int,
+    *, customer_owes: bool = True,
+) -> int:  # fmt: skip
     """Micros that the customer would owe if all contracts gapped by `move` (a rate)."""
-    return outcome(account, isolated, move, floor, liquidation_fee).owed
+    return outcome(account, isolated, move, floor, liquidation_fee, customer_owes=customer_owes).owed
+
+
+def _limited(
+    account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int, only: str | None
+) -> Outcome:
+    net_liq = borne = 0
+    level = Level.NORMAL
+    for part in (*isolated, account):
+        risk, after = _moved(part, move, floor, liquidation_fee, only)
+        level = max(level, risk.level)
+        net_liq += risk.net_liq if after is None else max(0, after)
+        borne += 0 if after is None else max(0, -after)
+    return Outcome(net_liq, level, 0, borne)
 
 
 def _moved(

@@ -84,7 +84,8 @@ class CancelOrders(Event, frozen=True):
 
 
 class CloseOutOrder(Event, frozen=True):
-    """Send a reduce-only order: signed lots, at market (`limit_ticks` None) or with a limit."""
+    """Send a reduce-only order: signed lots, at market (`limit_ticks` None), or immediate-or-cancel
+    with a limit (EX-02)."""
 
     order_id: str
     receipt_id: str

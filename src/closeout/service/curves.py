@@ -50,7 +50,10 @@ def _after(parts: Sequence[Part], policy: Policy, only: str | None) -> Callable[
 
     @cache
     def after(move: int) -> Outcome:
-        return outcome(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee.first, only)
+        return outcome(
+            cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee.first, only,
+            customer_owes=policy.customer_owes,
+        )  # fmt: skip
 
     return after
 

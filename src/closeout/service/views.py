@@ -214,7 +214,11 @@ def _owed_after_a_tenth(state: State, members: Sequence[Part]) -> str:
     policy = state.policy
     cross, *isolated = [part.account() for part in members]
     owed = max(
-        could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee.first) for move in TENTH
+        could_owe(
+            cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee.first,
+            customer_owes=policy.customer_owes,
+        )
+        for move in TENTH
     )  # fmt: skip
     return policy.currency.text(owed)
 
@@ -329,10 +333,10 @@ def _tier(contract: ContractState, tier: Any, text: Any) -> dict[str, Any]:
 
 
 def _one(contract: ContractState, mark: int) -> dict[str, int]:
-    from closeout.core.margin import margin
+    from closeout.core.margin import margin_of
 
     notional = contract.contract.notional(mark, 1)
-    return {kind.name.lower(): margin(contract.tiers, kind, 1, notional) for kind in MarginKind}
+    return {kind.name.lower(): margin_of(contract.terms, kind, 1, notional) for kind in MarginKind}
 
 
 # -- before the switch ---------------------------------------------------------------------------------

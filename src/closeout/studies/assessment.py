@@ -13,7 +13,7 @@ from typing import Any
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.margin import MarginKind, Window
-from closeout.core.outlook import MOVES, WORST_GAPS, Account, could_owe, look_ahead
+from closeout.core.outlook import MOVES, WORST_GAPS, Account, look_ahead, outcome
 from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
 from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.times import SECOND, time_text
@@ -79,6 +79,7 @@ def document(parts: Sequence[Part], policy: Policy, as_of: int | None) -> dict[s
     return {
         **totals(parts, policy),
         "positions": [position(part, index, policy) for part in parts for index in range(len(part.lines))],
+        "liability": "unlimited" if policy.customer_owes else "limited",
         "could_owe": owed_after_gaps(parts, policy),
         "look_ahead": None if as_of is None else ahead(parts, policy, as_of),
     }
@@ -189,8 +190,16 @@ def owed_after_gaps(parts: Sequence[Part], policy: Policy) -> list[dict[str, Any
     moves = [(move, None) for move in MOVES] + [(gap.move, gap.what) for gap in WORST_GAPS]
     rows: list[dict[str, Any]] = []
     for move, gap in moves:
-        owed = could_owe(cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee.first)
-        rows.append({"move": move_text(move), "amount": policy.currency.text(owed), "worst_minute": gap})
+        after = outcome(
+            cross, isolated, move, policy.net_liq_floor, policy.liquidation_fee.first,
+            customer_owes=policy.customer_owes,
+        )  # fmt: skip
+        rows.append({
+            "move": move_text(move),
+            "amount": policy.currency.text(after.owed),
+            "borne_by_others": policy.currency.text(after.borne),
+            "worst_minute": gap,
+        })  # fmt: skip
     return rows
 
 

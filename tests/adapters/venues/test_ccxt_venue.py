@@ -104,7 +104,7 @@ def test_orders_go_out_exactly_and_executions_come_back_exactly() -> None:
         await on.venue.place(order(-7, limit=128_001))
         await on.venue.place(order(30, "8-A1-1", contract=COIN))
         limit, market = (one.query for one in on.kraken.orders.values())
-        wanted = {"cliOrdId": "7-A1-1", "symbol": "PF_XBTUSD", "side": "sell", "size": "0.07", "orderType": "lmt"}
+        wanted = {"cliOrdId": "7-A1-1", "symbol": "PF_XBTUSD", "side": "sell", "size": "0.07", "orderType": "ioc"}
         wanted |= {"limitPrice": "64000.5", "reduceOnly": "true"}
         assert {key: limit.get(key) for key in wanted} == wanted
         shown = [market.get(key) for key in ("cliOrdId", "symbol", "side", "size", "orderType", "limitPrice")]
@@ -194,7 +194,7 @@ def test_an_order_is_not_called_absent_before_its_request_has_expired() -> None:
         assert not finding.done()
         on.kraken.now += 299
         await on.polled()
-        query = {"cliOrdId": "7-A1-1", "symbol": "PF_XBTUSD", "side": "sell", "size": "0.07", "orderType": "lmt"}
+        query = {"cliOrdId": "7-A1-1", "symbol": "PF_XBTUSD", "side": "sell", "size": "0.07", "orderType": "ioc"}
         on.kraken._place({**query, "reduceOnly": "true"})  # what had lain about on the way arrives
         on.kraken.now += 1
         assert await finding == Found(done=False, executions=(), filled=0)

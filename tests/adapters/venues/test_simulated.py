@@ -91,18 +91,19 @@ def test_single_marks_fill_at_the_mark(mode: FillMode) -> None:
 
 
 @pytest.mark.parametrize("mode", list(FillMode))
-def test_an_order_waits_for_a_bar_and_for_its_limit(mode: FillMode) -> None:
+def test_an_order_waits_for_a_bar_and_with_a_limit_for_nothing_else(mode: FillMode) -> None:
     place = venue(mode)
     place.begin_bar(0, {"BTC": BAR})
     place.send(order(-1, "a", "SOL"), 0)
     place.send(order(-1, "b", limit=1200), 0)
     place.send(order(1, "c", limit=800), 0)
-    assert [place.due(point) for point in range(4)] == [[], [], [], []]
+    told = [one for point in range(4) for one in place.due(point)]
+    assert told == [OrderDone("b", "immediate or cancel"), OrderDone("c", "immediate or cancel")]
     flat = BarTicks(1201, 1201, 1201, 1201)
     place.begin_bar(MINUTE, {"BTC": flat, "SOL": flat})
     told = [one for point in range(4) for one in place.due(point)]
-    assert [fill.order_id for fill in fills(told)] == ["a", "b"]
-    assert place.end() == [OrderDone("c", "end of data")]
+    assert [fill.order_id for fill in fills(told)] == ["a"]
+    assert place.end() == []
 
 
 def test_an_order_is_sent_once() -> None:
@@ -189,13 +190,16 @@ def test_latency_goes_along_the_path(latency_ms: int, sent_at: int, told_at: int
     assert told == [(told_at, mid - 1)]  # a tick less: the impact, rounded against the seller
 
 
-def test_an_order_that_waits_is_tried_at_the_points() -> None:
-    """Half a second into the bar the price is too low for the limit; later, at point 1, it is at the high."""
+@pytest.mark.rule("EX-02")
+def test_an_order_with_a_limit_meets_the_price_when_it_arrives_and_no_other() -> None:
+    """Half a second into the bar the price is too low for the limit; that the high comes later does not help."""
     place = venue(depth=Depth(within_1_percent=10**15, half_spread=Fraction(0), latency_ms=500))
     place.begin_bar(0, {"BTC": BarTicks(1_000_000, 1_009_000, 991_000, 992_000, high_first=True)})
     place.send(order(-1, limit=1_008_000), 0)
-    assert [place.due(0), place.due(1)] == [[], []]
-    assert [fill.price_ticks for fill in fills(place.due(1))] == [1_008_999]
+    assert [place.due(0), place.due(1)] == [[], [OrderDone("o1", "immediate or cancel")]]
+    place.send(order(-1, "o2"), 1)
+    assert [place.due(1), place.due(1)] == [[], []]
+    assert [fill.lots for fill in fills(place.due(2))] == [-1]
 
 
 def test_a_gap_between_bars_is_passed_at_the_open() -> None:

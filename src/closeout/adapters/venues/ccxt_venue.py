@@ -235,6 +235,8 @@ class CcxtVenue:
             raise Refused(f"{amount} of {listed.symbol} is finer than its lot")
         expiry = (self._clock() + self._lifetime // 2) // MILLISECOND
         params = {"clientOrderId": wire, "reduceOnly": True, **self._rules.expiring(expiry)}
+        if price is not None:
+            params["timeInForce"] = "ioc"  # as ccxt spells it
         side = "buy" if order.lots > 0 else "sell"
         return listed.symbol, "market" if price is None else "limit", side, amount, price, params
 

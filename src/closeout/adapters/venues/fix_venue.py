@@ -132,7 +132,7 @@ class FixVenue:
         self._orders[wire] = order
         kind: list[Field] = [(40, "1")]
         if order.limit_ticks is not None:
-            kind = [(40, "2"), (44, order.contract.price_text(order.limit_ticks))]
+            kind = [(40, "2"), (44, order.contract.price_text(order.limit_ticks)), (59, "3")]  # immediate or cancel
         fields = [(11, wire), *self._order_fields(order), *kind, (77, "C")]
         answer = self._placing[wire] = asyncio.get_running_loop().create_future()
         self._tried.add(wire)

@@ -25,7 +25,8 @@ from closeout.core.units import MAX_LOTS, MAX_PRICE_TICKS
 
 
 class VenueOrder(Struct, frozen=True):
-    """A reduce-only order: signed whole lots, at market (`limit_ticks` None) or with a limit."""
+    """A reduce-only order: signed whole lots, at market (`limit_ticks` None), or immediate-or-cancel
+    with a limit."""
 
     order_id: str
     account_id: str
