@@ -217,7 +217,7 @@ class Kraken:
     def _event(self, kind: str, order: Order, reason: str) -> None:
         query = order.query
         shown = {"uid": order.order_id, "tradeable": query["symbol"], "filled": order.filled}
-        shown |= {"clientId": query["cliOrdId"], "orderType": {"lmt": "Limit", "mkt": "IoC"}[query["orderType"]]}
+        shown |= {"clientId": query["cliOrdId"], "orderType": {"ioc": "IoC", "mkt": "IoC"}[query["orderType"]]}
         told = {"newOrder" if kind == "OrderUpdated" else "order": shown, "reason": reason}
         self.events.append({"uid": f"V{len(self.events)}", "timestamp": self.now, "event": {kind: told}})
 
