@@ -22,9 +22,9 @@ BOOK: dict[str, Any] = {
 }
 
 
-def isolated(parent_cash: str, margin: str = "200") -> Desk:
+def isolated(parent_cash: str, margin: str = "200", rules: dict[str, Any] | None = None) -> Desk:
     """A parent with cash, and under it an isolated account with margin and two contracts bought at 1,000."""
-    desk = Desk("kraken-us", BOOK)
+    desk = Desk("kraken-us", BOOK | (rules or {}))
     desk.session("cme_equity")
     desk.marks(CAR="1000", BUS="1000")
     desk.account("P")
@@ -117,3 +117,25 @@ def test_expiry_of_the_isolated_contract_judges_the_parent_in_the_same_input() -
     desk.hold("P", "BUS", "2", "1000")
     events = desk.done(c.Expire("CAR", desk.ticks("CAR", "841")))
     assert [order.account_id for order in of(events, ev.CloseOutOrder)] == ["P"]
+
+
+@pytest.mark.rule("EX-06", "G-02")
+@pytest.mark.parametrize(
+    ("free", "paid_from", "parent", "child"),
+    [
+        ("100", "position_margin", "100.00", "180.00"),
+        ("100", "balance", "80.00", "200.00"),
+        ("5", "balance", "0.00", "185.00"),  # as far as it goes
+        ("0", "balance", "0.00", "180.00"),
+    ],
+)
+def test_funding_of_an_isolated_position_is_paid_where_the_rulebook_says(
+    free: str, paid_from: str, parent: str, child: str
+) -> None:
+    desk = isolated(free, rules={"funding": {"contracts": ["CAR"], "paid_from": paid_from}})
+    desk.done(c.AccrueFunding("CAR", 10**7))  # 1 % of 2,000
+    desk.done(c.BookFunding())
+    assert (desk.cash("P"), desk.cash("P/CAR")) == (parent, child)
+    desk.done(c.AccrueFunding("CAR", -(10**7)))
+    desk.done(c.BookFunding())
+    assert desk.cash("P") == parent  # what is received stays with the position

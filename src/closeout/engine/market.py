@@ -9,8 +9,9 @@ from __future__ import annotations
 from closeout.core.contracts import OutOfBounds
 from closeout.core.times import time_text
 from closeout.core.units import MAX_VALUE, RATE, floor_div, mul_div_ceil
+from closeout.engine import brakes, margin_calls, rates
 from closeout.engine import ledger as books
-from closeout.engine import margin_calls, rates
+from closeout.engine.accounts import withdrawable
 from closeout.engine.book import ContractState, Grade
 from closeout.engine.commands import (
     AccrueFunding,
@@ -145,19 +146,34 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
 
 
 def book_funding(state: State, command: BookFunding) -> None:
-    """Accrued funding becomes cash (US-14)."""
+    """Accrued funding becomes cash (US-14). What an isolated position pays comes out of what its customer has free, if
+    the rulebook says so, and out of its own margin as far as that does not go (EX-06)."""
     book = state.book
+    from_balance = state.policy.funding is not None and state.policy.funding.from_balance
     rows = sorted((int(row) for row in book.column("accrued").nonzero()[0]), key=book.ids.__getitem__)
     for row in rows:
         state.check_cash(row, int(book.accrued[row]))
+    touched = set(rows)
     for row in rows:
         amount = int(book.accrued[row])
         book.accrued[row] = 0
         state.post_signed(row, books.CLEARING_HOUSE, amount, "funding")
+        if from_balance and amount < 0 and row in book.parent:
+            _pay_from_balance(state, row, book.parent[row], -amount)
+            touched.add(book.parent[row])
     for contract in state.contracts.values():
         state.post_rounding(contract.funding_rounding, "funding")
         contract.funding_rounding = 0
-    judge_rows(state, rows)
+    judge_rows(state, sorted(touched, key=book.ids.__getitem__))
+
+
+def _pay_from_balance(state: State, row: int, parent: int, micros: int) -> None:
+    """Move an isolated position's payment from its customer's free cash, as far as that goes."""
+    paid = min(micros, withdrawable(state, parent))
+    if paid > 0:
+        state.post(parent, books.CUSTOMER_CASH, books.TRANSFER, paid, "funding of an isolated position")
+        state.post(row, books.TRANSFER, books.CUSTOMER_CASH, paid, "funding of an isolated position")
+        brakes.move(state, parent, -paid)
 
 
 def settle(state: State, command: Settle) -> None:
