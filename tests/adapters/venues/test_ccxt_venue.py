@@ -233,7 +233,7 @@ def test_after_a_restart_orders_are_taken_up_with_all_their_pages_of_fills() -> 
                 await second.heard(251)
                 assert len({one.fill_id for one in second.ears.executions}) == 250
                 assert sum(one.lots for one in second.ears.executions) == -250
-                assert second.ears.done == [Done("7-A1-1", "cancelled: cancelled_by_admin")]
+                assert second.ears.done == [Done("7-A1-1", "immediate or cancel")]
                 found = await second.venue.find("7-A1-1", sent_at)
                 assert isinstance(found, Found)
                 assert (found.done, found.filled, len(found.executions)) == (True, 250, 250)
@@ -340,7 +340,7 @@ def test_cancelling() -> None:
         await on.venue.place(order(-7, limit=128_000))
         await on.venue.cancel("7-A1-1")
         await on.heard(1)
-        assert on.ears.reports == [Done("7-A1-1", "cancelled: cancelled_by_user")]
+        assert on.ears.reports == [Done("7-A1-1", "immediate or cancel")]
         await on.venue.cancel("7-A1-1")
         await on.venue.cancel("never sent")
         await on.venue.place(order(-7, "8-A1-1", limit=128_000))
