@@ -168,21 +168,28 @@ def replay(
     depth: Annotated[
         int, typer.Option(min=1, help="Depth within 1 % of the mid on a calm day, in the currency.")
     ] = 20_000_000,
+    same_appetite: Annotated[
+        bool,
+        typer.Option("--same-appetite", help="Size every account to the same fraction of what each rulebook allows."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a recorded market through the engine, under one rulebook or several side by side."""
+    """Run a recorded market through the engine, under one rulebook or several side by side.
+
+    The population has both sides of every position where one of the rulebooks takes from customers who won.
+    """
     from closeout.studies.accounts import load_accounts
     from closeout.studies.documents import read_object
     from closeout.studies.market import load_market
-    from closeout.studies.population import generate
-    from closeout.studies.runner import run_replay, venue_settings
+    from closeout.studies.runner import population_for, run_replay, venue_settings
     from closeout.studies.screen import summary_text
     from closeout.studies.watch import watching
 
     loaded = load_market(market)
     settings = venue_settings(fill, latency, depth, loaded.interval())
-    book = load_accounts(accounts) if accounts else generate(seed, population, loaded)
     names = [name.strip() for name in rulebook.split(",")]
+    changes = read_object(overrides) if overrides else None
+    book = load_accounts(accounts) if accounts else population_for(names, loaded, seed, population, changes)
     with watching() as progress:
         finished = run_replay(
             market,
@@ -192,9 +199,14 @@ def replay(
             out,
             settings=settings,
             progress=progress,
-            overrides=read_object(overrides) if overrides else None,
+            overrides=changes,
+            same_appetite=same_appetite,
         )
     print(json.dumps(finished.summary, indent=2) if as_json else summary_text(finished.runs, finished.folder))
+    off = [f"closeout: {run.rulebook}: {problem}" for run in finished.runs for problem in run.problems]
+    if off:
+        print("\n".join(map(one_line, off)), file=sys.stderr)
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -264,6 +276,33 @@ def keys_new(
         print(json.dumps({"key": text, "hash": key.hash, "toml": key.as_table()}))
     else:
         print(f"The key, shown this once:\n{text}\n\nFor closeout.toml:\n{key.as_table()}")
+
+
+study_app = typer.Typer(no_args_is_help=True, help="Studies of published data, which does not come with the package.")
+app.add_typer(study_app, name="study")
+
+
+@study_app.command("deleveraging")
+def study_deleveraging(
+    folder: Annotated[
+        Path,
+        typer.Argument(help="The outcome tables of 10 October 2025 (docs/deleveraging-study.md says where they are)."),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Sum the published auto-deleveraging tables again, correct them, and share the same amounts by other rules.
+
+    Exit code 3: a total differs from the published one.
+    """
+    from closeout.studies import adl_screen, adl_study
+    from closeout.studies.adl_tables import read_tables
+
+    tables = read_tables(folder)
+    found = adl_study.study(tables)
+    print(json.dumps(adl_screen.document(found, tables), indent=2) if as_json else adl_screen.text(found))
+    if off := [one.what for one in found.totals if one.agrees() is False]:
+        print(f"closeout: differs from the published total: {', '.join(off)}", file=sys.stderr)
+        raise typer.Exit(3)
 
 
 @app.command()

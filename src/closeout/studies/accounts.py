@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
@@ -180,8 +181,20 @@ def _time(value: str | int | None, field: str, where: str) -> int | None:
 # -- into an engine -----------------------------------------------------------------------------------------
 
 
-def to_commands(account: AccountFile, policy: Policy) -> list[Command]:
-    """The commands that open the account and bring its cash and positions in, under a rulebook.
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """An account as a rulebook of another kind has it (`studies.sizing`): its cash in micros of the rulebook's
+    currency and, position by position, the contract, signed lots and isolated margin in micros. `leverage`: whether
+    positions keep the leverage that the file names."""
+
+    cash: int
+    positions: tuple[tuple[Contract, int, int | None], ...]
+    leverage: bool
+
+
+def to_commands(account: AccountFile, policy: Policy, carried: Carried | None = None) -> list[Command]:
+    """The commands that open the account and bring its cash and positions in, under a rulebook; as `carried` where its
+    sizes and money are not the file's own.
 
     Each isolated position becomes an account of its own, named ``account_id/contract`` by the file's name of the
     contract (so that it is called the same under every rulebook), with the account as its parent. `InputError` where a
@@ -194,16 +207,18 @@ def to_commands(account: AccountFile, policy: Policy) -> list[Command]:
     held: dict[str, AccountPosition] = {}
     for index, position in enumerate(account.positions):
         place = f"{where}: positions[{index}]"
-        contract, lots = _resolve(position, policy, place)
+        contract, lots, margin = carried.positions[index] if carried else (*_resolve(position, policy, place), None)
         cost = _cost(contract, position, lots, place)
-        rates = {} if position.leverage is None else {contract.name: rate(str(position.leverage), f"{place}.leverage")}
+        named = position.leverage if carried is None or carried.leverage else None
+        rates = {} if named is None else {contract.name: rate(str(named), f"{place}.leverage")}
         name = contract.name
         if position.margin_mode == "isolated":
             if f"{name}/isolated" in held:
                 raise InputError(f"{place}.contract: a second isolated position in {name}; expected one")
             held[f"{name}/isolated"] = position
             child = f"{account.account_id}/{position.contract}"
-            margin = _isolated_margin(contract, position, lots, policy, place)
+            if margin is None:
+                margin = _isolated_margin(contract, position, lots, policy, place)
             isolated.append(_open(account, child, account.account_id, rates))
             # The margin comes after the position: an isolated account without one gives its money back.
             isolated += [TransferPosition(child, name, lots, cost, last=False), Deposit(child, margin)]
@@ -215,7 +230,7 @@ def to_commands(account: AccountFile, policy: Policy) -> list[Command]:
             raise InputError(f"{place}.leverage: a second leverage for {name} in one cross account; expected one")
         leverage |= rates
         cross.append(TransferPosition(account.account_id, name, lots, cost))
-    cash = _micros(policy, account.cash, f"{where}: cash")
+    cash = carried.cash if carried else _micros(policy, account.cash, f"{where}: cash")
     deposits = [Deposit(account.account_id, cash)] if cash else []
     transfers = [structs.replace(transfer, last=transfer is cross[-1]) for transfer in cross]
     return [_open(account, account.account_id, None, leverage), *deposits, *transfers, *isolated]

@@ -8,20 +8,25 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from closeout.core.times import time_text
 from closeout.core.units import InputError
-from closeout.studies.outcome import Run, Totals
+from closeout.engine import ledger as books
+from closeout.studies.outcome import BEARERS, OTHER_CASH, PROVIDERS, SOCIALISED, VAULT, VENUE, WINNERS, Run, Totals
 from closeout.studies.recorder import Recorder
 
 SUMMARY = "summary.json"
 
 ACCOUNTS = (
     "rulebook", "account_id", "state", "net_liq_before", "net_liq_after", "liquidated_at", "liquidation_price",
-    "fill_price", "fees", "deficit", "owed", "fund_paid", "adl_amount",
+    "fill_price", "fees", "deficit", "owed", "fund_paid", "adl_amount", "paid_from_other_cash",
+    "liquidity_providers_bore", "backstop_vault_bore", "winners_bore", "customers_shared", "venue_bore", "adl_gain",
+    "times_deleveraged", "socialised_paid",
 )  # fmt: skip
 LIQUIDATIONS = (
     "rulebook", "receipt_id", "account_id", "contract", "time", "side", "quantity", "limit_price", "fill_price",
@@ -92,12 +97,18 @@ def journal_name(rulebook: str, several: bool) -> str:
 
 
 def write_ledger(path: Path, parts: Iterable[tuple[str, Recorder]]) -> None:
-    """One row per posting, in order."""
+    """One row per posting, in order; what an insurance fund begins with comes first."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(LEDGER)
         for rulebook, recorder in parts:
-            text = recorder.state.policy.currency.text
+            policy = recorder.state.policy
+            text = policy.currency.text
+            if policy.insurance_fund:
+                rows.writerow((
+                    rulebook, 1, time_text(recorder.begun), books.SEGREGATED_BANK, books.INSURANCE_FUND,
+                    policy.currency.code, text(policy.insurance_fund), "", "the insurance fund begins with it",
+                ))  # fmt: skip
             rows.writerows(
                 (
                     rulebook, seq, time_text(time), posting.debit, posting.credit, posting.currency,
@@ -107,7 +118,9 @@ def write_ledger(path: Path, parts: Iterable[tuple[str, Recorder]]) -> None:
             )  # fmt: skip
 
 
-def write_runs(folder: Path, runs: Sequence[Run], market: dict[str, Any]) -> dict[str, Any]:
+def write_runs(
+    folder: Path, runs: Sequence[Run], market: dict[str, Any], *, same_appetite: bool = False
+) -> dict[str, Any]:
     """accounts.csv, liquidations.csv, receipts/ and summary.json; returns the summary."""
     _rows(folder / "accounts.csv", ACCOUNTS, (row for run in runs for row in _accounts(run)))
     _rows(folder / "liquidations.csv", LIQUIDATIONS, (row for run in runs for row in _orders(run)))
@@ -119,14 +132,19 @@ def write_runs(folder: Path, runs: Sequence[Run], market: dict[str, Any]) -> dic
             name = quote(f"{prefix}{receipt['receipt_id']}", safe="")
             text = json.dumps(receipt, indent=2, ensure_ascii=False)
             (receipts / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    summary = {"market": market, "rulebooks": {run.rulebook: totals(run) for run in runs}}
+    summary = {
+        "market": market,
+        "same_appetite": same_appetite,
+        "rulebooks": {run.rulebook: totals(run) for run in runs},
+        "side_by_side": side_by_side(runs) if len(runs) > 1 else None,
+    }
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return summary
 
 
 def totals(run: Run) -> dict[str, Any]:
     """One rulebook's part of summary.json; money as exact decimal strings."""
-    text, total = run.currency.text, Totals.of(run)
+    text, total, fund = run.currency.text, Totals.of(run), run.fund
     return {
         "version": run.version,
         "rulebook_digest": run.digest,
@@ -136,18 +154,22 @@ def totals(run: Run) -> dict[str, Any]:
         "liquidated_accounts": total.closed_out,
         "close_out_orders": total.orders,
         "fees": text(total.fees),
-        "deficits": {
-            "total": text(total.deficit),
-            "customers_owe": text(total.owed),
-            "customers_paid_from_other_cash": text(total.deficit - total.owed),
-            "fund_paid": text(0),
-            "deleveraged": text(0),
-        },
+        "deficits": _deficits(run, total),
         "debtors": len(total.debtors),
-        "fund_before": None,
-        "fund_after": None,
-        "deleveraged_accounts": 0,
-        "deleveraged_amount": text(0),
+        "fund_before": None if fund is None else text(fund.before),
+        "fund_after": None if fund is None else text(fund.after),
+        "fund_open_profit": None if fund is None else text(fund.open_profit),
+        "fund": None if fund is None else {name: text(micros) for name, micros in asdict(fund).items()},
+        "deleveraged_accounts": len(total.deleveraged),
+        "deleveraged_amount": text(total.adl_amount),
+        "deleveraged_gain": text(total.adl_gain),
+        "socialised_amount": text(total.socialised),
+        "conservation": {
+            "deficits_less_what_bore_them": text(total.deficit - sum(total.borne.values())),
+            "taken_from_winners_less_what_it_covered": text(total.adl_amount - total.borne[WINNERS.key]),
+            "shared_less_what_it_covered": text(total.socialised - total.borne[SOCIALISED.key]),
+            "problems": run.problems,
+        },
         "ledger": {name: text(balance) for name, balance in run.ledger.items()},
         "ledger_imbalance": "0" if run.ledger_imbalance == 0 else text(run.ledger_imbalance),
         "alarms": run.alarms,
@@ -159,6 +181,69 @@ def totals(run: Run) -> dict[str, Any]:
         "digest": run.final_digest,
         "published": run.published,
     }
+
+
+def _deficits(run: Run, total: Totals) -> dict[str, str]:
+    """The deficits by who bore them; the parts add up to the total."""
+    text = run.currency.text
+    return {"total": text(total.deficit), **{bearer.key: text(total.borne[bearer.key]) for bearer in BEARERS}}
+
+
+def side_by_side(runs: Sequence[Run]) -> dict[str, Any]:
+    """The outcomes of the same accounts under each rulebook: in total, in its own currency and in dollars at the
+    opening mark, and account by account."""
+    return {
+        "totals": {run.rulebook: _side(run) for run in runs},
+        "accounts": {
+            account_id: {run.rulebook: outcome for run, outcome in outcomes}
+            for account_id, outcomes in _by_account(runs).items()
+        },
+    }
+
+
+def _side(run: Run) -> dict[str, Any]:
+    total = Totals.of(run)
+    return {
+        "currency": run.currency.code,
+        "accounts": total.accounts,
+        "not_admitted": total.not_admitted,
+        "liquidated_accounts": total.closed_out,
+        "debtors": len(total.debtors),
+        "deleveraged_accounts": len(total.deleveraged),
+        "fees": run.currency.text(total.fees),
+        "deficits": _deficits(run, total),
+        "dollars_at_opening_mark": {
+            "one": "1" if run.dollars is None else cents(run.dollars),
+            "deficits": {
+                "total": cents(run.in_dollars(total.deficit)),
+                **{bearer.key: cents(run.in_dollars(total.borne[bearer.key])) for bearer in BEARERS},
+            },
+        },
+    }
+
+
+def _by_account(runs: Sequence[Run]) -> dict[str, list[tuple[Run, dict[str, Any]]]]:
+    found: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
+    for run in runs:
+        text = run.currency.text
+        for account in run.accounts:
+            outcome: dict[str, Any] = {"admitted": "not_admitted" not in account.flags}
+            if outcome["admitted"]:
+                at = None if account.liquidated_at is None else time_text(account.liquidated_at)
+                outcome |= {
+                    "net_liq_before": text(account.net_liq_before), "net_liq_after": text(account.net_liq_after),
+                    "liquidated_at": at, "deficit": text(account.deficit), "owed": text(account.owed),
+                    "fund_paid": text(account.fund_paid), "adl_amount": text(account.adl_amount),
+                    "socialised_paid": text(account.socialised),
+                }  # fmt: skip
+            found.setdefault(account.account_id, []).append((run, outcome))
+    return found
+
+
+def cents(dollars: Fraction) -> str:
+    """Dollars to a cent, half to even: for figures that are only comparable, never exact."""
+    whole, rest = divmod(abs(round(dollars * 100)), 100)
+    return f"{'-' if dollars < 0 and (whole or rest) else ''}{whole}.{rest:02d}"
 
 
 def _rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -176,7 +261,9 @@ def _accounts(run: Run) -> Iterable[Sequence[object]]:
         yield (
             run.rulebook, account.account_id, state, text(account.net_liq_before), text(account.net_liq_after), at,
             account.liquidation_price or "", account.fill_price or "", text(account.fees), text(account.deficit),
-            text(account.owed), text(0), text(0),
+            text(account.owed), text(account.fund_paid), text(account.adl_amount),
+            *(text(account.borne_by(b)) for b in (OTHER_CASH, PROVIDERS, VAULT, WINNERS, SOCIALISED, VENUE)),
+            text(account.adl_gain), account.deleveraged, text(account.socialised),
         )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ import difflib
 import hashlib
 import io
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -91,6 +92,16 @@ class Market:
                 merged.setdefault(bar.time, {})[contract] = bar
         for time in sorted(merged):
             yield time, merged[time]
+
+    def price_at(self, contract: str, time: int | None) -> Decimal:
+        """The price at hand then: the open of the bar that begins then, or the last close before; the first open for
+        None, or before there is any."""
+        bars = self.contracts[contract]
+        place = 0 if time is None else bisect_right(bars, time, key=lambda bar: bar.time)
+        if place == 0:
+            return bars[0].open
+        bar = bars[place - 1]
+        return bar.open if bar.time == time else bar.close
 
     def interval(self) -> int:
         """The smallest distance between two bars of a contract in nanoseconds; a minute if there is only one bar."""

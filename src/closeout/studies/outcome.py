@@ -6,16 +6,43 @@ Money is in micros of `Run.currency`, prices and quantities are exact decimal te
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from closeout.core.units import Currency
+from closeout.rulebooks.policy import StageKind
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who can bear a part of a deficit: the key in summary.json and accounts.csv, words, and the stages of the
+    waterfall that it stands for. The customer has no stage: he bears what the stages leave."""
+
+    key: str
+    words: str
+    stages: tuple[str, ...] = ()
+
+
+OWED = Bearer("customers_owe", "customers owe it")
+OTHER_CASH = Bearer("customers_paid_from_other_cash", "customers' other cash")
+FUND = Bearer("fund_paid", "insurance fund", (StageKind.INSURANCE_FUND.value, StageKind.INSURANCE_FUND_TAKES.value))
+PROVIDERS = Bearer("liquidity_providers", "liquidity providers", (StageKind.LIQUIDITY_PROVIDERS.value,))
+VAULT = Bearer("backstop_vault", "backstop vault", (StageKind.BACKSTOP_VAULT.value,))
+WINNERS = Bearer("deleveraged", "deleveraged winners", (StageKind.AUTO_DELEVERAGING.value, StageKind.UNWIND.value))
+SOCIALISED = Bearer("socialised", "shared among customers", (StageKind.SOCIALISED_LOSS.value,))
+VENUE = Bearer("venue_bears", "the venue", (StageKind.VENUE_BEARS.value,))
+BEARERS = (OWED, OTHER_CASH, FUND, PROVIDERS, VAULT, WINNERS, SOCIALISED, VENUE)
+"""Everybody who can, in the order in which they are shown."""
 
 
 @dataclass(slots=True)
 class AccountOutcome:
     """One account of the accounts file (its isolated positions included).
 
-    `deficit` is what its close-outs left below zero, `owed` what of it the customer owes at the end of the run.
+    `deficit` is what its close-outs left below zero, `owed` what of it the customer owes at the end of the run, and
+    `covered` what stages of the waterfall bore of it. `adl_amount` is what auto-deleveraging and unwinding took from
+    the account as a winner while they covered a deficit, `adl_gain` what they gave it where the other side was still
+    above zero, `deleveraged` how often they reduced it; `socialised` is what it paid of others' deficits.
     `leverage` is opening notional / net liq before, rounded to one decimal place, for grouping only.
     """
 
@@ -35,6 +62,38 @@ class AccountOutcome:
     fees: int = 0
     deficit: int = 0
     owed: int = 0
+    covered: dict[str, int] = field(default_factory=dict[str, int])
+    deleveraged: int = 0
+    adl_amount: int = 0
+    adl_gain: int = 0
+    socialised: int = 0
+
+    def borne_by(self, bearer: Bearer) -> int:
+        """What one bearer bore of the account's deficit."""
+        if bearer is OWED:
+            return self.owed
+        if bearer is OTHER_CASH:
+            return self.deficit - self.owed - sum(self.covered.values())
+        return sum(self.covered.get(stage, 0) for stage in bearer.stages)
+
+    @property
+    def fund_paid(self) -> int:
+        """What the insurance fund bore for this account: cash, and what positions that it took were worth less than it
+        gave for them."""
+        return self.borne_by(FUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Fund:
+    """The insurance fund of a run in micros: its cash before and after, what it received (fees, surplus), paid, and
+    realised on positions that it took; and the profit of those that it still holds at the end."""
+
+    before: int
+    received: int
+    paid: int
+    realised: int
+    after: int
+    open_profit: int
 
 
 @dataclass(slots=True)
@@ -72,6 +131,8 @@ class Run:
     `money` is the waterfall of money in micros, in the order to draw: (label, signed amount), e.g. margin the debtors
     had, their trading losses, fees, liquidation fees, what they owe, what the firm advanced.
     `assumptions` are plain sentences; `other_path` holds the totals of the run with the extremes in the other order.
+    `fund` is None without an insurance fund. `dollars` is what one of the currency is worth at the opening mark; None
+    for a currency that is read in dollars. `problems` are sums that do not agree, in words: there should be none.
     """
 
     rulebook: str
@@ -95,6 +156,9 @@ class Run:
     final_digest: str = ""
     published: str = ""
     ledger_imbalance: int = 0
+    fund: Fund | None = None
+    dollars: Fraction | None = None
+    problems: list[str] = field(default_factory=list[str])
 
     @property
     def admitted(self) -> list[AccountOutcome]:
@@ -107,6 +171,10 @@ class Run:
     @property
     def debtors(self) -> list[AccountOutcome]:
         return sorted((a for a in self.accounts if a.owed > 0), key=lambda a: (-a.owed, a.account_id))
+
+    def in_dollars(self, micros: int) -> Fraction:
+        """An amount in dollars, at the opening mark where the currency is no dollar."""
+        return Fraction(micros, 10**self.currency.places) * (1 if self.dollars is None else self.dollars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +192,12 @@ class Totals:
     owed: int
     nearest: AccountOutcome | None
     """The account with the lowest net liq at the end; None without accounts."""
+    borne: dict[str, int]
+    """By `Bearer.key`; the sum is `deficit`."""
+    deleveraged: list[AccountOutcome]
+    adl_amount: int
+    adl_gain: int
+    socialised: int
 
     @staticmethod
     def of(run: Run) -> Totals:
@@ -139,6 +213,11 @@ class Totals:
             debtors=run.debtors,
             owed=sum(account.owed for account in run.debtors),
             nearest=min(admitted, key=_end) if admitted else None,
+            borne={bearer.key: sum(account.borne_by(bearer) for account in admitted) for bearer in BEARERS},
+            deleveraged=[account for account in admitted if account.deleveraged],
+            adl_amount=sum(account.adl_amount for account in admitted),
+            adl_gain=sum(account.adl_gain for account in admitted),
+            socialised=sum(account.socialised for account in admitted),
         )
 
 

@@ -13,6 +13,12 @@ Every distribution is an assumption, named here and nowhere else; no venue has p
                     after the entry; `closed_at` is that bar's time
     cash            entry notional / leverage, up to a micro; all positions are cross
 
+Where a venue matches its customers' orders with one another, somebody holds the other side of every position: a
+two-sided population has as many lots long as short of each contract at each opening time. Its accounts come in pairs:
+the first is drawn as above, its counterpart holds the same positions the other way round, from the same time to the
+same time, at the same leverage and with the same cash, so that a venue admits both or neither. Of an odd number the
+last three belong together: one holds twice what each of the two others has against it.
+
 Quantities are multiples of the coarsest lot among the shipped rulebooks (`LOTS`), so that one book can be held under
 each of them. A venue's own limit on leverage is not applied here: whoever is above it is not admitted in the run.
 
@@ -25,12 +31,13 @@ from one machine to the next, are not used. A longer population begins with the 
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
 from decimal import ROUND_CEILING, Context, Decimal, localcontext
+
+from msgspec.structs import replace
 
 from closeout.core.units import InputError
 from closeout.studies.accounts import AccountFile, AccountPosition
-from closeout.studies.market import Bar, Market
+from closeout.studies.market import Market
 
 LEVERAGE = ((2, 5), (3, 8), (5, 17), (10, 28), (20, 20), (25, 8), (50, 9), (100, 5))
 """Leverage and its weight in percent."""
@@ -50,17 +57,42 @@ _EXACT = Context(prec=50)
 _BITS = 2**53
 
 
-def generate(seed: int, count: int, market: Market) -> list[AccountFile]:
+def generate(seed: int, count: int, market: Market, *, two_sided: bool = False) -> list[AccountFile]:
     """`count` accounts for the market's contracts, named ``P0000001`` and so on; prices are the market's.
 
-    `InputError` for a market in which a contract's price at entry is not above zero.
+    `InputError` for a market in which a contract's price at entry is not above zero, and for one account alone that
+    should have another on its other side.
     """
+    if two_sided and count == 1:
+        raise InputError("--population: expected at least 2 accounts: each long needs a short on its other side")
     draw = _Draw(seed)
     try:
         with localcontext(_EXACT):
-            return [_account(draw, f"P{number:07d}", market) for number in range(1, count + 1)]
+            if two_sided:
+                return _pairs(draw, count, market)
+            return [_account(draw, _name(number), market) for number in range(1, count + 1)]
     except InputError as bad:
         raise InputError(f"{', '.join(source.file for source in market.sources)}: {bad}") from None
+
+
+def _name(number: int) -> str:
+    return f"P{number:07d}"
+
+
+def _pairs(draw: _Draw, count: int, market: Market) -> list[AccountFile]:
+    accounts: list[AccountFile] = []
+    for number in range(1, count, 2):
+        one = _account(draw, _name(number), market)
+        accounts += [one, replace(one, account_id=_name(number + 1), positions=_scaled(one, -1))]
+    if count % 2:
+        one, other = accounts[-2:]
+        accounts[-2] = replace(one, cash=2 * one.cash, positions=_scaled(one, 2))
+        accounts.append(replace(other, account_id=_name(count)))
+    return accounts
+
+
+def _scaled(account: AccountFile, factor: int) -> tuple[AccountPosition, ...]:
+    return tuple(replace(position, quantity=factor * position.quantity) for position in account.positions)
 
 
 class _Draw:
@@ -98,7 +130,7 @@ def _account(draw: _Draw, account_id: str, market: Market) -> AccountFile:
     opened_at = None if entry is None else latest[entry].time
     after = latest[(entry or 0) + 1 :]
     closed_at = None if draw.percent(HELD_TO_THE_END) or not after else after[draw.below(len(after))].time
-    positions = tuple(_position(draw, name, market.contracts[name], opened_at, leverage) for name in chosen)
+    positions = tuple(_position(draw, name, market.price_at(name, opened_at), leverage) for name in chosen)
     notional = sum((abs(position.quantity) * position.entry_price for position in positions), Decimal(0))
     cash = (notional / leverage).quantize(_MICRO, ROUND_CEILING)
     return AccountFile(account_id, cash, positions, opened_at=opened_at, closed_at=closed_at)
@@ -114,8 +146,7 @@ def _contracts(draw: _Draw, names: list[str]) -> list[str]:
     return [names[index] for index in sorted(chosen)]
 
 
-def _position(draw: _Draw, name: str, bars: list[Bar], opened_at: int | None, leverage: int) -> AccountPosition:
-    price = _price(bars, opened_at)
+def _position(draw: _Draw, name: str, price: Decimal, leverage: int) -> AccountPosition:
     if price <= 0:
         raise InputError(f"{name}: a population needs prices above zero, not {price}")
     lot = LOTS.get(name, Decimal(1))
@@ -123,11 +154,3 @@ def _position(draw: _Draw, name: str, bars: list[Bar], opened_at: int | None, le
     quantity = max(notional / price // lot, Decimal(1)) * lot
     side = 1 if draw.percent(LONGS) else -1
     return AccountPosition(name, side * quantity, price, Decimal(leverage))
-
-
-def _price(bars: list[Bar], time: int | None) -> Decimal:
-    """The price at hand then: the first open, the open of the bar that begins then, or the last close before."""
-    if time is None:
-        return bars[0].open
-    bar = bars[bisect_right(bars, time, key=lambda bar: bar.time) - 1]
-    return bar.open if bar.time == time else bar.close

@@ -12,7 +12,18 @@ from typing import Any
 
 from closeout.engine.commands import Command, Input, LoadRulebook
 from closeout.engine.engine import Engine
-from closeout.engine.events import Alarm, AnyEvent, CloseOutEnded, CloseOutOrder, Posted, Rejected
+from closeout.engine.events import (
+    Alarm,
+    AnyEvent,
+    CloseOutEnded,
+    CloseOutOrder,
+    DeficitBooked,
+    DeficitCovered,
+    Deleveraged,
+    Posted,
+    Rejected,
+    Socialised,
+)
 from closeout.engine.state import State
 from closeout.journal.journal import Journal
 from closeout.rulebooks.loader import Rulebook
@@ -21,16 +32,19 @@ from closeout.rulebooks.loader import Rulebook
 class Recorder:
     """An engine under `rulebook` with a journal at `path`, which must not exist yet.
 
-    `postings`, `receipts` and `alarms` collect what the inputs caused; `take_orders` hands the close-out orders over.
+    `postings`, `receipts`, `borne` (who bore deficits, and what it took from winners) and `alarms` collect what the
+    inputs caused; `take_orders` hands the close-out orders over.
     """
 
     def __init__(self, path: Path, rulebook: Rulebook, time: int) -> None:
         self.engine = Engine()
         self.journal = Journal.create(path, engine_version=Engine.version, rulebook_digest=rulebook.digest)
+        self.begun = time
         self.seq = 0
         self.numbers: Counter[str] = Counter()
         self.postings: list[tuple[int, int, Posted]] = []
         self.receipts: list[dict[str, Any]] = []
+        self.borne: list[DeficitBooked | DeficitCovered | Deleveraged | Socialised] = []
         self.alarms: Counter[str] = Counter()
         self.events = 0
         self._orders: list[CloseOutOrder] = []
@@ -70,6 +84,8 @@ class Recorder:
                 self._orders.append(event)
             elif isinstance(event, CloseOutEnded):
                 self.receipts.append(event.receipt)
+            elif isinstance(event, DeficitBooked | DeficitCovered | Deleveraged | Socialised):
+                self.borne.append(event)
             elif isinstance(event, Alarm):
                 self.alarms[event.code] += 1
             elif isinstance(event, Rejected):

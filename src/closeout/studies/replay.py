@@ -31,12 +31,13 @@ from closeout.engine.commands import (
 from closeout.engine.events import AnyEvent, OrderApproved, Rejected
 from closeout.engine.state import State
 from closeout.rulebooks.loader import Rulebook
-from closeout.rulebooks.policy import Policy
+from closeout.rulebooks.policy import Policy, StageKind
 from closeout.studies.accounts import AccountFile, to_commands
 from closeout.studies.market import Bar, Market
 from closeout.studies.outcome import Run
 from closeout.studies.recorder import Recorder
 from closeout.studies.results import Tracker
+from closeout.studies.sizing import Sizer
 
 Progress = Callable[["Replay", int, int], None]
 """Called after each bar with the replay, the bar's number from 1, and its time."""
@@ -44,11 +45,13 @@ Progress = Callable[["Replay", int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a market is replayed: `fill` and `depth` of the venue, and which extreme comes first in a bar."""
+    """How a market is replayed: `fill` and `depth` of the venue, and which extreme comes first in a bar. `measure` is
+    the rulebook by which sizes are made the same appetite everywhere (`studies.sizing`); None keeps them."""
 
     fill: FillMode = FillMode.BOOK
     depth: Depth = field(default_factory=Depth)
     high_first: bool = False
+    measure: Rulebook | None = None
 
 
 class Replay:
@@ -71,10 +74,15 @@ class Replay:
         self.label = label or rulebook.table.name
         self.policy = rulebook.policy()
         self.feeds = _feeds(market, self.policy)
+        measure = None if settings.measure is None else settings.measure.policy()
+        self.sizer = Sizer(market, self.policy, self.feeds, measure)
         self.bars = [(time, self._ticks(time, bars)) for time, bars in market.bars()]
         self.start, self.end = self.bars[0][0], self.bars[-1][0]
         self.waiting = sorted(
-            ((account.opened_at or self.start, to_commands(account, self.policy), account) for account in accounts),
+            (
+                (account.opened_at or self.start, to_commands(account, self.policy, self.sizer.carry(account)), account)
+                for account in accounts
+            ),
             key=lambda entry: entry[0],
         )
         self.leaving = {a.account_id: a.closed_at for a in accounts if a.closed_at is not None}
@@ -100,7 +108,12 @@ class Replay:
             published = self.recorder.finish()
         finally:
             self.recorder.journal.close()
-        return self.tracker.result(self.label, len(self.waiting), published, wall.perf_counter() - begun)
+        run = self.tracker.result(self.label, len(self.waiting), published, wall.perf_counter() - begun)
+        run.assumptions += self.sizer.notes()
+        if matches_orders(self.policy):
+            run.assumptions += self.tracker.sides()
+        run.dollars = self.sizer.dollars()
+        return run
 
     @property
     def state(self) -> State:
@@ -243,6 +256,13 @@ class Replay:
                         price = self.state.contracts[name].mark or 0
                         fill = Fill(member, name, -holding.lots, price, order_id, f"{order_id}-f1")
                         self.recorder.offer("venue", time, [fill])
+
+
+def matches_orders(policy: Policy) -> bool:
+    """Whether a rulebook takes from customers who won: then its customers are one another's counterparties, and a book
+    of accounts needs both sides."""
+    kinds = (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND, StageKind.SOCIALISED_LOSS)
+    return any(stage.kind in kinds for stage in policy.waterfall)
 
 
 def _feeds(market: Market, policy: Policy) -> dict[str, str]:

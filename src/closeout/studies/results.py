@@ -18,9 +18,12 @@ from closeout.engine import scan
 from closeout.engine.book import Column, Flag
 from closeout.engine.commands import Command, OpenAccount, TransferPosition
 from closeout.engine.events import CloseOutOrder
+from closeout.studies import conservation
 from closeout.studies.accounts import AccountFile
+from closeout.studies.market import parse_time
 from closeout.studies.outcome import AccountOutcome, OrderRow, PricePath, Run
 from closeout.studies.recorder import Recorder
+from closeout.studies.sizing import DOLLARS
 
 WORST = 8
 """Equity paths that are kept."""
@@ -45,6 +48,7 @@ class Tracker:
         self.paths: list[tuple[int, Column]] = []
         self.windows: list[str] = []
         self.reopening: str | None = None
+        self.sides_opened: dict[str, tuple[int, int]] = {}
 
     # -- while it runs -----------------------------------------------------------------------------
 
@@ -82,6 +86,9 @@ class Tracker:
         )
         if admitted:
             self.members[account.account_id] = [c.account_id for c in commands if isinstance(c, OpenAccount)]
+            for command in transfers:
+                long, short = self.sides_opened.get(command.contract, (0, 0))
+                self.sides_opened[command.contract] = long + max(command.lots, 0), short + max(-command.lots, 0)
 
     def order(self, order: CloseOutOrder, time: int) -> None:
         """A close-out order goes out; the account's first one is when it was liquidated."""
@@ -148,6 +155,8 @@ class Tracker:
         run.inputs, run.events, run.seconds = recorder.seq, recorder.events, seconds
         run.final_digest, run.published = recorder.engine.digest(), published
         run.ledger_imbalance = state.ledger.imbalance()
+        run.fund = conservation.fund_of(recorder)
+        run.problems = conservation.problems(run, recorder, self.members)
         return run
 
     def _finish_accounts(self) -> None:
@@ -157,11 +166,9 @@ class Tracker:
         for _, _, posting in self.recorder.postings:
             if posting.credit == books.FEES:
                 fees[posting.account_id] = fees.get(posting.account_id, 0) + posting.micros
-        deficits: dict[str, int] = {}
-        text_to_micros = state.policy.currency.micros_of_text
-        for receipt in self.recorder.receipts:
-            account_id = receipt["account_id"]
-            deficits[account_id] = deficits.get(account_id, 0) + text_to_micros(receipt["deficit"])
+        deficits = conservation.deficits(self.recorder)
+        conservation.gather(self.recorder, [(self.outcomes[key], ids) for key, ids in self.members.items()])
+        self._taken_over()
         fills = self._fill_prices()
         for account_id, members in self.members.items():
             outcome = self.outcomes[account_id]
@@ -173,20 +180,30 @@ class Tracker:
                 flags |= Flag(int(state.book.flags[row]) & ~Flag.INITIAL_ONLY)
             outcome.flags = tuple(flag.label for flag in flags)
             outcome.fees = sum(fees.get(member, 0) for member in members)
-            outcome.deficit = sum(deficits.get(member, 0) for member in members)
+            outcome.deficit = sum(deficits[member] for member in members)
             outcome.owed = sum(int(state.book.receivable[row]) for row in rows)
             first = min((self.triggered[m] for m in members if m in self.triggered), default=None, key=lambda t: t[0])
             if first is not None:
                 outcome.liquidated_at, outcome.liquidation_price = first
             outcome.fill_price = next((fills[member] for member in members if member in fills), None)
 
+    def _taken_over(self) -> None:
+        """Accounts whose positions went to a stage of the waterfall before any order: that is when they were
+        liquidated, at a price that nobody had to show."""
+        for receipt in self.recorder.receipts:
+            if receipt.get("transfers"):
+                time, _ = parse_time(receipt["trigger"]["time"])
+                self.triggered.setdefault(receipt["account_id"], (time, None))
+
     def _fill_prices(self) -> dict[str, str]:
-        """Average price by account of the first close-out order that filled (`_average`)."""
+        """By account: average price of the first close-out order that filled (`_average`), or else the price at which
+        its position passed to a stage of the waterfall."""
         found: dict[str, str] = {}
         for receipt in self.recorder.receipts:
-            for order in receipt["orders"]:
-                if order["fills"] and receipt["account_id"] not in found:
-                    found[receipt["account_id"]] = _average(order["fills"])
+            filled = [_average(order["fills"]) for order in receipt["orders"] if order["fills"]]
+            passed = [transfer["price"] for transfer in receipt.get("transfers", []) if transfer["price"]]
+            for price in (filled or passed)[:1]:
+                found.setdefault(receipt["account_id"], price)
         return found
 
     def _orders(self) -> list[OrderRow]:
@@ -225,12 +242,14 @@ class Tracker:
                 else:
                     trade += posting.micros
         owed = sum(outcome.owed for outcome in debtors)
-        lost = brought + owed - liquidation - trade
+        others = sum(sum(outcome.covered.values()) for outcome in debtors)
+        lost = brought + owed + others - liquidation - trade
         return [
             ("equity the debtors had", brought),
             ("lost in the market", -lost),
             ("trade fees", -trade),
             ("liquidation fees", -liquidation),
+            *([("borne by others", others)] if others else []),
             ("owed by the customers", owed),
         ]
 
@@ -272,6 +291,18 @@ class Tracker:
             said.append(f"Admission: {waiting} accounts never had a complete set of marks and stayed out.")
         return said
 
+    def sides(self) -> list[str]:
+        """Who stands against whom, where customers are one another's counterparties."""
+        said: list[str] = []
+        for name, (long, short) in self.sides_opened.items():
+            text = self.recorder.state.contracts[name].contract.quantity_text
+            held = f"longs opened {text(long)} and shorts {text(short)}"
+            if long == short:
+                said.append(f"Sides: of {name} {held}: each position has its other side among the accounts.")
+            else:
+                said.append(f"Sides: of {name} {held}: the rest stands against outsiders, who cannot be deleveraged.")
+        return said
+
     def _execution(self) -> str:
         """How close-outs fill, with the model's figures."""
         venue = self.venue
@@ -280,6 +311,7 @@ class Tracker:
         if venue.mode is FillMode.CLOSE:
             return "each close-out fills whole at its bar's close."
         depth, code = venue.depth, self.recorder.state.policy.currency.code
+        code = code if code in DOLLARS else "USD"  # what prices are quoted in
         return (
             f"a modelled book (assumed): {depth.within_1_percent:,} {code} within 1 % of "
             f"the mid and a half spread of {_percent(depth.half_spread)} when calm; by 1 + {depth.range_multiplier} x "
@@ -290,7 +322,9 @@ class Tracker:
     def counts(self) -> dict[str, int]:
         """Accounts by level now, for the screen."""
         book = self.recorder.state.book
-        tally = np.bincount(book.column("level")[1:], minlength=4)
+        customers = np.ones(book.count, np.bool_)
+        customers[sorted(book.house)] = False
+        tally = np.bincount(book.column("level")[customers], minlength=4)
         return {level.name.lower(): int(tally[level]) for level in Level} | {"closed out": len(self.triggered)}
 
 

@@ -17,7 +17,11 @@ from closeout.studies import files
 from closeout.studies.accounts import AccountFile
 from closeout.studies.market import Market
 from closeout.studies.outcome import Run
-from closeout.studies.replay import Progress, Replay, Settings
+from closeout.studies.population import generate
+from closeout.studies.replay import Progress, Replay, Settings, matches_orders
+
+MEASURE = "reference"
+"""The rulebook whose initial margin measures an account's appetite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +42,20 @@ def run_replay(
     *,
     settings: Settings,
     overrides: dict[str, Any] | None = None,
+    same_appetite: bool = False,
     progress: Progress | None = None,
 ) -> Finished:
     """Check everything, then run, then write. Nothing is written for bad input (`InputError`).
+
+    With `same_appetite` each account is sized to the same part of what each rulebook allows (`studies.sizing`).
 
     A book with several contracts in one account is run with the extremes of a bar in both orders: the files hold the
     run with the low first, `summary.json` the totals of both.
     """
     _check_names(rulebooks)
     title = "+".join(names)
+    if same_appetite:
+        settings = replace(settings, measure=loader.load(MEASURE))
     books = {name: loader.load(name, overrides) for name in rulebooks}
     replays = {name: Replay(market, accounts, book, title, settings, name) for name, book in books.items()}
     folder = files.Folder(out)
@@ -68,12 +77,22 @@ def run_replay(
         print(f"closeout: what was journaled until now lies in {partial}; closeout verify proves it", file=sys.stderr)
         raise
     described = describe_market(market, title)
-    summary = files.write_runs(partial, runs, described)
+    summary = files.write_runs(partial, runs, described, same_appetite=same_appetite)
     files.write_ledger(partial / "ledger.csv", ((name, replay.recorder) for name, replay in replays.items()))
     from closeout.studies.report import write_report  # matplotlib is slow to import
 
     write_report(partial / "report.html", runs, title=title, market=described)
     return Finished(runs, summary, folder.commit())
+
+
+def population_for(
+    rulebooks: Sequence[str], market: Market, seed: int, count: int, overrides: dict[str, Any] | None = None
+) -> list[AccountFile]:
+    """A seeded population for a run under these rulebooks: two-sided where one of them takes from winners, so that
+    there are some."""
+    _check_names(rulebooks)
+    policies = [loader.load(name, overrides).policy() for name in rulebooks]
+    return generate(seed, count, market, two_sided=any(map(matches_orders, policies)))
 
 
 def venue_settings(fill: str, latency: str, depth: int, interval: int) -> Settings:

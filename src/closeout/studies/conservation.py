@@ -1,0 +1,122 @@
+"""Who bore each deficit, account by account, and the sums that must agree under every rulebook (EX-03 to EX-05).
+
+The deficits come from the receipts, what bore them from the events of the waterfall, debts and the fund from the books:
+four ways to the same sums, compared to the micro.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from closeout.engine import ledger as books
+from closeout.engine import receipts
+from closeout.engine.events import DeficitBooked, DeficitCovered, Deleveraged, Socialised
+from closeout.engine.state import State
+from closeout.rulebooks.policy import StageKind
+from closeout.studies.outcome import SOCIALISED, WINNERS, AccountOutcome, Fund, Run
+from closeout.studies.recorder import Recorder
+
+
+def deficits(recorder: Recorder) -> Counter[str]:
+    """By account as the engine knows it: the receipts' deficits, and what was borne or owed outside any receipt: in a
+    close-out that goes on, or by an account that its owner closed himself."""
+    micros = recorder.state.policy.currency.micros_of_text
+    found: Counter[str] = Counter()
+    issued: set[str] = set()
+    for receipt in recorder.receipts:
+        found[receipt["account_id"]] += micros(receipt["deficit"])
+        issued.add(receipt["receipt_id"])
+    for event in recorder.borne:
+        if isinstance(event, DeficitBooked | DeficitCovered) and event.receipt_id not in issued:
+            found[event.account_id] += event.micros
+    return found
+
+
+def gather(recorder: Recorder, outcomes: Iterable[tuple[AccountOutcome, list[str]]]) -> None:
+    """Fill in what the waterfall bore for each account and took from it; an account comes with its members' ids."""
+    owner = {member: outcome for outcome, members in outcomes for member in members}
+    for event in recorder.borne:
+        outcome = owner.get(event.account_id)
+        if outcome is None:
+            continue  # a house account
+        match event:
+            case DeficitCovered():
+                outcome.covered[event.stage] = outcome.covered.get(event.stage, 0) + event.micros
+            case Deleveraged():
+                outcome.deleveraged += 1
+                outcome.adl_amount += max(event.taken, 0)
+                outcome.adl_gain += max(-event.taken, 0)
+            case Socialised():
+                outcome.socialised += event.micros
+            case DeficitBooked():
+                pass
+
+
+def fund_of(recorder: Recorder) -> Fund | None:
+    """The insurance fund's own account of the run; None under a rulebook without one."""
+    state = recorder.state
+    before = state.policy.insurance_fund
+    if before is None:
+        return None
+    row = state.book.row[books.INSURANCE_FUND]
+    moved: Counter[str] = Counter()
+    for _, _, posting in recorder.postings:
+        for account, other, signed in (
+            (posting.credit, posting.debit, posting.micros),
+            (posting.debit, posting.credit, -posting.micros),
+        ):
+            if account == books.INSURANCE_FUND:
+                moved["realised" if other == books.CLEARING_HOUSE else "received" if signed > 0 else "paid"] += signed
+    profit = sum(holding.profit for holding in state.holdings(row))
+    return Fund(before, moved["received"], -moved["paid"], moved["realised"], int(state.book.cash[row]), profit)
+
+
+def problems(run: Run, recorder: Recorder, outcomes: Mapping[str, list[str]]) -> list[str]:
+    """Sums that do not agree, in words. None are expected: a number of such a run is not to be trusted."""
+    state, text = recorder.state, run.currency.text
+    accounts = run.admitted
+    borne = sum(sum(account.covered.values()) for account in accounts)
+    owed = sum(account.owed for account in accounts)
+    own = _from_other_cash(recorder) + _repaid(recorder, {member for ids in outcomes.values() for member in ids})
+    taken = sum(account.adl_amount for account in accounts)
+    shared = sum(account.socialised for account in accounts)
+    checks = [
+        ("deficits, and what bore them", sum(account.deficit for account in accounts), borne + owed + own),
+        ("taken by deleveraging, and covered by it", taken, sum(account.borne_by(WINNERS) for account in accounts)),
+        ("shared losses, and what they covered", shared, sum(account.borne_by(SOCIALISED) for account in accounts)),
+        ("the ledger's sum, and zero", run.ledger_imbalance, 0),
+        *_fund_checks(run, state),
+    ]
+    return [f"{what}: {text(one)} against {text(other)}" for what, one, other in checks if one != other]
+
+
+def _fund_checks(run: Run, state: State) -> list[tuple[str, int, int]]:
+    fund = run.fund
+    if fund is None:
+        return []
+    cash_paid = sum(account.covered.get(StageKind.INSURANCE_FUND.value, 0) for account in run.admitted)
+    return [
+        ("what the fund ends with, and its flows", fund.after, fund.before + fund.received - fund.paid + fund.realised),
+        ("what the fund ends with, and its ledger account", fund.after, -state.ledger.balances[books.INSURANCE_FUND]),
+        ("what the fund paid, and what it covered", fund.paid, cash_paid),
+        ("the fund below zero, and zero", min(fund.after, 0), 0),
+    ]
+
+
+def _from_other_cash(recorder: Recorder) -> int:
+    """What customers paid of their deficits at once, from cash outside the isolated position."""
+    micros = recorder.state.policy.currency.micros_of_text
+    parts = (part for receipt in recorder.receipts for part in receipt["borne_by"])
+    return sum(micros(part["amount"]) for part in parts if part["party"] == receipts.OTHER_CASH)
+
+
+def _repaid(recorder: Recorder, members: set[str]) -> int:
+    """What customers have paid of their debts since, less what was added to them."""
+    paid = 0
+    for _, _, posting in recorder.postings:
+        if posting.account_id in members:
+            paid += posting.micros if posting.credit == books.RECEIVABLE else 0
+            added = posting.debit == books.RECEIVABLE and posting.credit not in (books.CUSTOMER_CASH, books.TRANSFER)
+            paid -= posting.micros if added else 0
+    return paid
