@@ -46,7 +46,9 @@ def test_a_receipt_holds_what_decided_the_close_out() -> None:
     }  # fmt: skip
     assert receipt["engine_version"] == __version__
     assert {"US-09", "US-10", "US-13", "G-04"} <= set(receipt["rules"])
-    assert receipt["policy"] == {"method": "flatten_all", "target": "0.9"}
+    assert receipt["policy"] == {
+        "method": "flatten_all", "target": "0.9", "then": [], "waterfall": ["customer_owes"],
+    }  # fmt: skip
     assert receipt["trigger"] == {
         "time": "2026-06-10T17:01:00Z",
         "input": int(receipt["receipt_id"].split("-")[0]),

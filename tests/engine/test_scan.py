@@ -35,6 +35,37 @@ CONTRACTS: dict[str, Any] = {
         "tiers": [{"notional_from": "0", "intraday_margin": "33.33", "initial_margin": "100"}],
     },
     "COIN": {"kind": "inverse", "tick": "0.5", "lot": "1", "contract_size": "100", "tiers": TIERS},
+    "BRACKETS": {
+        "tick": "0.01", "lot": "1", "session": "cme_equity", "taker_fee": "0.0007", "close_fee_in_requirement": True,
+        "tiers": [
+            {"initial_margin_rate": "0.1", "maintenance_margin_rate": "0.05"},
+            {
+                "notional_from": "3000", "initial_margin_rate": "0.2", "initial_amount": "300",
+                "maintenance_margin_rate": "0.1", "maintenance_amount": "150",
+            },
+        ],
+    },
+    "ENTRY": {
+        "tick": "0.01", "lot": "1", "tiers": TIERS, "session": "cme_crypto", "requirement_base": "entry",
+        "taker_fee": "0.0003", "close_fee_in_requirement": True,
+    },
+    "BENT": {
+        "kind": "inverse", "tick": "0.5", "lot": "1", "contract_size": "100", "session": "cme_equity",
+        "tiers": [
+            {
+                "intraday_margin_rate": "0.01", "initial_margin_rate": "0.02", "initial_margin_slope": "0.037",
+                "maintenance_margin_rate": "0.01", "maintenance_margin_slope": "0.02",
+            },
+            {
+                "notional_from": "20", "intraday_margin_rate": "0.4",
+                "initial_margin_rate": "0.5", "initial_margin_slope": "0.04",
+            },
+        ],
+    },
+    "PER_LOT": {
+        "tick": "0.01", "lot": "1", "session": "cme_crypto",
+        "tiers": [{"intraday_margin_rate": "0.02", "initial_margin_rate": "0.03", "initial_margin_slope": "0.0019"}],
+    },
 }  # fmt: skip
 NAMES = list(CONTRACTS)
 RULEBOOK = load("kraken-us", {"contracts": CONTRACTS})

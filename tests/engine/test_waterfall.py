@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from closeout.core.margin import Level
 from closeout.engine import commands as c
 from closeout.engine import events as ev
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 TIER = {"notional_from": "0", "initial_margin_rate": "0.1", "maintenance_margin_rate": "0.05"}
 CAR = {"tick": "0.01", "lot": "1", "tiers": [TIER]}
 BANKRUPT = {"method": "flatten_all", "limit": "bankruptcy"}
@@ -297,3 +300,16 @@ def test_an_isolated_positions_deficit_does_not_reach_the_account_where_liabilit
     nothing_filled(desk, "P/CAR")
     filled(desk, "P/CAR", "850")
     assert (desk.cash("P"), desk.cash("P/CAR"), desk.cash("insurance_fund")) == ("500.00", "0.00", "950.00")
+
+
+@pytest.mark.rule("EX-02", "EX-03", "EX-04", "EX-05")
+def test_the_table_in_the_docs_is_what_the_engine_does() -> None:
+    """Trap 26: a document that says otherwise than the code is found here. The table has every stage."""
+    path = DOCS / "examples" / "waterfall.py"
+    spec = importlib.util.spec_from_file_location("waterfall_table", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.unnamed() == set()
+    assert module.table() in (DOCS / "waterfall.md").read_text(encoding="utf-8")

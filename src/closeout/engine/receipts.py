@@ -72,7 +72,12 @@ def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool
             "marks": [_mark(state, contract) for contract in held],
             "margin": [_margin(contract) for contract in held],
         },
-        "policy": {"method": close_out.steps[0].method.value, "target": rate_text(close_out.target)},
+        "policy": {
+            "method": close_out.steps[0].method.value,
+            "target": rate_text(close_out.target),
+            "then": [step.method.value for step in close_out.steps[1:]],
+            "waterfall": [stage.kind.value for stage in state.policy.waterfall],
+        },
         "cancelled_orders": [],
         "orders": [],
         "supersedes": None,
