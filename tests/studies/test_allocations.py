@@ -70,7 +70,7 @@ def test_prices_of_the_five_positions(position: Position, bankrupt: str, liquida
 def test_quote_gives_the_same_prices(position: Position) -> None:
     """An isolated position through the assessment, with its margin to eight places and its prices on a fine tick."""
     money = Decimal(round(position.collateral * 10**8)) / 10**8
-    held = Held(Decimal(position.side * position.quantity), Decimal(1), rate=Decimal("0.1"), margin=money)
+    held = Held(Decimal(int(position.side * position.quantity)), Decimal(1), rate=Decimal("0.1"), margin=money)
     row: dict[str, Any] = {"id": "P1", "expected": {}, "tolerance": 0}
     found = quote(document(row, [held], tick=Decimal("0.0000001")), "P1")["positions"][0]
     for key, price in (("bankruptcy_price", bankruptcy_price(position)),
