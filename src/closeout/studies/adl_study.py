@@ -107,8 +107,8 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class WaveStudy:
-    """`outcome` is production's, at the end of the wave. `without_profit` coins needed something, and the tables have no
-    profit of their winners."""
+    """`outcome` is production's, at the end of the wave. `without_profit` coins needed something while the tables have
+    no profit of their winners."""
 
     wave: int
     start_ms: int
