@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.studies.published import Held, document
 
+from closeout.core.units import apportion
 from closeout.studies.allocations import (
     Allocation,
     Exact,
@@ -261,6 +262,14 @@ def test_one_level_for_all_who_are_below_their_caps(amount: int, winners: list[W
     levels = {shares[w.name] / w.equity for w in paying if shares[w.name] < w.cap}
     assert len(levels) <= 1
     assert all(w.cap / Fraction(w.equity) <= level for level in levels for w in paying if shares[w.name] == w.cap)
+
+
+@pytest.mark.rule("EX-04")
+@given(amounts, st.lists(st.integers(0, 10**9), min_size=1, max_size=20).filter(any))
+def test_the_engine_apportions_as_pro_rata_does(amount: int, sizes: list[int]) -> None:
+    named = {f"{i:02}": size for i, size in enumerate(sizes)}
+    found = pro_rata(amount, [Winner(name, size, 0) for name, size in named.items()])
+    assert apportion(amount, named) == whole_shares(found)
 
 
 def test_equal_scores_are_ranked_by_name() -> None:
