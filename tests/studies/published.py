@@ -5,18 +5,15 @@ overrides, because the examples have parameters of their own. Money is in a curr
 margins that are stated more finely than micros. The tick is far finer than the row's tolerance, or the row's own.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 from closeout.core.units import MAX_PRICE_TICKS, MAX_VALUE
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "vectors"
-FILES = ("worked_examples", "ccxt", "freqtrade", "hyperliquid_python_sdk", "venue_recordings")
 
 Row = dict[str, Any]
 Checks = dict[str, tuple[str, ...]]
@@ -41,16 +38,6 @@ class Held:
     margin: Decimal | None = None
     inverse_size: Decimal | None = None
     tiers: list[Mapping[str, str]] = field(default_factory=list[Mapping[str, str]])
-
-
-def rows() -> dict[str, Row]:
-    """All rows by id, with exact decimals."""
-    found: dict[str, Row] = {}
-    for name in FILES:
-        path = SHARED / f"{name}.json"
-        for row in json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal) if path.exists() else ():
-            found[row["id"]] = row
-    return found
 
 
 def tolerance(row: Row, key: str) -> Decimal:
@@ -99,10 +86,9 @@ def contract(one: Held, tick: Decimal) -> Row:
         tier["initial_margin_rate"] = text(one.initial_rate)
     tiers = [tier]
     if one.amount and one.rate is not None:
-        # An amount belongs to a tier that begins where its margin begins to be above zero, or later.
-        tiers.append(
-            {**tier, "notional_from": str(ceil(one.amount / one.rate)), "maintenance_amount": text(one.amount)}
-        )
+        # An amount belongs to a tier that begins where its margin is above zero.
+        begins = int(one.amount / one.rate) + 1
+        tiers.append({**tier, "notional_from": str(begins), "maintenance_amount": text(one.amount)})
     defined: Row = {"tick": text(tick), "lot": text(abs(one.quantity)), "tiers": one.tiers or tiers}
     if one.inverse_size is not None:
         defined |= {"kind": "inverse", "contract_size": text(one.inverse_size), "lot": "1"}
@@ -351,4 +337,4 @@ RECORDED: dict[str, Callable[[Row], Case]] = {
         row, rate="maintenance_rate", margin="pos_margin_less_fee"
     ),
 }
-"""By a recorded row's function. A row that is listed in `NOT_FITTING` by its id does not go through its function."""
+"""By a recorded row's function."""

@@ -1,0 +1,304 @@
+"""Rows of centralised venues that take more than one document for `quote`, another unit, or an engine.
+
+In thousandths of a coin the figures that a venue states to more than eight places are whole numbers of the smallest
+unit; the numbers found are put back into coins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from tests.engine.bench import Desk
+from tests.studies.published import LIQUIDATION, Held, document, of, side, text
+
+from closeout.core.funding import FundingTerms
+from closeout.core.units import RATE
+from closeout.engine import commands as c
+from closeout.studies.quote import quote
+
+Row = dict[str, Any]
+Found = dict[str, Any]
+
+THOUSAND = 1000
+
+
+def answer(row: Row, held: list[Held], contract: Row | None = None, tier: Row | None = None, **given: Any) -> Row:
+    """What `quote` says of these positions, with more keys for their contracts and tiers."""
+    asked = document(row, held, **given)
+    for defined in asked["overrides"]["contracts"].values():
+        defined |= contract or {}
+        defined["tiers"] = [{**one, **(tier or {})} for one in defined["tiers"]]
+    return quote(asked, row["id"])
+
+
+def price(answered: Row, key: str = LIQUIDATION[-1]) -> Decimal | None:
+    shown = answered["positions"][0][key]
+    return None if shown is None else Decimal(shown)
+
+
+# -- margin ------------------------------------------------------------------------------------------------
+
+
+def deribit(row: Row) -> Found:
+    """An inverse future in thousandths of its coin: the slope is that of the coin."""
+    size, mark, initial, maintenance, slope = of(row, "size_usd", "mark_price", "im_base", "mm_base", "slope_per_coin")
+    held = Held(size, mark / THOUSAND, rate=maintenance, initial_rate=initial, inverse_size=Decimal(1))
+    steep = text(slope / THOUSAND)
+    found = answer(
+        row,
+        [held],
+        tier={"initial_margin_slope": steep, "maintenance_margin_slope": steep},
+        cash=Decimal(10**4),
+        tick=Decimal("0.00001"),
+    )
+    return {
+        "size_currency": Decimal(found["positions"][0]["notional"]).copy_sign(size) / THOUSAND,
+        "initial_margin": Decimal(found["initial_margin"]) / THOUSAND,
+        "maintenance_margin": Decimal(found["maintenance_margin"]) / THOUSAND,
+    }
+
+
+def deribit_linear(row: Row) -> Found:
+    base, slope, size, index = of(row, "base", "slope_per_unit", "size", "index")
+    held = Held(size, index, rate=base)
+    found = answer(row, [held], tier={"maintenance_margin_slope": text(slope)}, tick=Decimal("0.01"), currency="USDC")
+    margin = Decimal(found["maintenance_margin"])
+    return {"margin_usdc": margin, "rate": Fraction(margin) / Fraction(found["positions"][0]["notional"])}
+
+
+def bitmex_steps(row: Row) -> Found:
+    """A rate for the whole position that rises by steps: the tiers as the venue's table has them."""
+    start, step, base_mm, base_im = of(row, "base_risk_limit_xbt", "risk_step_xbt", "base_mm", "base_im")
+    tiers = [
+        {
+            "notional_from": text(0 if not number else start + (number - 1) * step),
+            "maintenance_margin_rate": text(base_mm * (number + 1)),
+            "initial_margin_rate": text(base_im + base_mm * number),
+        }
+        for number in range(3)
+    ]
+    rates: dict[str, Row] = {}
+    for when in ("before", "after"):
+        (size,) = of(row, f"position_{when}_xbt")
+        held = Held(size, Decimal(1), tiers=tiers)
+        rates[when] = quote(document(row, [held], tick=Decimal("0.01")), row["id"])["positions"][0]
+    before, after = rates["before"], rates["after"]
+    return {
+        "mm_before_xbt": Decimal(before["maintenance_margin"]),
+        "mm_rate_before": Decimal(before["maintenance_margin"]) / Decimal(before["notional"]),
+        "mm_rate_after": Decimal(after["maintenance_margin"]) / Decimal(after["notional"]),
+        "im_rate_after": Decimal(after["initial_margin"]) / Decimal(after["notional"]),
+    }
+
+
+def bybit_margins(row: Row) -> Found:
+    """Requirements on the value at entry that include the fee of closing."""
+    leverage, fee, rate = of(row, "leverage", "taker_fee_rate", "maintenance_margin_rate")
+    base = "mark_value" if "mark_value" in row["inputs"] else "entry_value"
+    (value,) = of(row, base)
+    held = Held(Decimal(1), value, rate=rate, leverage=leverage)
+    given = {"taker_fee": text(fee), "close_fee_in_requirement": True, "requirement_base": "entry"}
+    found = answer(row, [held], given)
+    return {key: Decimal(found[key]) for key in row["expected"]}
+
+
+def kraken_inverse_account(row: Row) -> Found:
+    contracts, entry, balance, value, initial, rate = of(
+        row, "contracts", "entry_price", "balance", "position_value", "im_rate", "mm_rate"
+    )
+    mark = contracts / value / THOUSAND
+    tick = Decimal("0.0000001")
+    held = Held(
+        side(row) * contracts,
+        entry / THOUSAND,
+        mark.quantize(tick),
+        rate=rate,
+        initial_rate=initial,
+        inverse_size=Decimal(1),
+    )
+    found = answer(row, [held], cash=balance * THOUSAND, tick=tick)
+    names = {
+        "pnl": "open_trade_equity",
+        "portfolio_value": "net_liq",
+        "initial_margin": "initial_margin",
+        "maintenance_margin": "maintenance_margin",
+        "liquidation_threshold": "requirement",
+        "termination_threshold": "requirement",
+        "available_funds": "excess_initial_margin",
+    }
+    return {key: Decimal(found[name]) / THOUSAND for key, name in names.items()}
+
+
+# -- prices ------------------------------------------------------------------------------------------------
+
+
+def okx_isolated(row: Row) -> Found:
+    """The venue prints the price one tick nearer to the entry than where its formula has it."""
+    entry, margin, rate, fee, tick = of(row, "avg_price", "margin", "mmr_rate", "fee_rate", "tick")
+    shown = {"liquidation_price_rounding": "one_tick_towards_entry", "liquidation_price_tick": text(tick)}
+    if "face_usd" not in row["inputs"]:
+        (size,) = of(row, "size")
+        held = Held(side(row) * size, entry, rate=rate + fee, margin=margin)
+        return {"liquidation_price": price(answer(row, [held], shown))}
+    (face,) = of(row, "face_usd")
+    # As many such positions as make their margin a whole number of the coin's smallest unit, nearly.
+    times = min(range(1, 80), key=lambda n: abs(round(margin * n, 8) - margin * n) / n)
+    held = Held(Decimal(side(row)), entry, rate=rate + fee, margin=margin * times, inverse_size=face * times)
+    return {"liquidation_price": price(answer(row, [held], shown, tick=_inverse_tick(face * times)))}
+
+
+def _inverse_tick(size: Decimal) -> Decimal:
+    """The finest that the bound on an inverse contract allows."""
+    return Decimal("0.00001") if size <= 900 else Decimal("0.0001")
+
+
+def binance_coinm(row: Row) -> Found:
+    size, face, entry, wallet, rate, mark = of(
+        row,
+        *("position_amount", "contract_size_usd", "entry_price", "isolated_wallet", "maintenance_margin_rate"),
+        "mark_price",
+    )
+    held = Held(
+        Decimal(1),
+        entry / THOUSAND,
+        mark / THOUSAND,
+        rate=rate,
+        margin=wallet * THOUSAND,
+        inverse_size=size * face,
+    )
+    found = answer(row, [held], tick=Decimal("0.00001"))["positions"][0]
+    return {
+        "liquidation_price": Decimal(found["liquidation_price"]) * THOUSAND,
+        "isolated_margin": Decimal(found["net_liq"]) / THOUSAND,
+        "unrealised_pnl": Decimal(found["unrealized_pnl"]) / THOUSAND,
+    }
+
+
+def linear_isolated(row: Row) -> Found:
+    names = ("entry", "margin", "size", "mmr", "taker")
+    entry, margin, size, rate, fee = of(row, *names)
+    held = Held(side(row) * size, entry, rate=rate + fee, margin=margin)
+    return {"liquidation_price": price(answer(row, [held]))}
+
+
+def htx(row: Row) -> Found:
+    size, entry, leverage, factor, margin, balance = of(
+        row, "size", "cost_hold", "leverage", "adjust_factor", "margin_static", "margin_balance"
+    )
+    mark = entry + (balance - margin) / size
+    held = Held(size, entry, mark, rate=factor / leverage, margin=margin)
+    return {"liquidation_price": price(answer(row, [held]))}
+
+
+def inverse_by_entry(row: Row) -> Found:
+    """BitMEX and Bybit's inverse contracts: a requirement on the value at entry. The commission is set aside: neither
+    margin nor requirement has it."""
+    rate, tick = of(row, "maint_margin_rate" if "pos_init" in row["inputs"] else "maintenance_margin_rate", "tick")
+    if "pos_init" in row["inputs"]:
+        contracts, cost, init, cross, loss = of(row, "contracts", "pos_cost_abs", "pos_init", "pos_cross", "pos_loss")
+        entry, margin = round(contracts * 10**8 / cost, 15), (init + cross - loss) / 10**8
+    else:
+        contracts, entry, margin = of(row, "contracts_usd", "entry_price", "position_margin")
+    held = Held(side(row) * contracts, entry, rate=rate, margin=margin, inverse_size=Decimal(1))
+    held = replace(held, mark=round(entry / tick) * tick)
+    found = answer(row, [held], {"requirement_base": "entry"}, tick=tick)
+    return {key: price(found, key) for key in ("liquidation_price", "bankruptcy_price")}
+
+
+def cross_with_close_fee(row: Row) -> Found:
+    """One cross position whose requirement includes the fee of closing."""
+    inputs = row["inputs"]
+    if "contracts_usd" in inputs:
+        size, entry, cash, rate, fee, tick = of(row, "contracts_usd", "entry", "balance_btc", "mmr", "taker", "tick")
+        held = Held(side(row) * size, entry, rate=rate, inverse_size=Decimal(1))
+        base = "entry"
+    else:
+        size, entry, cash, rate, fee = of(row, "size", "entry_price", "balance", "maintenance_rate", "taker_fee_rate")
+        held, tick, base = Held(side(row) * size, entry, rate=rate), Decimal("0.01"), "mark"
+    given = {"taker_fee": text(fee), "close_fee_in_requirement": True, "requirement_base": base}
+    found = answer(row, [held], given, cash=cash, tick=tick)
+    return {key: price(found, key) for key in ("liquidation_price", "bankruptcy_price")}
+
+
+# -- funding, and who gets what a close-out leaves -----------------------------------------------------------
+
+
+def hyperliquid_funding(row: Row) -> Found:
+    """An eighth of an 8-hour rate each hour; the page's own example leaves the eighth out."""
+    premium, interest, clamp = of(row, "premium", "interest_8h", "clamp")
+    hourly = "hourly_rate" in row["expected"]
+    terms = FundingTerms(int(interest * RATE), int(clamp * RATE), 60 if hourly else 480, 480, cap=RATE * 4 // 100)
+    return {"hourly_rate" if hourly else "rate": terms.exact_rate(Fraction(premium)) / RATE}
+
+
+def funding_fee(row: Row) -> Found:
+    """What a position accrues at the end of an interval."""
+    size, rate, mark = of(row, "size", "funding_rate", "mark_price")
+    given = {
+        "currency": "USDT",
+        "contracts": {"C": {"tick": "0.1", "lot": "1", "tiers": [{"maintenance_margin_rate": "0.1"}]}},
+    }
+    desk = Desk("reference", given)
+    desk.account("A", "1000")
+    desk.hold("A", "C", text(side(row) * size), text(mark))
+    desk.marks(C=text(mark))
+    desk.done(c.AccrueFunding("C", int(rate * RATE)))
+    found: Found = {"funding_fee": Decimal(desk.accrued("A"))}
+    if row["expected"]["kraken_funding_fee"] is None:
+        found["kraken_funding_fee"] = None
+    return found
+
+
+def surplus_to_the_fund(row: Row) -> Found:
+    """Two accounts with the same position, closed on either side of their bankruptcy price: the fund keeps what one
+    leaves, and pays what the other lacks."""
+    entry, line, bankruptcy, first, second = of(row, "entry", "liq", "bankruptcy", "fill_A", "fill_B")
+    contract = {"tick": "0.01", "lot": "1", "tiers": [{"maintenance_margin": text(line - bankruptcy)}]}
+    given = {
+        "contracts": {"C": contract},
+        "insurance_fund": {"initial": text(row["inputs"]["fund_start"])},
+        "close_out": {"surplus": "insurance_fund"},
+        "waterfall": [
+            {"stage": "insurance_fund"},
+            {"stage": "customer_owes"},
+        ],
+    }
+    desk = Desk("reference", given)
+    for name in ("A", "B"):
+        desk.account(name, text(entry - bankruptcy))
+        desk.hold(name, "C", text(row["inputs"]["qty"]), text(entry))
+    desk.marks(C=text(line - Decimal("0.01")))
+    found: Found = {}
+    for name, at in (("A", first), ("B", second)):
+        desk.close_at(name, text(at))
+        found[f"fund_after_{name}"] = Decimal(desk.cash("insurance_fund"))
+    return {**found, "adl": any(event.__class__.__name__ == "Deleveraged" for event in desk.log)}
+
+
+WAYS: dict[str, Callable[[Row], Found]] = {
+    "deribit_futures_margin": deribit,
+    "deribit-im-btc-25": deribit_linear,
+    "deribit-im-sol-25": deribit_linear,
+    "deribit-mm-sol-25": deribit_linear,
+    "bitmex-risklimit-xbtusd-old": bitmex_steps,
+    "bybit_position_margins": bybit_margins,
+    "kraken_inverse_margin_account": kraken_inverse_account,
+    "okx-linear-liquidation-price-003": okx_isolated,
+    "okx-linear-liquidation-price-004": okx_isolated,
+    "okx_inverse_liquidation_price": okx_isolated,
+    "binance_coinm_isolated_liquidation_price": binance_coinm,
+    "okx-freqtrade-short": linear_isolated,
+    "htx_isolated_liquidation_price": htx,
+    "bitmex_xbtusd_isolated": inverse_by_entry,
+    "bybit_inverse_isolated_liquidation_price": inverse_by_entry,
+    "bybit-inverse-cross-long": cross_with_close_fee,
+    "phemex_cross_liquidation_price": cross_with_close_fee,
+    "hyperliquid-funding-live": hyperliquid_funding,
+    "hyperliquid-funding-doc": hyperliquid_funding,
+    "funding_fee": funding_fee,
+    "bitmex-liquidation-insurance": surplus_to_the_fund,
+}
