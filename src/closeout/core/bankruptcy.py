@@ -53,8 +53,8 @@ def fillable_value(holding: Holding, net_liq: int, requirement: int, adjustment:
 def price_of(contract: Contract, lots: int, value: int | Fraction) -> Fraction | None:
     """The price in ticks at which signed `lots` are worth `value` units; None where no price is."""
     if contract.kind is Kind.LINEAR:
-        return Fraction(value) / (lots * contract.unit_value)
-    return None if value * lots >= 0 else Fraction(-lots * contract.unit_value) / value
+        return Fraction(value, lots * contract.unit_value)
+    return None if value * lots >= 0 else Fraction(-lots * contract.unit_value, value)
 
 
 def limit_of(contract: Contract, lots: int, value: int | Fraction) -> int | None:

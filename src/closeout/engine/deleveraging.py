@@ -153,11 +153,11 @@ def _score(state: State, contract: ContractState, row: int, stage: Stage) -> Fra
     if stage.ranking is Ranking.PROFIT_TIMES_MARGIN_RATIO:
         maintenance = sum(held.margin(MarginKind.MAINTENANCE) for held in state.holdings(row))
         return Fraction(max(0, holding.profit), max(1, money.cash)) * Fraction(maintenance, equity)
-    leverage = Fraction(holding.notional, equity)
-    entry = Fraction(abs(holding.cost), contract.contract.units_per_micro)
+    leverage, inverse = Fraction(holding.notional, equity), Fraction(equity, max(1, holding.notional))
+    units = contract.contract.units_per_micro
+    entry, now = max(1, abs(holding.cost)), max(1, holding.notional * units)
     if stage.ranking is Ranking.RETURN_TIMES_LEVERAGE:
-        ratio = Fraction(holding.notional) / entry if entry else Fraction(1)
-        is_long = (holding.lots > 0) == (contract.contract.kind is Kind.LINEAR)
-        return (ratio if is_long else 1 / ratio if ratio else Fraction(0)) * leverage
-    gained = holding.profit / entry if entry else Fraction(0)
-    return gained * leverage if gained > 0 or not leverage else gained / leverage
+        rises = (holding.lots > 0) == (contract.contract.kind is Kind.LINEAR)
+        return (Fraction(now, entry) if rises else Fraction(entry, now)) * leverage
+    gained = Fraction(holding.profit * units, entry)
+    return gained * (leverage if gained > 0 else inverse)
