@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hypothesis import strategies as st
 
 from closeout.core.contracts import Contract, Kind
-from closeout.core.margin import Level, MarginTier, News, Terms, Window
+from closeout.core.margin import PLAIN_RULES, Level, MarginRules, MarginTier, News, Slope, Terms, Window
 from closeout.core.margin import MarginKind as M
 from closeout.core.risk import Holding, Money, assess
 from closeout.core.units import RATE, USD, Currency
@@ -45,11 +45,13 @@ def contract(
     )
 
 
-def flat_tier(rate: int, amount: int = 0, notional_from: int = 0) -> MarginTier:
-    return MarginTier(notional_from, (rate, rate, rate), (0, 0, 0), (amount, amount, amount))
+def flat_tier(rate: int, amount: int = 0, notional_from: int = 0, slope: Slope | None = None) -> MarginTier:
+    return MarginTier(notional_from, (rate, rate, rate), (0, 0, 0), (amount, amount, amount), (slope, slope, slope))
 
 
 gentle = st.integers(RATE // 1000, RATE // 2)
+RULES = (PLAIN_RULES, MarginRules(by_entry=True), MarginRules(close_fee=RATE // 1999), MarginRules(True, RATE // 50))
+rules = st.sampled_from((PLAIN_RULES, PLAIN_RULES, *RULES))
 rates = st.one_of(gentle, gentle, gentle, st.integers(RATE // 2, 2 * RATE), st.sampled_from((RATE, 1)))
 
 
@@ -69,16 +71,25 @@ def holdings(draw: st.DrawFn, name: str, inverse: bool, windows: tuple[Window, .
     entry = draw(st.integers(40, 1500))
     cost = own.value(entry, lots) + draw(st.integers(0, own.units_per_micro))
     notional = own.notional(mark, lots)
-    tiers = [flat_tier(draw(rates))]
+    growing = draw(st.booleans()) and draw(st.booleans())
+
+    def slope() -> Slope | None:
+        """One that adds a percent to four times the notional at the mark, or to the lots held."""
+        if not growing:
+            return None
+        added = draw(st.integers(RATE // 100, 4 * RATE))
+        return Slope(added, notional, of_lots=False) if inverse else Slope(added, abs(lots), of_lots=True)
+
+    tiers = [flat_tier(draw(rates), slope=slope())]
     for start in sorted(draw(st.sets(st.integers(1, 2 * notional), max_size=2))):
         rate = draw(rates)
         joined = start * (rate - tiers[-1].rate[0]) // RATE + tiers[-1].amount[0]
         amount = joined if draw(st.booleans()) and 0 <= joined <= start * rate // RATE else 0
-        tiers.append(flat_tier(rate, amount, start))
-    news = draw(st.none() | st.builds(News, st.integers(RATE, 4 * RATE), st.booleans()))
+        tiers.append(flat_tier(rate, amount, start, slope()))
+    news = None if growing else draw(st.none() | st.builds(News, st.integers(RATE, 4 * RATE), st.booleans()))
     if news is not None and any(tier.rate[0] * news.multiplier > 2 * RATE * RATE for tier in tiers):
         news = None
-    return Holding(own, Terms(tuple(tiers), draw(st.sampled_from(windows)), news), lots, cost, mark)
+    return Holding(own, Terms(tuple(tiers), draw(st.sampled_from(windows)), news, draw(rules)), lots, cost, mark)
 
 
 @st.composite

@@ -171,7 +171,7 @@ def test_a_bad_file_is_refused_with_its_table_and_key(write: Any, old: str, new:
         ),
         (
             '[{ maintenance_margin_rate = "0.1", maintenance_amount = "1" }]',
-            "tiers[0].maintenance_amount: expected no more than the margin at the tier's start",
+            "tiers[0].maintenance_amount: expected less than the margin at the tier's start",
         ),
         ('[{ initial_margin = "1e999999999" }]', "tiers[0].initial_margin: 1e999999999 is beyond 10^500"),
     ],

@@ -5,12 +5,15 @@ Everything here takes Python integers or NumPy int64 arrays alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import pairwise
 from typing import Any
 
-from closeout.core.units import RATE, IntOrArray, mul_div_ceil
+from closeout.core.units import MAX_RATE, RATE, IntOrArray, ceil_div, mul_div_ceil
+
+PPM = RATE // 10**6
+"""A millionth in rate units."""
 
 
 class MarginKind(IntEnum):
@@ -31,13 +34,28 @@ class Level(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Slope:
+    """A margin rate that grows with the position's size: by `rate` for each `per` lots, or micros of the notional of an
+    inverse contract, which is its size in the coin. Rounded up to a rate unit."""
+
+    rate: int
+    per: int
+    of_lots: bool
+
+    def added(self, lots: IntOrArray, notional: IntOrArray) -> IntOrArray:
+        return mul_div_ceil(abs(lots) if self.of_lots else notional, self.rate, self.per)
+
+
+@dataclass(frozen=True, slots=True)
 class MarginTier:
-    """From `notional_from` micros on: ``rate x notional + per_lot x lots - amount``, each triple by `MarginKind`."""
+    """From `notional_from` micros on: ``rate x notional + per_lot x lots - amount``, each triple by `MarginKind`; where
+    there is a slope the rate grows by it, up to `MAX_RATE`."""
 
     notional_from: int
     rate: tuple[int, int, int]
     per_lot: tuple[int, int, int]
     amount: tuple[int, int, int]
+    slope: tuple[Slope | None, Slope | None, Slope | None] = (None, None, None)
 
 
 Tiers = tuple[MarginTier, ...]
@@ -66,12 +84,29 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
+class MarginRules:
+    """What a contract's rulebook says of margin beside its tiers (EX-02). `by_entry`: requirements, tiers and leverage
+    stand on the value at entry, not at the mark. `close_fee`: a rate of that value that every margin includes for the
+    fee of closing. `open_interest`: micros from which on, and at which in full, open interest raises initial margin."""
+
+    by_entry: bool = False
+    close_fee: int = 0
+    open_interest: tuple[int, int] | None = None
+
+
+PLAIN_RULES = MarginRules()
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
-    """The margin terms of one contract that are in force now."""
+    """The margin terms of one contract that are in force now. `open_interest` is that of the contract in micros, where
+    initial margin is to be scaled by it."""
 
     tiers: Tiers
     window: Window
     news: News | None = None
+    rules: MarginRules = PLAIN_RULES
+    open_interest: int = 0
 
 
 def below(net_liq: IntOrArray, line: IntOrArray) -> Any:
@@ -100,34 +135,93 @@ def margin(tiers: Tiers, kind: MarginKind, lots: IntOrArray, notional: IntOrArra
         rate = rate + reached * (tier.rate[kind] - before.rate[kind])
         per_lot = per_lot + reached * (tier.per_lot[kind] - before.per_lot[kind])
         amount = amount + reached * (tier.amount[kind] - before.amount[kind])
+    if is_sloped(tiers, kind):
+        rate = smaller(rate + _slope(tiers, kind, lots, notional), MAX_RATE)
     return mul_div_ceil(notional, rate, RATE) + abs(lots) * per_lot - amount
 
 
-def held_requirement(terms: Terms, lots: IntOrArray, notional: IntOrArray) -> IntOrArray:
+def is_sloped(tiers: Tiers, kind: MarginKind) -> bool:
+    return any(tier.slope[kind] is not None for tier in tiers)
+
+
+def _slope(tiers: Tiers, kind: MarginKind, lots: IntOrArray, notional: IntOrArray) -> Any:
+    """What the slopes add to the rate."""
+    steps: list[Any] = []
+    for tier in tiers:
+        slope = tier.slope[kind]
+        steps.append(0 if slope is None else slope.added(lots, notional))
+    added = steps[0]
+    for tier, (before, after) in zip(tiers[1:], pairwise(steps), strict=True):
+        added = added + (notional >= tier.notional_from) * (after - before)
+    return added
+
+
+def value_at_entry(cost: IntOrArray, units_per_micro: int) -> IntOrArray:
+    """What `cost` units are in micros, rounded up: what requirements `by_entry` stand on."""
+    return ceil_div(abs(cost), units_per_micro)
+
+
+def with_close_fee(terms: Terms, required: IntOrArray, value: IntOrArray) -> IntOrArray:
+    """Margin and the fee of closing where it includes one; each is rounded up."""
+    whole: Any = required
+    if terms.rules.close_fee:
+        whole = whole + mul_div_ceil(value, terms.rules.close_fee, RATE)
+    return whole
+
+
+def margin_of(terms: Terms, kind: MarginKind, lots: IntOrArray, value: IntOrArray) -> IntOrArray:
+    """One kind of margin under these terms; `value` is the notional, or the value at entry (`MarginRules.by_entry`)."""
+    return with_close_fee(terms, margin(terms.tiers, kind, lots, value), value)
+
+
+def held_requirement(terms: Terms, lots: IntOrArray, value: IntOrArray) -> IntOrArray:
     """What a position held must be covered by now: the window's margin, or k x intraday in a news window of scope
-    ``all`` if that is larger (US-02, US-08)."""
-    required = margin(terms.tiers, terms.window.requirement, lots, notional)
-    if terms.news is None or not terms.news.held:
-        return required
-    return larger(required, _news_margin(terms.tiers, terms.news, lots, notional))
+    ``all`` if that is larger (US-02, US-08); open interest never raises it. `value` as in `margin_of`."""
+    required = margin(terms.tiers, terms.window.requirement, lots, value)
+    if terms.news is not None and terms.news.held:
+        required = larger(required, _news_margin(terms.tiers, terms.news, lots, value))
+    return with_close_fee(terms, required, value)
 
 
-def initial_margin(terms: Terms, lots: int, notional: int, leverage: int) -> int:
-    """Initial margin: the tiers' own, or notional / leverage (a rate, 0 = not set) where the position names one that
-    asks for more. A leverage beyond what the tiers allow changes nothing: nobody opens on less than the venue's own."""
-    own = margin(terms.tiers, MarginKind.INITIAL, lots, notional)
-    return max(own, mul_div_ceil(notional, RATE, leverage)) if leverage else own
+def initial_margin(terms: Terms, lots: int, value: int, leverage: int) -> int:
+    """Initial margin: the tiers' own as open interest scales it, or value / leverage (a rate, 0 = not set) where the
+    position names one that asks for more. A leverage beyond what the tiers allow changes nothing: nobody opens on less
+    than the venue's own."""
+    own = margin(_scaled(terms), MarginKind.INITIAL, lots, value)
+    if leverage:
+        own = max(own, mul_div_ceil(value, RATE, leverage))
+    return with_close_fee(terms, own, value)
 
 
-def entry_requirement(terms: Terms, lots: int, notional: int, *, with_intraday: bool, leverage: int = 0) -> int:
+def scaled_rate(rate: int, open_interest: int, lower: int, upper: int) -> int:
+    """An initial margin rate that rises in a straight line from `rate` at an open interest of `lower` to 100 % at
+    `upper`; what is added is rounded down to a millionth, as dYdX v4's chain does it."""
+    beyond = min(max(open_interest - lower, 0), upper - lower)
+    return rate + max(RATE - rate, 0) * beyond // ((upper - lower) * PPM) * PPM
+
+
+def _scaled(terms: Terms) -> Tiers:
+    """The tiers with initial margin as open interest scales it."""
+    bounds = terms.rules.open_interest
+    if bounds is None or terms.open_interest <= bounds[0]:
+        return terms.tiers
+    scaled: list[MarginTier] = []
+    for tier in terms.tiers:
+        intraday, initial, maintenance = tier.rate
+        initial = scaled_rate(initial, terms.open_interest, *bounds)
+        scaled.append(replace(tier, rate=(intraday, initial, maintenance)))
+    return tuple(scaled)
+
+
+def entry_requirement(terms: Terms, lots: int, value: int, *, with_intraday: bool, leverage: int = 0) -> int:
     """What an order that adds risk must fit for this contract (US-06 to US-08): the requirement in force, initial
     margin as well unless intraday margin is in force and the account may use it (the customer's toggle is on, the
-    account is not restricted), and k x intraday in any news window."""
-    required = held_requirement(terms, lots, notional)
+    account is not restricted), and k x intraday in any news window. `value` as in `margin_of`."""
+    required = held_requirement(terms, lots, value)
     if not (with_intraday and terms.window.requirement is MarginKind.INTRADAY):
-        required = max(required, initial_margin(terms, lots, notional, leverage))
+        required = max(required, initial_margin(terms, lots, value, leverage))
     if terms.news is not None:
-        required = max(required, _news_margin(terms.tiers, terms.news, lots, notional))
+        required = max(required, with_close_fee(terms, _news_margin(terms.tiers, terms.news, lots, value), value))
     return required
 
 
@@ -142,3 +236,9 @@ def larger(a: IntOrArray, b: IntOrArray) -> IntOrArray:
     """max() for integers and arrays."""
     more: Any = b > a
     return a + more * (b - a)
+
+
+def smaller(a: IntOrArray, b: int) -> IntOrArray:
+    """min() with a number, for integers and arrays."""
+    less: Any = b < a
+    return a + less * (b - a)

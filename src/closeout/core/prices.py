@@ -2,7 +2,8 @@
 
 An account's slack (net liq above its line) along a path of marks is a sum of straight pieces, one per margin tier and
 news regime, blurred by at most a few micros of rounding. Each piece is halved until no half can hide the tick sought:
-what is found is the first such tick, exactly, and not merely some tick where the verdict changes.
+what is found is the first such tick, exactly, and not merely some tick where the verdict changes. Where a margin rate
+grows with the notional, pieces are bent: they are cut where they turn, so that each rises or falls throughout.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from closeout.core.contracts import Kind
-from closeout.core.margin import Level, MarginKind, Window, held_requirement, line, margin
+from closeout.core.margin import Level, MarginKind, MarginTier, Window, held_requirement, line
 from closeout.core.risk import Holding, Money, assess, lines_of, requirements_by_window
-from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil
+from closeout.core.units import MAX_PRICE_TICKS, MAX_RATE, RATE, ceil_div, floor_div, mul_div_ceil
 
 MOVE_GRID = 10**6
 """A common proportional move of all contracts is searched in steps of 1e-6 of their marks."""
@@ -123,6 +124,8 @@ def _eases(holding: Holding, towards: int) -> bool:
     the price, or for inverse contracts as it rises. Within a tier the requirement falls with it (rates are not below
     zero), so that only the top of each tier on the way down is looked at: nothing says that a lower tier asks less."""
     contract, terms, lots, mark = holding.contract, holding.terms, holding.lots, holding.mark or 0
+    if terms.rules.by_entry:
+        return True
     falls = towards == (-1 if contract.kind is Kind.LINEAR else 1)
     if not falls or mark <= 0 or contract.negative_prices:
         return False
@@ -231,11 +234,14 @@ def _one_contract(
     others, auto = sums.pop(terms.window, 0), terms.window.auto_liquidate
     elsewhere = lines_of(sums)[2]
 
+    stands = own.requirement if terms.rules.by_entry else None
+
     @cache
     def at(step: int) -> _Look:
         tick = mark + towards * step
         profit, notional = contract.worth(tick, lots, own.cost)
-        net_liq, required = fixed + profit, others + held_requirement(terms, lots, notional)
+        required = others + (held_requirement(terms, lots, notional) if stands is None else stands)
+        net_liq = fixed + profit
         return net_liq, _slack(net_liq, elsewhere + line(required, auto), floor)
 
     last = max(0, mark - _lowest(own) if towards < 0 else MAX_PRICE_TICKS - mark)
@@ -267,7 +273,8 @@ def _all_contracts(money: Money, holdings: Sequence[Holding], floor: int | None,
         for holding, tick, place in placed:
             profit, notional = holding.contract.worth(tick(step), holding.lots, holding.cost)
             net_liq += profit
-            required[place] += held_requirement(holding.terms, holding.lots, notional)
+            value = holding.required_on if holding.terms.rules.by_entry else notional
+            required[place] += held_requirement(holding.terms, holding.lots, value)
         auto = sum(line(micros, window.auto_liquidate) for micros, window in zip(required, windows, strict=True))
         return net_liq, _slack(net_liq, auto, floor)
 
@@ -283,33 +290,41 @@ def _slack(net_liq: int, auto: int, floor: int | None) -> int:
 
 def _doubt(moving: Sequence[Holding]) -> int:
     """Twice what all roundings of a holding together can do to the slack: value and profit 2 micros; value 2 at a rate
-    of up to 200 %, its margin 1, a news multiple of that 1, and all this over a level down to 50 %, then 1."""
-    multiples = (0 if h.terms.news is None else mul_div_ceil(h.terms.news.multiplier, 1, RATE) for h in moving)
-    return sum(26 + 4 * multiple for multiple in multiples)
+    of up to 200 %, its margin 1, a news multiple of that 1, and all this over a level down to 50 %, then 1. The fee of
+    closing is value 2 at up to 100 % and 1 more over the level; a rate that grows is a rate unit too high."""
+    doubt = 0
+    for holding in moving:
+        terms = holding.terms
+        multiple = 0 if terms.news is None else mul_div_ceil(terms.news.multiplier, 1, RATE)
+        doubt += 26 + 4 * multiple + (12 if terms.rules.close_fee else 0)
+        doubt += max((4 * ceil_div(_capped_from(tier, holding), RATE) + 4 for tier in _bent(holding)), default=0)
+    return doubt
 
 
 def _stray(moving: Sequence[Holding], floor: int | None) -> int | None:
     """How far the slack is from a straight line when all marks move in proportion, at most: each is rounded by up to a
     tick, which changes the profit by what it is worth and the line, at a rate of up to 200 % over a level down to 50 %,
-    by up to four times as much. None where the line is not straight: the value of an inverse contract, a floor above
-    zero that may take the line's place, a mark below zero that stops where it is."""
+    by up to four times as much, six with the fee of closing in it. None where the line is not straight: the value of
+    an inverse contract, a floor above zero that may take the line's place, a mark below zero that stops where it is."""
     if (floor or 0) > 0 or any(
         h.contract.kind is Kind.INVERSE or ((h.mark or 0) < 0 and not h.contract.negative_prices) for h in moving
     ):
         return None
-    return _doubt(moving) + sum(5 * h.contract.notional(1, h.lots) for h in moving)
+    return _doubt(moving) + sum((7 if h.terms.rules.close_fee else 5) * h.contract.notional(1, h.lots) for h in moving)
 
 
 # -- straight pieces -----------------------------------------------------------------------------------
 
 
 def _straight(pieces: _Pieces, moving: Iterable[tuple[Holding, Callable[[int], int]]]) -> _Pieces:
-    """Cut `pieces`, within each of which every notional rises or falls, where a holding enters another tier, or where
-    a news window's multiple overtakes its requirement."""
+    """Cut `pieces`, within each of which every notional rises or falls, where a holding enters another tier, where a
+    news window's multiple overtakes its requirement, and where one that grows with the notional turns."""
     kinks: list[Callable[[int], bool]] = []
     for holding, tick in moving:
-        for tier in holding.terms.tiers[1:]:
-            pieces = _cut(pieces, _reaches(holding, tick, tier.notional_from))
+        if holding.terms.rules.by_entry:
+            continue
+        for notional in [tier.notional_from for tier in holding.terms.tiers[1:]] + _turns(holding):
+            pieces = _cut(pieces, _reaches(holding, tick, notional))
         if holding.terms.news is not None and holding.terms.news.held:
             kinks.append(_news_rules(holding, tick))
     for kink in kinks:
@@ -324,12 +339,43 @@ def _reaches(holding: Holding, tick: Callable[[int], int], notional: int) -> Cal
 def _news_rules(holding: Holding, tick: Callable[[int], int]) -> Callable[[int], bool]:
     """Whether the news window's multiple of intraday margin is the larger requirement at a step."""
     terms = holding.terms
+    without = replace(terms, news=None)
 
     def rules(step: int) -> bool:
         moved = holding.at(tick(step))
-        return moved.requirement > margin(terms.tiers, terms.window.requirement, moved.lots, moved.notional)
+        return moved.requirement > held_requirement(without, moved.lots, moved.required_on)
 
     return rules if terms.window.requirement is not MarginKind.INTRADAY else lambda _: True
+
+
+def _bent(holding: Holding) -> list[MarginTier]:
+    """The tiers in which the rate in force grows with the notional."""
+    terms = holding.terms
+    if terms.rules.by_entry:
+        return []
+    slopes = ((tier, tier.slope[terms.window.requirement]) for tier in terms.tiers)
+    return [tier for tier, slope in slopes if slope is not None and not slope.of_lots]
+
+
+def _capped_from(tier: MarginTier, holding: Holding) -> int:
+    """The notional from which on a rate that grows stays at `MAX_RATE`."""
+    kind = holding.terms.window.requirement
+    slope = tier.slope[kind]
+    return 0 if slope is None else ceil_div((MAX_RATE - tier.rate[kind]) * slope.per, slope.rate)
+
+
+def _turns(holding: Holding) -> list[int]:
+    """Notionals at which a slack that is bent may turn: where the rate stops growing; and, where profit rises with the
+    notional (a short in an inverse contract), where the line (requirement over level) begins to rise faster:
+    ``(rate + 2 x slope x notional) / level = 1``."""
+    kind, window = holding.terms.window.requirement, holding.terms.window
+    found: list[int] = []
+    for tier in _bent(holding):
+        slope = tier.slope[kind]
+        assert slope is not None  # noqa: S101
+        room = window.auto_liquidate - tier.rate[kind] - holding.terms.rules.close_fee
+        found += [_capped_from(tier, holding), ceil_div(room * slope.per, 2 * slope.rate)]
+    return found
 
 
 def _cut(pieces: _Pieces, holds: Callable[[int], bool]) -> _Pieces:

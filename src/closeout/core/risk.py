@@ -21,7 +21,8 @@ from closeout.core.margin import (
     initial_margin,
     larger,
     line,
-    margin,
+    margin_of,
+    value_at_entry,
 )
 from closeout.core.units import RATE, IntOrArray, ceil_div, floor_div, mul_div_ceil
 
@@ -75,14 +76,21 @@ class Holding:
             return self.contract.notional(self.mark, self.lots)
         return unpriced(self.contract, self.cost, self.unpriced_move)[1]
 
+    @property
+    def required_on(self) -> int:
+        """The value in micros that requirements stand on: the notional, or the value at entry."""
+        if self.terms.rules.by_entry:
+            return value_at_entry(self.cost, self.contract.units_per_micro)
+        return self.notional
+
     @cached_property
     def requirement(self) -> int:
-        return held_requirement(self.terms, self.lots, self.notional)
+        return held_requirement(self.terms, self.lots, self.required_on)
 
     def margin(self, kind: MarginKind) -> int:
         if kind is MarginKind.INITIAL:
-            return initial_margin(self.terms, self.lots, self.notional, self.leverage)
-        return margin(self.terms.tiers, kind, self.lots, self.notional)
+            return initial_margin(self.terms, self.lots, self.required_on, self.leverage)
+        return margin_of(self.terms, kind, self.lots, self.required_on)
 
     def at(self, mark: int) -> Holding:
         return Holding(
@@ -91,7 +99,7 @@ class Holding:
 
     def under(self, window: Window) -> Holding:
         """The same in another margin window."""
-        terms = Terms(self.terms.tiers, window, self.terms.news)
+        terms = replace(self.terms, window=window)
         return Holding(
             self.contract, terms, self.lots, self.cost, self.mark, self.leverage, self.unpriced_move
         )  # fmt: skip

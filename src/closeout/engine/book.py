@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from closeout.core.contracts import Contract, Position
-from closeout.core.margin import News, Terms, Tiers, Window
+from closeout.core.margin import PLAIN_RULES, MarginRules, News, Terms, Tiers, Window
 from closeout.engine import ledger
 from closeout.engine.commands import Limits, RiskSettings
 
@@ -73,7 +73,7 @@ class ContractState:
     """One contract: what holds for it now, and its positions. `margin_set_by` is the input with which the desk set its
     margin rates; 0 while they are the rulebook's. `news` is what the releases that have begun and the desk's own window
     (`news_by_hand`) come to together. `desk` holds the desk's flags for the product, `stale_told` that the desk knows
-    of its stale mark, `settlement` the last settlement price."""
+    of its stale mark, `settlement` the last settlement price. `long_lots`: all that is held long."""
 
     contract: Contract
     index: int
@@ -81,6 +81,7 @@ class ContractState:
     window: Window
     session: str | None
     expected_cost: int
+    rules: MarginRules = PLAIN_RULES
     news: News | None = None
     news_by_hand: News | None = None
     is_open: bool = True
@@ -100,6 +101,7 @@ class ContractState:
     funding_residue: int = 0
     funding_rounding: int = 0
     largest: int = 0
+    long_lots: int = 0
     count: int = 0
     account: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     lots: Column = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -108,7 +110,15 @@ class ContractState:
 
     @property
     def terms(self) -> Terms:
-        return Terms(self.tiers, self.window, self.news)
+        return Terms(self.tiers, self.window, self.news, self.rules)
+
+    @property
+    def order_terms(self) -> Terms:
+        """Those for orders: open interest raises what opening takes, and nothing of what is held already."""
+        if self.rules.open_interest is None or self.mark is None:
+            return self.terms
+        open_interest = self.contract.notional(self.mark, self.long_lots)
+        return Terms(self.tiers, self.window, self.news, self.rules, open_interest)
 
     def position(self, account: int) -> Position:
         row = self._row(account)
@@ -118,6 +128,7 @@ class ContractState:
         row = self._row(account)
         if row < 0:
             row = self._add_row(account)
+        self.long_lots += max(position.lots, 0) - max(int(self.lots[row]), 0)
         self.lots[row], self.cost[row] = position.lots, position.cost
         self.largest = max(self.largest, abs(position.lots))
 

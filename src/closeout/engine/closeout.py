@@ -164,13 +164,12 @@ def _share(state: State, step: CloseOutStep, active: CloseOut, holding: Holding)
 
 def _to_lower_tier(holding: Holding) -> int:
     """The fewest |lots| that bring the position into the tier below; all of it in the lowest."""
-    own = [tier.notional_from for tier in holding.terms.tiers if tier.notional_from <= holding.notional]
+    own = [tier.notional_from for tier in holding.terms.tiers if tier.notional_from <= holding.required_on]
     whole = abs(holding.lots)
     if len(own) < 2 or holding.mark is None:
         return whole
-    mark, bound = holding.mark, own[-1]
     lots = range(1, whole + 1)
-    found = bisect_left(lots, True, key=lambda n: holding.contract.notional(mark, whole - n) < bound)
+    found = bisect_left(lots, True, key=lambda n: holding.less(n).required_on < own[-1])
     return lots[found] if found < whole else whole
 
 

@@ -168,7 +168,9 @@ def initial_state(document: bytes) -> State:
     policy = Rulebook.from_document(document).policy()
     window = policy.windows[policy.opening_window]
     contracts = {
-        name: ContractState(rules.contract, index, rules.tiers, window, rules.session, rules.expected_cost)
+        name: ContractState(
+            rules.contract, index, rules.tiers, window, rules.session, rules.expected_cost, rules.margin
+        )
         for index, (name, rules) in enumerate(policy.contracts.items())
     }
     state = State(policy, document, contracts)

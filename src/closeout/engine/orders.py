@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from closeout.core.contracts import Contract, OutOfBounds
-from closeout.core.margin import Level, entry_requirement
+from closeout.core.contracts import Contract, OutOfBounds, Position
+from closeout.core.margin import Level, entry_requirement, value_at_entry
 from closeout.core.units import ceil_div
 from closeout.engine import closeout, limits, margin_calls
 from closeout.engine.book import ContractState, Flag, Grade, WorkingOrder
@@ -220,23 +220,34 @@ def _required(
     if held.lots == 0 and not orders:
         return 0
     leverage = state.book.leverage.get(row, {}).get(contract.contract.name, 0)
+    terms = contract.order_terms
     if contract.mark is None:
         if held.lots == 0:
             return 0
-        notional = state.holding(row, contract, held).notional
-        return entry_requirement(contract.terms, held.lots, notional, with_intraday=with_intraday, leverage=leverage)
+        value = state.holding(row, contract, held).required_on
+        return entry_requirement(terms, held.lots, value, with_intraday=with_intraday, leverage=leverage)
     worst = most = 0
     for side in ([order for order in orders if order.lots > 0], [order for order in orders if order.lots < 0]):
         lots = held.lots + sum(order.lots for order in side)
         most = max(most, abs(lots))
         required = sum(_loss_at_limit(contract.contract, contract.mark, order) for order in side)
         if lots:
-            notional = contract.contract.notional(contract.mark, lots)
-            required += entry_requirement(
-                contract.terms, lots, notional, with_intraday=with_intraday, leverage=leverage
-            )
+            value = _value_after(contract, contract.mark, held, lots)
+            required += entry_requirement(terms, lots, value, with_intraday=with_intraday, leverage=leverage)
         worst = max(worst, required)
     return worst + limits.concentration(limited, contract, most)
+
+
+def _value_after(contract: ContractState, mark: int, held: Position, lots: int) -> int:
+    """What the requirement of `lots` stands on once the position held has become them at the mark; what orders lose
+    against the mark at their limits is counted apart."""
+    facts = contract.contract
+    if not contract.rules.by_entry:
+        return facts.notional(mark, lots)
+    after, traded = Position(held.lots, held.cost), lots - held.lots
+    if traded:
+        after.trade(facts, traded, facts.trade_value(mark, traded))
+    return value_at_entry(after.cost, facts.units_per_micro)
 
 
 def _loss_at_limit(contract: Contract, mark: int, order: WorkingOrder) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from closeout.core.margin import MarginTier, News, Tiers
 from closeout.core.times import time_text
 from closeout.core.units import RATE, InputError, rate_text
@@ -173,7 +175,12 @@ def _nowhere_lower(before: Tiers, after: Tiers) -> bool:
     def figures(tier: MarginTier) -> list[int]:
         return [*tier.rate, *tier.per_lot, *(-amount for amount in tier.amount)]
 
+    def slopes(tier: MarginTier) -> list[Fraction]:
+        return [Fraction(0) if slope is None else Fraction(slope.rate, slope.per) for slope in tier.slope]
+
     return len(before) == len(after) and all(
-        old.notional_from == new.notional_from and all(b <= a for b, a in zip(figures(old), figures(new), strict=True))
+        old.notional_from == new.notional_from
+        and all(b <= a for b, a in zip(figures(old), figures(new), strict=True))
+        and all(b <= a for b, a in zip(slopes(old), slopes(new), strict=True))
         for old, new in zip(before, after, strict=True)
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from closeout.core.margin import Level, MarginKind, Window, below, held_requirement, margin
+from closeout.core.margin import Level, MarginKind, Window, below, held_requirement, margin_of, value_at_entry
 from closeout.core.risk import level_of, lines_of, unpriced
 from closeout.engine import brakes, closeout
 from closeout.engine.book import Column, ContractState, Flag
@@ -23,6 +23,25 @@ Positions = tuple[ContractState, Column, Column, Column, Column]
 
 def positions(state: State) -> Iterator[Positions]:
     """Of each contract that is held: account rows, lots, open profit and notional."""
+    for contract, rows, lots, cost in _held(state):
+        profit, notional = _worth(state, contract, lots, cost)
+        yield contract, rows, lots, profit, notional
+
+
+def required_on(contract: ContractState, cost: Column, notional: Any) -> Any:
+    """What the requirements of a contract's positions stand on (`Holding.required_on`)."""
+    return value_at_entry(cost, contract.contract.units_per_micro) if contract.rules.by_entry else notional
+
+
+def _judgeable(state: State) -> Iterator[Positions]:
+    """As `positions`, with what requirements stand on in the place of the notional."""
+    for contract, rows, lots, cost in _held(state):
+        profit, notional = _worth(state, contract, lots, cost)
+        yield contract, rows, lots, profit, required_on(contract, cost, notional)
+
+
+def _held(state: State) -> Iterator[tuple[ContractState, Column, Column, Column]]:
+    """Account rows, lots and cost of each contract that is held."""
     for contract in state.contracts.values():
         rows, lots, cost = (column[: contract.count] for column in (contract.account, contract.lots, contract.cost))
         held = lots != 0
@@ -30,12 +49,15 @@ def positions(state: State) -> Iterator[Positions]:
             continue
         if not held.all():  # most contracts have no closed rows to leave out, and copying is dear
             rows, lots, cost = rows[held], lots[held], cost[held]
-        facts = contract.contract
-        if contract.mark is None:
-            profit, notional = unpriced(facts, cost, state.policy.marks.unpriced_move)
-        else:
-            profit, notional = facts.profit(contract.mark, lots, cost), facts.notional(contract.mark, lots)
-        yield contract, rows, lots, profit, notional
+        yield contract, rows, lots, cost
+
+
+def _worth(state: State, contract: ContractState, lots: Column, cost: Column) -> tuple[Any, Any]:
+    """Profit and notional of a contract's positions."""
+    facts = contract.contract
+    if contract.mark is None:
+        return unpriced(facts, cost, state.policy.marks.unpriced_move)
+    return facts.profit(contract.mark, lots, cost), facts.notional(contract.mark, lots)
 
 
 def levels(state: State, windows: Mapping[str, Window] | None = None) -> tuple[Column, Column, Column]:
@@ -62,14 +84,14 @@ def _judged(state: State, windows: Mapping[str, Window] | None) -> tuple[Column,
     net_liq = money(state)
     holds = np.zeros(book.count, bool)
     by_window: dict[Window, Any] = {}
-    for contract, rows, lots, profit, notional in positions(state):
+    for contract, rows, lots, profit, value in _judgeable(state):
         # A row appears once per contract, so plain fancy indexing adds each exactly once.
         net_liq[rows] += profit
         holds[rows] = True
         window = (windows or {}).get(contract.session or "", contract.window)
         if window not in by_window:
             by_window[window] = np.zeros(book.count, np.int64)
-        by_window[window][rows] += held_requirement(replace(contract.terms, window=window), lots, notional)
+        by_window[window][rows] += held_requirement(replace(contract.terms, window=window), lots, value)
     return net_liq, by_window, holds
 
 
@@ -83,10 +105,10 @@ def undermargined(state: State) -> Column:
     """Rows of accounts below the maintenance margin of what they hold, news left out (US-17)."""
     net_liq, required = money(state), np.zeros(state.book.count, np.int64)
     holds = np.zeros(state.book.count, bool)
-    for contract, rows, lots, profit, notional in positions(state):
+    for contract, rows, lots, profit, value in _judgeable(state):
         net_liq[rows] += profit
         holds[rows] = True
-        required[rows] += margin(contract.tiers, MarginKind.MAINTENANCE, lots, notional)
+        required[rows] += margin_of(contract.terms, MarginKind.MAINTENANCE, lots, value)
     return np.flatnonzero(below(net_liq, required) & holds)
 
 

@@ -261,8 +261,11 @@ class State:
 
     def check_margin(self, contract: ContractState, tiers: Tiers, news: News | None, lots: int) -> None:
         """Reject margin that would take the requirement of |lots| past its bound: per lot that on a position's value,
-        by rate `MAX_RATE`, k x intraday margin in a news window included."""
+        by rate `MAX_RATE`, k x intraday margin in a news window included. A slope stops at `MAX_RATE`: no multiple of
+        intraday margin can be bounded beside one."""
         multiplier = RATE if news is None else news.multiplier
+        if news is not None and any(tier.slope[MarginKind.INTRADAY] for tier in tiers):
+            raise Reject("out_of_bounds", f"intraday margin of {contract.contract.name} with a slope in a news window")
         if any(
             max(tier.per_lot) * lots > MAX_VALUE
             or tier.per_lot[MarginKind.INTRADAY] * lots * multiplier > MAX_VALUE * RATE

@@ -5,13 +5,8 @@
 
 from __future__ import annotations
 
-import math
-from decimal import Decimal
-
-import msgspec
-
 from closeout.core.contracts import Contract, Kind
-from closeout.core.margin import MarginKind, MarginTier, Tiers, Window
+from closeout.core.margin import MarginKind, Window
 from closeout.core.sessions import END_OF_DAY, INTRADAY, Holiday, Session, SessionTable
 from closeout.core.units import (
     CURRENCIES,
@@ -22,7 +17,7 @@ from closeout.core.units import (
     InputError,
     decimal,
 )
-from closeout.rulebooks import funding, mechanisms
+from closeout.rulebooks import funding, margins, mechanisms
 from closeout.rulebooks.policy import (
     ContractPolicy,
     MarkPolicy,
@@ -34,7 +29,6 @@ from closeout.rulebooks.schema import (
     MarksTable,
     RulebookTable,
     SessionTables,
-    TierTable,
     WindowTable,
 )
 from closeout.rulebooks.values import read_money, read_positive, read_rate, read_wall_time, read_whole
@@ -91,73 +85,6 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
     )
 
 
-# -- margin tiers ------------------------------------------------------------------------------------
-
-
-def build_tiers(tables: list[TierTable], contract: Contract, where: str) -> Tiers:
-    """Margin tiers in ascending order; each tier requires something at every margin level, never zero (G-06)."""
-    if not tables:
-        raise InputError(f"{where}: expected at least one tier")
-    tiers: list[MarginTier] = []
-    for index, table in enumerate(tables):
-        key = f"{where}[{index}]"
-        tier = _tier(table, contract, key)
-        if not tiers and tier.notional_from != 0:
-            raise InputError(f"{key}.notional_from: expected 0 for the first tier, got {table.notional_from}")
-        if tiers and tier.notional_from <= tiers[-1].notional_from:
-            raise InputError(f"{key}.notional_from: expected more than the tier before, got {table.notional_from}")
-        tiers.append(tier)
-    return tuple(tiers)
-
-
-_Margin = tuple[int, int, int]  # rate, micros a lot, micros deducted
-
-
-def _tier(table: TierTable, contract: Contract, key: str) -> MarginTier:
-    notional_from = read_money(f"{key}.notional_from", table.notional_from, contract.currency)
-    maintenance = _stated(key, "maintenance", table.maintenance_margin_rate, table.maintenance_margin, contract)
-    initial = _stated(key, "initial", table.initial_margin_rate, table.initial_margin, contract)
-    intraday = _stated(key, "intraday", table.intraday_margin_rate, table.intraday_margin, contract)
-    if table.maintenance_amount is not None:
-        amount = read_money(f"{key}.maintenance_amount", table.maintenance_amount, contract.currency)
-        if maintenance is None or notional_from * maintenance[0] < amount * RATE:
-            raise InputError(f"{key}.maintenance_amount: expected no more than the margin at the tier's start")
-        maintenance = (maintenance[0], maintenance[1], amount)
-    if table.max_leverage is not None:
-        leverage = read_positive(f"{key}.max_leverage", table.max_leverage)
-        if leverage < Decimal("0.5"):
-            raise InputError(f"{key}.max_leverage: expected at least 0.5, got {table.max_leverage}")
-        # Rounded up: a third of the notional is not a whole number of rate units, and requirements go up.
-        initial = initial or (math.ceil(RATE / leverage), 0, 0)
-    initial = initial or maintenance
-    if initial is None:
-        raise InputError(f"{key}: expected a maintenance or an initial margin above zero, got neither")
-    maintenance = maintenance or initial
-    intraday = intraday or initial
-    for name, lower in (("intraday", intraday), ("maintenance", maintenance)):
-        if lower[:2] != initial[:2] and lower[0] >= initial[0] and lower[1] >= initial[1]:
-            raise InputError(f"{key}: expected {name} margin to be no more than initial margin")
-    rates, per_lots, amounts = zip(intraday, initial, maintenance, strict=True)  # the order of MarginKind
-    return MarginTier(notional_from, rates, per_lots, amounts)
-
-
-def _stated(key: str, name: str, rate_text: str | None, money_text: str | None, contract: Contract) -> _Margin | None:
-    """One margin level as the tier states it, None where it does not."""
-    if rate_text is None and money_text is None:
-        return None
-    margin_rate = 0 if rate_text is None else read_rate(f"{key}.{name}_margin_rate", rate_text, 0, MAX_RATE)
-    per_lot = 0
-    if money_text is not None:
-        micros = decimal(money_text, f"{key}.{name}_margin") * contract.lot * 10**contract.currency.places
-        if not 0 <= micros <= 10**15:
-            raise InputError(f"{key}.{name}_margin: expected an amount from 0 to a thousand million, got {money_text}")
-        per_lot = math.ceil(micros)
-    if margin_rate == 0 and per_lot == 0:
-        field = f"{name}_margin_rate" if money_text is None else f"{name}_margin"
-        raise InputError(f"{key}.{field}: expected a margin above zero, got {rate_text or money_text}")
-    return margin_rate, per_lot, 0
-
-
 # -- the other tables --------------------------------------------------------------------------------
 
 
@@ -183,9 +110,10 @@ def _contract(name: str, table: ContractTable, currency: Currency, sessions: dic
         )
     except InputError as error:
         raise InputError(str(error).replace(f"{name}: ", f"{key}.", 1)) from None
-    tiers = build_tiers(table.tiers, contract, f"{key}.tiers")
+    tiers = margins.build_tiers(table.tiers, contract, f"{key}.tiers")
+    rules = margins.margin_rules(table, contract, tiers, key)
     expected_cost = read_rate(f"{key}.expected_cost", table.expected_cost, 0, RATE)
-    return ContractPolicy(contract, tiers, table.session, expected_cost, tuple(table.stands_for))
+    return ContractPolicy(contract, tiers, table.session, expected_cost, tuple(table.stands_for), rules)
 
 
 def _window(name: str, table: WindowTable) -> Window:
@@ -237,6 +165,8 @@ def _news(table: RulebookTable, contracts: dict[str, ContractPolicy]) -> tuple[i
         return RATE, False
     multiplier = read_rate("news.multiplier", news.multiplier, RATE, 100 * RATE)
     for name, given in contracts.items():
+        if any(tier.slope[MarginKind.INTRADAY] for tier in given.tiers):
+            raise InputError(f"news: expected no intraday margin with a slope beside it, as {name} has it")
         if any(tier.rate[MarginKind.INTRADAY] * multiplier > MAX_RATE * RATE for tier in given.tiers):
             raise InputError(f"news.multiplier: {news.multiplier} x intraday margin of {name} is above 200 %")
     for field in ("before_minutes", "after_minutes"):
@@ -250,11 +180,3 @@ def _marks(table: MarksTable) -> MarkPolicy:
         stale_after=read_whole("marks.stale_after_seconds", table.stale_after_seconds, 1, 366 * 86400) * _SECOND,
         unpriced_move=read_rate("marks.unpriced_move", table.unpriced_move, 1, RATE),
     )
-
-
-def decode_tiers(document: bytes, key: str) -> list[TierTable]:
-    """The JSON list of tier tables of a `SetMargin` command."""
-    try:
-        return msgspec.json.decode(document, type=list[TierTable])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{key}: {error}") from None

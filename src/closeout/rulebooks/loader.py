@@ -22,7 +22,8 @@ from closeout.core.contracts import Contract
 from closeout.core.margin import Tiers
 from closeout.core.units import InputError
 from closeout.rulebooks import schema
-from closeout.rulebooks.build import build_policy, build_tiers, decode_tiers
+from closeout.rulebooks.build import build_policy
+from closeout.rulebooks.margins import build_tiers, decode_tiers
 from closeout.rulebooks.policy import Policy
 from closeout.rulebooks.schema import ContractTable, RulebookTable, SessionTables, Stated, WindowTable
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from closeout.core.contracts import Contract
 from closeout.core.funding import FundingTerms
-from closeout.core.margin import Tiers, Window
+from closeout.core.margin import PLAIN_RULES, MarginRules, Tiers, Window
 from closeout.core.sessions import Session
 from closeout.core.units import RATE, Currency
 
@@ -81,6 +81,7 @@ class ContractPolicy:
     session: str | None
     expected_cost: int
     stands_for: tuple[str, ...]
+    margin: MarginRules = PLAIN_RULES
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ class TierTable(Stated, frozen=True, kw_only=True):
     `intraday_margin`, `initial_margin` and `maintenance_margin` are currency per quantity of one. A tier without an
     intraday margin takes its initial; without an initial, 1 / `max_leverage` if given, else its maintenance; without a
     maintenance, its initial.
+
+    An amount makes brackets of tiers: with the right one a rate holds for what lies above the tier's start alone. A
+    slope is added to the rate for each coin of size (quantity x `contract_size`, of an inverse contract its value in
+    the coin), rounded up to 1e-9; rate and slope together are at most 200 %.
     """
 
     notional_from: str = "0"
@@ -34,13 +38,22 @@ class TierTable(Stated, frozen=True, kw_only=True):
     intraday_margin: str | None = None
     initial_margin_rate: str | None = None
     initial_margin: str | None = None
+    initial_margin_slope: str | None = None
+    initial_amount: str | None = None
     maintenance_margin_rate: str | None = None
     maintenance_margin: str | None = None
+    maintenance_margin_slope: str | None = None
     maintenance_amount: str | None = None
 
 
 class ContractTable(Stated, frozen=True, kw_only=True):
-    """One contract. `tick_value` is a check: what one tick of a quantity of one is worth, `tick` x `contract_size`."""
+    """One contract. `tick_value` is a check: what one tick of a quantity of one is worth, `tick` x `contract_size`.
+
+    `requirement_base`: whether margin is a share of what the position is worth at the mark, or was at entry.
+    `close_fee_in_requirement`: every margin includes the taker fee of closing, on the same value. Between an open
+    interest (what is held long, at the mark) of `open_interest_lower` and `open_interest_upper` the initial margin rate
+    of orders rises to 100 %.
+    """
 
     title: str = ""
     kind: Literal["linear", "inverse"] = "linear"
@@ -55,6 +68,10 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     stands_for: list[str] = []
     expected_cost: str = "0"
     negative_prices: bool = False
+    requirement_base: Literal["mark", "entry"] = "mark"
+    close_fee_in_requirement: bool = False
+    open_interest_lower: str | None = None
+    open_interest_upper: str | None = None
 
 
 class WindowTable(Stated, frozen=True, kw_only=True):

@@ -155,7 +155,7 @@ def _line(held: _Held, policy: Policy, marks: dict[str, int], as_of: int | None,
         raise InputError(f"{where}: positions: {error}: beyond the bound on one position") from None
     holding = Holding(
         contract=contract,
-        terms=Terms(held.own.tiers, _window(held.own.session, policy, as_of)),
+        terms=Terms(held.own.tiers, _window(held.own.session, policy, as_of), rules=held.own.margin),
         lots=held.position.lots,
         cost=held.position.cost,
         mark=mark,

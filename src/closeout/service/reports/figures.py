@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from closeout.core.margin import Level, MarginKind, margin
+from closeout.core.margin import Level, MarginKind, margin, margin_of, with_close_fee
 from closeout.core.risk import unpriced
 from closeout.core.units import RATE, mul_div_ceil
 from closeout.engine import scan
@@ -30,7 +30,7 @@ def freeze(state: State) -> State:
     """A state that stays as it is, for scans: columns, marks and terms. No account can be looked up in it alone."""
     book = state.book
     kept = Book(
-        book.count, book.ids, book.row, book.owner,
+        book.count, book.ids, house=set(book.house), row=book.row, owner=book.owner,
         parent=dict(book.parent), leverage=dict(book.leverage),
         close_outs={row: replace(active) for row, active in book.close_outs.items()},
     )  # fmt: skip
@@ -47,8 +47,9 @@ def _frozen(contract: ContractState) -> ContractState:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The positions of one contract: account rows, lots, and their profit and notional in micros. `mark` is None before
-    the contract's first one, when positions stand at their bounded worst (G-18)."""
+    """The positions of one contract: account rows, lots, their profit and notional in micros, and the value that their
+    requirements stand on. `mark` is None before the contract's first one, when positions stand at their bounded worst
+    (G-18)."""
 
     contract: ContractState
     mark: int | None
@@ -56,6 +57,7 @@ class Held:
     lots: Column
     profit: Any
     notional: Any
+    required_on: Any
 
 
 def held(state: State, marks: Mapping[str, int | None] | None = None) -> Iterator[Held]:
@@ -71,7 +73,7 @@ def held(state: State, marks: Mapping[str, int | None] | None = None) -> Iterato
             profit, notional = unpriced(facts, cost, state.policy.marks.unpriced_move)
         else:
             profit, notional = facts.profit(mark, lots, cost), facts.notional(mark, lots)
-        yield Held(contract, mark, rows, lots, profit, notional)
+        yield Held(contract, mark, rows, lots, profit, notional, scan.required_on(contract, cost, notional))
 
 
 def account_days(state: State) -> Iterator[AccountDay]:
@@ -110,16 +112,17 @@ def _margins(state: State) -> tuple[Column, Column, Any]:
     initial, maintenance, holds = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, bool)
     leverage = _leverage(state)
     for part in held(state):
-        tiers = part.contract.tiers
+        terms, value = part.contract.terms, part.required_on
         holds[part.rows] = True
-        maintenance[part.rows] += margin(tiers, MarginKind.MAINTENANCE, part.lots, part.notional)
-        required: Any = margin(tiers, MarginKind.INITIAL, part.lots, part.notional)
+        maintenance[part.rows] += margin_of(terms, MarginKind.MAINTENANCE, part.lots, value)
+        required: Any = margin(terms.tiers, MarginKind.INITIAL, part.lots, value)
         named = leverage.get(part.contract.contract.name)
         if named is not None:
             own = named[part.rows]
-            for value in np.unique(own[own > 0]).tolist():
-                mine = own == value
-                required[mine] = np.maximum(required[mine], _by_leverage(part.notional[mine], value))
+            for rate in np.unique(own[own > 0]).tolist():
+                mine = own == rate
+                required[mine] = np.maximum(required[mine], _by_leverage(value[mine], rate))
+        required = with_close_fee(terms, required, value)
         initial[part.rows] += required
     return initial, maintenance, holds
 

@@ -122,7 +122,7 @@ def _moved(state: State, marks: Mapping[str, int | None]) -> _Moved:
         holds[rows] = True
         profit += int(part.profit.sum())
         required = by_window.setdefault(contract.window, np.zeros(book.count, np.int64))
-        required[rows] += held_requirement(contract.terms, part.lots, part.notional)
+        required[rows] += held_requirement(contract.terms, part.lots, part.required_on)
         if part.mark is not None:
             fees[rows] += contract.contract.trade_fee(part.mark, part.lots)  # pyright: ignore[reportArgumentType]
     return _Moved(net_liq, lines_of(by_window), holds, fees, profit)

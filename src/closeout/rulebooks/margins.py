@@ -1,0 +1,164 @@
+"""What positions must be covered by (EX-02): from a contract's margin tiers and rules to the engine's units.
+`InputError` names the key."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+import msgspec
+
+from closeout.core.contracts import Contract, Kind
+from closeout.core.margin import MarginRules, MarginTier, Slope, Tiers
+from closeout.core.units import MAX_RATE, RATE, InputError, decimal
+from closeout.rulebooks.schema import ContractTable, TierTable
+from closeout.rulebooks.values import read_money, read_positive, read_rate
+
+_Margin = tuple[int, int, int]  # rate, micros a lot, micros deducted
+
+
+def build_tiers(tables: list[TierTable], contract: Contract, where: str) -> Tiers:
+    """Margin tiers in ascending order; each tier requires something at every margin level, never zero (G-06)."""
+    if not tables:
+        raise InputError(f"{where}: expected at least one tier")
+    tiers: list[MarginTier] = []
+    for index, table in enumerate(tables):
+        key = f"{where}[{index}]"
+        tier = _tier(table, contract, key)
+        if not tiers and tier.notional_from != 0:
+            raise InputError(f"{key}.notional_from: expected 0 for the first tier, got {table.notional_from}")
+        if tiers and tier.notional_from <= tiers[-1].notional_from:
+            raise InputError(f"{key}.notional_from: expected more than the tier before, got {table.notional_from}")
+        tiers.append(tier)
+    return tuple(tiers)
+
+
+def decode_tiers(document: bytes, key: str) -> list[TierTable]:
+    """The JSON list of tier tables of a `SetMargin` command."""
+    try:
+        return msgspec.json.decode(document, type=list[TierTable])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{key}: {error}") from None
+
+
+def margin_rules(table: ContractTable, contract: Contract, tiers: Tiers, key: str) -> MarginRules:
+    """What the contract says of margin beside its tiers."""
+    if table.close_fee_in_requirement and not contract.taker_fee:
+        raise InputError(f"{key}.close_fee_in_requirement: expected a taker_fee beside it")
+    return MarginRules(
+        table.requirement_base == "entry",
+        contract.taker_fee if table.close_fee_in_requirement else 0,
+        _open_interest(table, contract, tiers, key),
+    )
+
+
+def _open_interest(table: ContractTable, contract: Contract, tiers: Tiers, key: str) -> tuple[int, int] | None:
+    lower, upper = table.open_interest_lower, table.open_interest_upper
+    if lower is None and upper is None:
+        return None
+    if lower is None or upper is None:
+        raise InputError(f"{key}: expected open_interest_lower and open_interest_upper together")
+    bounds = (
+        read_money(f"{key}.open_interest_lower", lower, contract.currency),
+        read_money(f"{key}.open_interest_upper", upper, contract.currency),
+    )
+    if bounds[0] >= bounds[1]:
+        raise InputError(f"{key}.open_interest_upper: expected more than open_interest_lower, got {upper}")
+    if len(tiers) > 1 or any(any(tier.amount) or any(tier.per_lot) or any(tier.slope) for tier in tiers):
+        raise InputError(f"{key}.open_interest_lower: expected one tier with rates only")
+    return bounds
+
+
+# -- one tier ----------------------------------------------------------------------------------------
+
+
+def _tier(table: TierTable, contract: Contract, key: str) -> MarginTier:
+    notional_from = read_money(f"{key}.notional_from", table.notional_from, contract.currency)
+    maintenance = _stated(key, "maintenance", table.maintenance_margin_rate, table.maintenance_margin, contract)
+    initial = _stated(key, "initial", table.initial_margin_rate, table.initial_margin, contract)
+    intraday = _stated(key, "intraday", table.intraday_margin_rate, table.intraday_margin, contract)
+    if table.max_leverage is not None:
+        leverage = read_positive(f"{key}.max_leverage", table.max_leverage)
+        if leverage < Decimal("0.5"):
+            raise InputError(f"{key}.max_leverage: expected at least 0.5, got {table.max_leverage}")
+        # Rounded up: a third of the notional is not a whole number of rate units, and requirements go up.
+        initial = initial or (math.ceil(RATE / leverage), 0, 0)
+    slopes = _slopes(table, contract, key, initial, maintenance)
+    maintenance = _less(maintenance, table.maintenance_amount, notional_from, contract, f"{key}.maintenance_amount")
+    initial = _less(initial, table.initial_amount, notional_from, contract, f"{key}.initial_amount")
+    initial = initial or maintenance
+    if initial is None:
+        raise InputError(f"{key}: expected a maintenance or an initial margin above zero, got neither")
+    maintenance = maintenance or initial
+    intraday = intraday or initial
+    for name, lower in (("intraday", intraday), ("maintenance", maintenance)):
+        if lower[:2] != initial[:2] and lower[0] >= initial[0] and lower[1] >= initial[1]:
+            raise InputError(f"{key}: expected {name} margin to be no more than initial margin")
+        if initial[2] and _at_start(lower, notional_from) > _at_start(initial, notional_from):
+            raise InputError(f"{key}: expected {name} margin at the tier's start to be no more than initial margin")
+    rates, per_lots, amounts = zip(intraday, initial, maintenance, strict=True)  # the order of MarginKind
+    slope = slopes if table.intraday_margin_rate is None and table.intraday_margin is None else (None, *slopes[1:])
+    return MarginTier(notional_from, rates, per_lots, amounts, slope)
+
+
+def _stated(key: str, name: str, rate_text: str | None, money_text: str | None, contract: Contract) -> _Margin | None:
+    """One margin level as the tier states it, None where it does not."""
+    if rate_text is None and money_text is None:
+        return None
+    margin_rate = 0 if rate_text is None else read_rate(f"{key}.{name}_margin_rate", rate_text, 0, MAX_RATE)
+    per_lot = 0
+    if money_text is not None:
+        micros = decimal(money_text, f"{key}.{name}_margin") * contract.lot * 10**contract.currency.places
+        if not 0 <= micros <= 10**15:
+            raise InputError(f"{key}.{name}_margin: expected an amount from 0 to a thousand million, got {money_text}")
+        per_lot = math.ceil(micros)
+    if margin_rate == 0 and per_lot == 0:
+        field = f"{name}_margin_rate" if money_text is None else f"{name}_margin"
+        raise InputError(f"{key}.{field}: expected a margin above zero, got {rate_text or money_text}")
+    return margin_rate, per_lot, 0
+
+
+def _less(margin: _Margin | None, text: str | None, start: int, contract: Contract, key: str) -> _Margin | None:
+    """A margin less the amount of its bracket, which leaves something of it at the tier's start (G-06)."""
+    if text is None:
+        return margin
+    amount = read_money(key, text, contract.currency)
+    if margin is None or (amount and start * margin[0] <= amount * RATE):
+        raise InputError(f"{key}: expected less than the margin at the tier's start")
+    return margin[0], margin[1], amount
+
+
+def _at_start(margin: _Margin, start: int) -> int:
+    """A margin by rate at the tier's start, in micros x RATE."""
+    return margin[0] * start - margin[2] * RATE
+
+
+def _slopes(
+    table: TierTable, contract: Contract, key: str, initial: _Margin | None, maintenance: _Margin | None
+) -> tuple[Slope | None, Slope | None, Slope | None]:
+    """Slopes by `MarginKind`; a level that the tier does not state takes that of the one it falls back to."""
+    found: dict[str, Slope | None] = {}
+    for name, margin in (("initial", initial), ("maintenance", maintenance)):
+        text = getattr(table, f"{name}_margin_slope")
+        if text is not None and (margin is None or not margin[0]):
+            raise InputError(f"{key}.{name}_margin_slope: expected the level's rate beside it")
+        found[name] = None if text is None else _slope(text, contract, f"{key}.{name}_margin_slope")
+    first = found["initial"] if initial is not None else found["maintenance"]
+    second = found["maintenance"] if maintenance is not None else first
+    if second is not None and (first is None or first.rate * second.per < second.rate * first.per):
+        raise InputError(f"{key}.maintenance_margin_slope: expected no more than initial_margin_slope")
+    return first, first, second
+
+
+def _slope(text: str, contract: Contract, key: str) -> Slope:
+    """Rate units per lot, or per micro of an inverse contract's notional, from a rate per coin of size."""
+    by_coin = Fraction(read_positive(key, text)) * RATE
+    of_lots = contract.kind is Kind.LINEAR
+    coins = Fraction(contract.lot) * Fraction(contract.contract_size) if of_lots else 1
+    exact = by_coin * coins if of_lots else by_coin / 10**contract.currency.places
+    # Products with the largest size stay below 63 bits: 2**40 lots, 2**53 micros.
+    most = 2**21 if of_lots else 2**8
+    if exact > most or exact.numerator * exact.denominator >= 2**62:
+        raise InputError(f"{key}: {text} is out of bounds, or too fine for this contract's lot")
+    return Slope(exact.numerator, exact.denominator, of_lots)
