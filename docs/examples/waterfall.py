@@ -38,10 +38,11 @@ STAGES: tuple[dict[str, Any], ...] = (
     {"stage": "socialised_loss", "among": "days_winners"},
     {"stage": "socialised_loss", "among": "positions"},
     {"stage": "socialised_loss", "among": "balances"},
+    {"stage": "withdrawal_haircut"},
     {"stage": "customer_owes"},
     {"stage": "venue_bears"},
 )
-LAST = (StageKind.CUSTOMER_OWES, StageKind.VENUE_BEARS)
+LAST = (StageKind.WITHDRAWAL_HAIRCUT, StageKind.CUSTOMER_OWES, StageKind.VENUE_BEARS)
 BOOK = (("A", 2, 100), ("Low", -1, 120), ("Mid", -1, 1_000), ("High", -2, 9_000))
 SECOND = 10**9
 

@@ -302,6 +302,23 @@ def test_an_isolated_positions_deficit_does_not_reach_the_account_where_liabilit
     assert (desk.cash("P"), desk.cash("P/CAR"), desk.cash("insurance_fund")) == ("500.00", "0.00", "950.00")
 
 
+@pytest.mark.rule("EX-05", "G-02")
+def test_a_hole_is_filled_by_withdrawals_in_proportion() -> None:
+    desk = desk_of({"stage": "withdrawal_haircut"})
+    hold(desk, "A", "100", "1")
+    desk.account("W", "150")
+    desk.account("V", "50")
+    desk.marks(CAR="850")
+    nothing_filled(desk, "A")
+    filled(desk, "A", "850")
+    assert (desk.cash("A"), desk.balance("uncovered")) == ("0.00", "50.00")
+    desk.done(c.Withdraw("W", desk.micros("60")))
+    assert (desk.cash("W"), desk.balance("uncovered"), desk.balance("segregated_bank")) == ("90.00", "35.00", "255.00")
+    desk.done(c.Withdraw("W", desk.micros("90")))
+    desk.done(c.Withdraw("V", desk.micros("50")))
+    assert (desk.balance("uncovered"), desk.balance("customer_cash")) == ("0.00", "0.00")
+
+
 @pytest.mark.rule("EX-02", "EX-03", "EX-04", "EX-05")
 def test_the_table_in_the_docs_is_what_the_engine_does() -> None:
     """Trap 26: a document that says otherwise than the code is found here. The table has every stage."""

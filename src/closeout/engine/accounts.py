@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from closeout.core.units import MAX_VALUE, RATE, rate_text
-from closeout.engine import brakes, receipts
+from closeout.core.units import MAX_VALUE, RATE, mul_div_ceil, rate_text
+from closeout.engine import brakes, receipts, scan
 from closeout.engine import ledger as books
 from closeout.engine.book import Flag
 from closeout.engine.commands import (
@@ -85,9 +85,23 @@ def withdraw(state: State, command: Withdraw) -> None:
     if command.micros > free:
         raise Reject("exceeds_withdrawable", f"withdrawable is {state.policy.currency.text(free)}")
     state.check_cash(row, -command.micros)
-    state.post(row, books.CUSTOMER_CASH, books.SEGREGATED_BANK, command.micros, "withdrawal")
+    kept = _haircut(state, command.micros)
+    state.post(row, books.CUSTOMER_CASH, books.UNCOVERED, kept, "withdrawal haircut")
+    state.post(row, books.CUSTOMER_CASH, books.SEGREGATED_BANK, command.micros - kept, "withdrawal")
     brakes.move(state, row, -command.micros)
     judge(state, row)
+
+
+def _haircut(state: State, micros: int) -> int:
+    """What a withdrawal of `micros` leaves in the hole that deficits made: its share of the hole is that of `micros` in
+    all that customers could take out (net liqs above zero), rounded up, and never more than the hole."""
+    hole = state.ledger.balances[books.UNCOVERED]
+    if hole <= 0:
+        return 0
+    net_liq = scan.levels(state)[0]
+    net_liq[[*state.book.house]] = 0
+    total = int(net_liq.clip(min=0).sum())
+    return min(hole, micros, mul_div_ceil(micros, hole, max(total, hole)))
 
 
 def transfer_position(state: State, command: TransferPosition) -> None:

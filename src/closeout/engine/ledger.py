@@ -17,6 +17,8 @@ suspense) below.  What a posting means is told by its two accounts:
     surplus, its fee Dr customer_cash    Cr insurance_fund    what a rulebook gives to the fund
     fund pays        Dr insurance_fund   Cr customer_cash     a deficit, never more than the fund has
     socialised loss  Dr customer_cash    Cr transfer, and back: from those who share it to the account below zero
+    haircut          Dr uncovered        Cr customer_cash     a hole that withdrawals pay for
+                     Dr customer_cash    Cr uncovered         what a withdrawal leaves there
     venue bears      Dr house            Cr customer_cash     what no stage of the waterfall covers
 
 Insurance fund, liquidity providers and backstop vault have an account each, which is the cash of the book's account of
@@ -38,6 +40,7 @@ SUSPENSE = "suspense"
 INSURANCE_FUND = "insurance_fund"
 LIQUIDITY_PROVIDERS = "liquidity_providers"
 BACKSTOP_VAULT = "backstop_vault"
+UNCOVERED = "uncovered"
 TRANSFER = "transfer"
 WRITTEN_OFF = "written_off"
 
@@ -53,6 +56,7 @@ ACCOUNTS = (
     INSURANCE_FUND,
     LIQUIDITY_PROVIDERS,
     BACKSTOP_VAULT,
+    UNCOVERED,
     TRANSFER,
     WRITTEN_OFF,
 )

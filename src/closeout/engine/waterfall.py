@@ -12,6 +12,7 @@ Stages that pay money act on what a flat account is below zero, each on what the
 
     insurance_fund         pays, never more than it has
     socialised_loss        the day's winners, or all that hold the contracts, or all balances pay in proportion
+    withdrawal_haircut     the rest is a hole in the pool; until it is filled each withdrawal leaves its share there
     customer_owes          the rest is the customer's debt; the firm covers it from its own money the same day
     venue_bears            the rest is the venue's own loss, a stated number of the ledger
 
@@ -144,6 +145,9 @@ def pay(state: State, row: int, deficit: int, receipt_id: str) -> dict[str, int]
                 state.post(row, books.INSURANCE_FUND, books.CUSTOMER_CASH, micros, "deficit paid by the insurance fund")
             case StageKind.SOCIALISED_LOSS:
                 micros = _socialise(state, row, left, stage, receipt_id)
+            case StageKind.WITHDRAWAL_HAIRCUT:
+                micros = left
+                state.post(row, books.UNCOVERED, books.CUSTOMER_CASH, micros, "deficit left to withdrawals")
             case StageKind.VENUE_BEARS:
                 micros = left
                 state.post(row, books.HOUSE, books.CUSTOMER_CASH, micros, "deficit borne by the venue")

@@ -24,7 +24,7 @@ from closeout.rulebooks.schema import CloseOutTable, RulebookTable, StageTable, 
 from closeout.rulebooks.values import read_money, read_rate, read_whole
 
 _SECOND = 10**9
-_LAST = (StageKind.CUSTOMER_OWES, StageKind.VENUE_BEARS)
+_LAST = (StageKind.WITHDRAWAL_HAIRCUT, StageKind.CUSTOMER_OWES, StageKind.VENUE_BEARS)
 _OWN_KEYS: dict[str, tuple[StageKind, ...]] = {
     "capacity": TAKERS,
     "capacity_of_fund": TAKERS,
@@ -83,7 +83,8 @@ def waterfall(table: RulebookTable, currency: Currency) -> tuple[Stage, ...]:
         return (Stage(StageKind.CUSTOMER_OWES),)
     stages = [_stage(stage, f"waterfall[{index}]", table, currency) for index, stage in enumerate(table.waterfall)]
     if stages[-1].kind not in _LAST:
-        raise InputError("waterfall: expected customer_owes or venue_bears as the last stage: somebody bears the rest")
+        last = ", ".join(kind.value for kind in _LAST)
+        raise InputError(f"waterfall: expected one of {last} as the last stage: somebody bears the rest")
     for index, (stage, following) in enumerate(pairwise(stages)):
         if stage.kind in _LAST:
             raise InputError(f"waterfall[{index}].stage: expected {stage.kind.value} as the last stage only")

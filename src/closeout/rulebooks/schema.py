@@ -53,6 +53,10 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     `close_fee_in_requirement`: every margin includes the taker fee of closing, on the same value. Between an open
     interest (what is held long, at the mark) of `open_interest_lower` and `open_interest_upper` the initial margin rate
     of orders rises to 100 %.
+
+    How the venue states a liquidation price, which no verdict reads (G-05): in steps of `liquidation_price_tick`, or of
+    `tick`, rounded to the side on which the position is still safe (BitMEX, Bybit, KuCoin), or for an isolated position
+    one such step nearer to the entry than where it is (OKX).
     """
 
     title: str = ""
@@ -72,6 +76,8 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     close_fee_in_requirement: bool = False
     open_interest_lower: str | None = None
     open_interest_upper: str | None = None
+    liquidation_price_rounding: Literal["safe", "one_tick_towards_entry"] = "safe"
+    liquidation_price_tick: str | None = None
 
 
 class WindowTable(Stated, frozen=True, kw_only=True):
@@ -141,7 +147,7 @@ class StageTable(Stated, frozen=True, kw_only=True):
 
     stage: Literal[
         "liquidity_providers", "insurance_fund_takes", "backstop_vault", "auto_deleveraging", "unwind",
-        "insurance_fund", "socialised_loss", "customer_owes", "venue_bears",
+        "insurance_fund", "socialised_loss", "withdrawal_haircut", "customer_owes", "venue_bears",
     ]  # fmt: skip
     capacity: str | None = None
     capacity_of_fund: str | None = None
