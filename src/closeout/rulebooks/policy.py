@@ -38,6 +38,7 @@ class StageKind(Enum):
     UNWIND = "unwind"
     INSURANCE_FUND = "insurance_fund"
     SOCIALISED_LOSS = "socialised_loss"
+    WITHDRAWAL_HAIRCUT = "withdrawal_haircut"
     CUSTOMER_OWES = "customer_owes"
     VENUE_BEARS = "venue_bears"
 
@@ -72,6 +73,18 @@ class Among(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ShownPrice:
+    """How a venue states a liquidation price (G-05): in steps of so many ticks, to the safe side, or for an isolated
+    position one step `towards_entry`."""
+
+    step: int = 1
+    towards_entry: bool = False
+
+
+TO_THE_TICK = ShownPrice()
+
+
+@dataclass(frozen=True, slots=True)
 class ContractPolicy:
     """One contract under a rulebook. `session` None trades always. `expected_cost` is the rate of notional that a
     close-out is expected to lose (it only ranks legs). `stands_for` names markets whose prices may mark it."""
@@ -82,6 +95,7 @@ class ContractPolicy:
     expected_cost: int
     stands_for: tuple[str, ...]
     margin: MarginRules = PLAIN_RULES
+    shown: ShownPrice = TO_THE_TICK
 
 
 @dataclass(frozen=True, slots=True)
