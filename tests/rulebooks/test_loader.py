@@ -206,7 +206,8 @@ def test_bad_hours_are_refused(write: Any, old: str, new: str, message: str):
 
 def test_unknown_names_files_and_variants(write: Any, tmp_path: Path):
     path = write(PLAIN + SESSION)
-    assert refusal("krakn").startswith("rulebook 'krakn': expected kraken-us, kraken-us:as_if_24x7, ")
+    assert refusal("krakn").startswith("rulebook 'krakn': expected ")
+    assert ", kraken-us, kraken-us:as_if_24x7, " in refusal("krakn")
     assert "no.toml: No such file" in refusal(str(tmp_path / "no.toml"))
     assert refusal(f"{path}:long") == "mine.toml: variants: expected one of short, got 'long'"
     assert refusal("reference:x") == "reference.toml: variants: expected one of none, got 'x'"
