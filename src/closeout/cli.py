@@ -305,6 +305,40 @@ def study_deleveraging(
         raise typer.Exit(3)
 
 
+@study_app.command("funding")
+def study_funding(
+    file: Annotated[Path, typer.Argument(help="Funding rates, CSV: Symbol,Date,Funding Rate.")],
+    rulebook: Annotated[str, typer.Option(help="NAME[:VARIANT] or a .toml file.")] = "reference",
+    contract: Annotated[str | None, typer.Option(help="Of the rulebook; the one that stands for the symbol.")] = None,
+    quantity: Annotated[str, typer.Option(help="Held throughout; below zero for a short position.")] = "1",
+    price: Annotated[str, typer.Option(help="At which the position is valued at each payment.")] = "10000",
+    stamps: Annotated[
+        str | None, typer.Option(help="Time zone of the file: UTC or +03:00. Known of Binance, Bybit and dYdX files.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Pay a recorded series of funding rates on a position that is held throughout, by the engine.
+
+    Exit code 3: the books did not balance.
+    """
+    from closeout.core.units import decimal
+    from closeout.rulebooks.loader import load
+    from closeout.studies import funding_screen, funding_study
+    from closeout.studies.funding_series import read_series
+
+    found = funding_study.study(
+        read_series(file, stamps),
+        load(rulebook),
+        contract=contract,
+        quantity=decimal(quantity, "--quantity"),
+        price=decimal(price, "--price"),
+    )
+    print(json.dumps(funding_screen.document(found), indent=2) if as_json else funding_screen.text(found))
+    if found.problems:
+        print("\n".join(f"closeout: {problem}" for problem in found.problems), file=sys.stderr)
+        raise typer.Exit(3)
+
+
 @app.command()
 def bench(
     name: Annotated[str | None, typer.Argument(help="One benchmark; all of them without a name.")] = None,

@@ -1,19 +1,14 @@
-"""The funding rate's formulas (US-14, EX-06): Bitnomial's, and those of the venues whose examples were published.
-
-The venues' numbers lie in ../shared/vectors next to the checkout; what is not there is not tested.
-"""
+"""The funding rate's formulas (US-14, EX-06): Bitnomial's, and those of the venues whose examples were published."""
 
 from __future__ import annotations
 
-import json
-from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.funding_rows import published
 
 from closeout.core.funding import (
     Averaging,
@@ -38,19 +33,8 @@ from closeout.rulebooks.loader import load
 INTEREST = rate("0.0001", "interest")
 CLAMP = rate("0.0005", "clamp")
 SAMPLES = 1920
-SHARED = Path(__file__).parents[2].parent / "shared" / "vectors"
 HYPERLIQUID = FundingTerms(INTEREST, CLAMP, interval=60, period=480, averaging=Averaging.MEAN, cap=rate("0.04", "cap"))
 DERIBIT = FundingTerms(0, rate("0.00025", "clamp"), interval=60, period=480, cap=rate("0.005", "cap"))
-
-
-def published(function: str) -> list[Any]:
-    """The rows of a function, or in worked_examples of an id, as test parameters."""
-    found: list[Any] = []
-    for path in sorted(SHARED.glob("*.json")):
-        for row in json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal):
-            if function in (row.get("function"), row["id"]):
-                found.append(pytest.param(row, id=row["id"]))
-    return found or [pytest.param(None, marks=pytest.mark.skip(reason="../shared/vectors is not there"))]
 
 
 def percent(text: str) -> Fraction:

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.core.funding_rows import published
 from tests.engine.bench import Desk, flat_margin, of
 
+from closeout.core.funding import FundingTerms, part_of_rate, settlement
 from closeout.core.margin import MarginKind
-from closeout.core.units import rate
+from closeout.core.units import MAX_VALUE, RATE, rate
 from closeout.engine import commands as c
 from closeout.engine import events as ev
 from closeout.engine.book import Flag
@@ -93,6 +99,91 @@ def test_the_clearing_house_is_paid_the_exact_total_whatever_the_parts_were_roun
     desk.done(c.BookFunding())
     assert desk.balance("rounding") == "-0.000002"  # 3 x 0.064772 paid, 0.194313585 due
     assert desk.balance("clearing_house") == "-0.194314"
+
+
+@pytest.mark.rule("EX-06", "G-02")
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(1, 400), min_size=1, max_size=4),
+    st.integers(1, 400),
+    st.lists(st.tuples(st.integers(-(10**7), 10**7), st.integers(500, 2000)), min_size=1, max_size=6),
+)
+def test_what_longs_and_shorts_get_and_rounding_add_up_to_nothing(
+    longs: list[int], short: int, intervals: list[tuple[int, int]]
+) -> None:
+    """One lot is worth 0.3 micros a tick, so that every payment rounds."""
+    short = min(short, sum(longs))
+    shorts = [short, sum(longs) - short] if sum(longs) > short else [short]
+    desk = desk_with()
+    for index, lots in enumerate([*longs, *(-lots for lots in shorts)]):
+        name = f"a{index}"
+        desk.account(name, "1000")
+        desk.done(c.TransferPosition(name, "DUST", lots, desk.facts("DUST").trade_value(1000, lots)))
+    start = sum(int(cash) for cash in desk.state.book.column("cash"))
+    for funding_rate, ticks in intervals:
+        desk.done(c.AccrueFunding("DUST", funding_rate, ticks))
+        desk.done(c.BookFunding())
+    paid = sum(int(cash) for cash in desk.state.book.column("cash")) - start
+    rounding = -desk.state.ledger.balances["rounding"]
+    assert paid + rounding == 0  # longs are shorts: nothing stays with the clearing house
+    assert desk.state.ledger.balances["clearing_house"] == 0
+    assert 0 <= rounding <= len(intervals) * (len(longs) + len(shorts))
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+def test_six_intervals_at_the_cap_of_march_2020() -> None:
+    """BitMEX on 13 and 14 March 2020: -0.375 % six times over, so that a long receives 2.25 %."""
+    desk = Desk("reference", {"contracts": {"BTCUSDT": {"tick": "0.5", "lot": "0.001"}}})
+    desk.marks(BTCUSDT="5000")
+    for name, quantity in (("long", "1"), ("short", "-1")):
+        desk.account(name, "1000")
+        desk.hold(name, "BTCUSDT", quantity, "5000")
+    terms = FundingTerms(rate("0.0001", "i"), rate("0.0005", "c"), interval=480, period=480, cap=rate("0.00375", "cap"))
+    for _ in range(6):
+        desk.done(c.AccrueFunding("BTCUSDT", terms.rate_of(Fraction(-1, 50))))
+        desk.done(c.BookFunding())
+    assert (desk.cash("long"), desk.cash("short")) == ("1112.50", "887.50")  # 2.25 % of 5,000
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+@pytest.mark.parametrize("row", published("funding_fee"))
+def test_published_fees_are_what_the_engine_pays(row: dict[str, Any]) -> None:
+    """The last column of a row is Kraken's, whose positions pay for the part of the period that they were held."""
+    inputs, expected = row["inputs"], row["expected"]
+    lots = {"long": 1, "short": -1}[inputs["side"]] * int(inputs["size"])
+    whole = rate(format(inputs["funding_rate"], "f"), "rate")
+    parts = {"funding_fee": whole}
+    if expected["kraken_funding_fee"] is not None:
+        held = Fraction(inputs["time_in_ratio"])
+        parts["kraken_funding_fee"] = part_of_rate(whole, 0, held.numerator, held.denominator)
+    for key, paid_rate in parts.items():
+        desk = Desk("reference", {"contracts": {"BTCUSDT": {"tick": "0.1", "lot": "1"}}})
+        desk.marks(BTCUSDT=str(inputs["mark_price"]))
+        desk.account("A", "1000")
+        desk.hold("A", "BTCUSDT", str(lots), str(inputs["mark_price"]))
+        desk.done(c.AccrueFunding("BTCUSDT", paid_rate))
+        assert Decimal(desk.accrued("A")) == expected[key]
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+@pytest.mark.parametrize("row", published("GetSettlementPpm"))
+def test_dydx_settlements_are_what_the_engine_pays(row: dict[str, Any]) -> None:
+    """A quantum is a lot and a ppm of a quote quantum the value of one at one tick, so that the index's move is a
+    price at 100 %; beyond the bound on one position the engine says so."""
+    inputs = row["inputs"]
+    move = inputs["perpetual_funding_index"] - inputs["position_funding_index"]
+    contract = {"tick": "0.000001", "lot": "0.000001", "tiers": [{"maintenance_margin_rate": "0.01"}]}
+    desk = Desk("reference", {"contracts": {"X": contract}})
+    desk.marks(X="0.000001")
+    desk.account("A", "1000")
+    lots = inputs["quantums"]
+    desk.done(c.TransferPosition("A", "X", lots, desk.facts("X").trade_value(1, lots)))
+    command = c.AccrueFunding("X", RATE if move > 0 else -RATE, abs(move) or None)
+    if abs(move * lots) > MAX_VALUE:
+        assert desk.refused(command) == "out_of_bounds"
+        return
+    desk.done(command if move else c.AccrueFunding("X", 0))
+    assert desk.micros(desk.accrued("A")) == settlement([row["expected"]["net_settlement_ppm"]])
 
 
 @pytest.mark.rule("US-14")

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.bench import Desk, nanoseconds
 
-from closeout.core.times import MINUTE, SECOND
+from closeout.core.times import MINUTE, SECOND, wall_instants
 from closeout.core.units import RATE, rate
 from closeout.engine import commands as c
 from closeout.rulebooks.loader import load
-from closeout.service.schedule import Samples, Schedule, wall_instants
+from closeout.service.schedule import Samples, Schedule
 
 CHICAGO = ZoneInfo("America/Chicago")
 DAY = 86_400 * SECOND

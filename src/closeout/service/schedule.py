@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from closeout.core.funding import FundingTerms, part_of_rate, premium
 from closeout.core.sessions import Session
-from closeout.core.times import MINUTE, SECOND, time_text
+from closeout.core.times import MINUTE, time_text, wall_instants
 from closeout.core.units import InputError
 from closeout.engine.commands import (
     AccrueFunding,
@@ -34,25 +34,8 @@ from closeout.rulebooks.policy import FundingPolicy
 
 DAY = dt.timedelta(days=1)
 DAY_NS = 24 * 60 * MINUTE
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 KEPT = DAY_NS
 """How long premium samples are kept: three of the longest intervals."""
-
-
-def instant(date: dt.date, wall: dt.time, zone: ZoneInfo) -> int:
-    """A wall time as UTC nanoseconds."""
-    local = dt.datetime.combine(date, wall, tzinfo=zone)
-    return (local.astimezone(dt.UTC) - EPOCH) // dt.timedelta(microseconds=1) * 1000
-
-
-def wall_instants(text: str, zone: ZoneInfo, since: int, until: int) -> Iterator[tuple[int, dt.date]]:
-    """Every (since, until] at which it is ``HH:MM`` in a zone, with the local date."""
-    date = dt.datetime.fromtimestamp(since // SECOND, zone).date() - DAY
-    wall = dt.time.fromisoformat(text)
-    while (at := instant(date, wall, zone)) <= until:
-        if at > since:
-            yield at, date
-        date += DAY
 
 
 def multiples(step: int, since: int, until: int) -> Iterator[int]:

@@ -11,8 +11,8 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from closeout.core.times import SECOND
-from closeout.service.schedule import DAY, DAY_NS, Schedule, instant
+from closeout.core.times import SECOND, instant
+from closeout.service.schedule import DAY, DAY_NS, Schedule
 
 FAR = 15
 """Days to look for a business day: longer than any exchange was ever shut."""
