@@ -29,7 +29,7 @@ def _cells(book: Rulebook) -> list[str]:
         _close_out(given.close_out),
         _fee(given),
         " → ".join(_stage(stage) for stage in given.waterfall) or "customer_owes",
-        f"{sum(row['assumed'] for row in rows)} of {len(rows)}",
+        f"{round(10 * sum(row['assumed'] for row in rows) / len(rows)) * 10} %",
     ]
 
 
