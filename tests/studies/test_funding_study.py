@@ -225,10 +225,10 @@ def test_a_symbol_that_the_rulebook_does_not_have_asks_for_a_contract(tmp_path: 
 def test_the_command_prints_text_or_json(tmp_path: Path) -> None:
     path = tmp_path / "rates.csv"
     path.write_text(PLAIN, encoding="utf-8")
-    call = ["study", "funding", str(path), "--stamps", "UTC", "--rulebook", "binance-usdm"]
+    call = ["study", "funding", str(path), "--stamps", "UTC"]
     said = CliRunner().invoke(app, call)
     assert said.exit_code == 0
-    assert "long 1 BTCUSDT at 10000.0, worth 10,000.00 USDT at each payment, under binance-usdm" in said.output
+    assert "long 1 BTCUSDT at 10000.00, worth 10,000.00 USD at each payment, under reference" in said.output
     found: dict[str, Any] = json.loads(CliRunner().invoke(app, [*call, "--json"]).output)
     (year,) = found["years"]
     assert year == {
