@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from closeout.core.contracts import Contract, Kind
 from closeout.core.margin import PLAIN_RULES, Level, MarginRules, MarginTier, News, Slope, Terms, Window
 from closeout.core.margin import MarginKind as M
-from closeout.core.risk import Holding, Money, assess
+from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.units import RATE, USD, Currency
 
 COIN = Currency("BTC", 8)
@@ -24,11 +24,15 @@ class Drawn(NamedTuple):
     holdings: list[Holding]
     floor: int | None
 
-    def verdict(self, index: int, mark: int) -> bool:
-        """Whether the account is to be liquidated with one mark replaced: the engine's own judgement."""
+    def at(self, index: int, mark: int) -> Risk:
+        """The engine's own judgement with one mark replaced."""
         moved = [*self.holdings]
         moved[index] = moved[index].at(mark)
-        return assess(self.money, moved, self.floor).level is Level.LIQUIDATING
+        return assess(self.money, moved, self.floor)
+
+    def verdict(self, index: int, mark: int) -> bool:
+        """Whether the account is to be liquidated with one mark replaced."""
+        return self.at(index, mark).level is Level.LIQUIDATING
 
 
 def contract(
@@ -64,14 +68,14 @@ def contracts(draw: st.DrawFn, name: str, inverse: bool) -> Contract:
 
 
 @st.composite
-def holdings(draw: st.DrawFn, name: str, inverse: bool, windows: tuple[Window, ...]) -> Holding:
+def holdings(draw: st.DrawFn, name: str, inverse: bool, windows: tuple[Window, ...], bent: bool = False) -> Holding:
     own = draw(contracts(name, inverse))
     lots = draw(st.integers(1, 40)) * draw(st.sampled_from((-1, 1)))
     mark = draw(st.integers(40, 1500))
     entry = draw(st.integers(40, 1500))
     cost = own.value(entry, lots) + draw(st.integers(0, own.units_per_micro))
     notional = own.notional(mark, lots)
-    growing = draw(st.booleans()) and draw(st.booleans())
+    growing = bent or (draw(st.booleans()) and draw(st.booleans()))
 
     def slope() -> Slope | None:
         """One that adds a percent to four times the notional at the mark, or to the lots held."""
@@ -89,15 +93,17 @@ def holdings(draw: st.DrawFn, name: str, inverse: bool, windows: tuple[Window, .
     news = None if growing else draw(st.none() | st.builds(News, st.integers(RATE, 4 * RATE), st.booleans()))
     if news is not None and any(tier.rate[0] * news.multiplier > 2 * RATE * RATE for tier in tiers):
         news = None
-    return Holding(own, Terms(tuple(tiers), draw(st.sampled_from(windows)), news, draw(rules)), lots, cost, mark)
+    stands = PLAIN_RULES if bent else draw(rules)
+    return Holding(own, Terms(tuple(tiers), draw(st.sampled_from(windows)), news, stands), lots, cost, mark)
 
 
 @st.composite
-def accounts(draw: st.DrawFn) -> Drawn:
-    """One to three holdings, with cash that leaves the account somewhere around its line."""
-    inverse = draw(st.booleans())
+def accounts(draw: st.DrawFn, bent: bool = False) -> Drawn:
+    """One to three holdings, with cash that leaves the account somewhere around its line; `bent`: their rates grow with
+    the notional."""
+    inverse = bent or draw(st.booleans())
     count = draw(st.integers(1, 3))
-    held = [draw(holdings(f"C{number}", inverse, WINDOWS)) for number in range(count)]
+    held = [draw(holdings(f"C{number}", inverse, WINDOWS, bent)) for number in range(count)]
     line = assess(Money(0), held, None).lines[2]
     spread = sum(holding.notional for holding in held)
     percent = draw(st.sampled_from((0, *range(-12, 60, 4))))

@@ -13,7 +13,7 @@ from tests.core.drawn import WINDOWS, Drawn, accounts, contract, flat_tier
 
 from closeout.core import prices
 from closeout.core.contracts import Kind
-from closeout.core.margin import Level, MarginTier, News, Terms
+from closeout.core.margin import Level, MarginTier, News, Slope, Terms
 from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
 from closeout.core.risk import Holding, Money, assess
 from closeout.core.units import MAX_PRICE_TICKS, RATE
@@ -174,6 +174,47 @@ def test_the_shown_price_is_the_nearest_change_of_the_verdict() -> None:
     assert seen["line"] >= 100
     assert seen["back"] >= 20
     assert seen["none"] >= 10
+
+
+def inverse_short(rate: int, slope: Slope, lots: int = 10, mark: int = 200) -> Holding:
+    """Lots of 100 dollars, sold at ticks of 0.50: 10 of them are worth 10 coins at 100."""
+    own = contract("X", tick="0.5", size="100", inverse=True)
+    tier = flat_tier(rate, slope=slope)
+    return Holding(own, Terms((tier,), ALWAYS), -lots, own.value(mark, -lots), mark)
+
+
+@pytest.mark.rule("G-05", "EX-02")
+def test_a_rate_that_grows_outgrows_the_profit_of_an_inverse_short() -> None:
+    """1 % and 4 % a coin: with four coins of cash, 4 + (n - 10) is above n x (1 % + 4 % n) from 10.6 coins to 14.1. At
+    ten coins, a price of 100, the account is below its line; at 94.3 it is not any more, and at 70.7 it is again."""
+    holding = inverse_short(RATE // 100, Slope(4 * RATE // 100, 10**8, of_lots=False))
+    short = Money(4 * 10**8)
+    account = Drawn(short, [holding], None)
+    above = [tick for tick in range(1, 401) if not account.verdict(0, tick)]
+    assert above == [*range(142, 189)]
+    assert liquidation_price(short, [holding], 0, None) == 188
+    # From inside, the nearer of the two ends.
+    assert liquidation_price(short, [holding.at(175)], 0, None) == 188
+    assert liquidation_price(short, [holding.at(150)], 0, None) == 142
+    # One tick wide: both ends of the search are below the line.
+    slack, tick = max((account.at(0, tick).net_liq - account.at(0, tick).requirement, tick) for tick in above)
+    assert liquidation_price(Money(short.cash - slack), [holding], 0, None) == tick == 162
+    assert liquidation_price(Money(short.cash - slack - 1), [holding], 0, None) is None
+
+
+@pytest.mark.rule("G-05", "EX-02")
+def test_the_shown_price_where_a_rate_grows_with_the_notional() -> None:
+    """As above, only for holdings whose slack is bent."""
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=300, suppress_health_check=SLOW)
+    @given(accounts(bent=True), st.integers(0, 2))
+    def check(account: Drawn, index: int) -> None:
+        check_found(account, index % len(account.holdings), seen)
+
+    check()
+    assert seen["line"] >= 60
+    assert seen["back"] >= 10
 
 
 @pytest.mark.rule("G-05")
