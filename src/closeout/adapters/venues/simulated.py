@@ -5,7 +5,8 @@ A bar is played through four points: 0 the open, 1 and 2 its extremes, 3 the clo
 this point cause, `send(order, point)`, and `due(point)` again until nothing comes; after the last bar `end`. Single
 marks are bars of four equal prices and pass through the same four points. An order whose contract has no bar now waits
 for one. An order with a limit is immediate-or-cancel: where it reaches the market it takes what it gets at its limit or
-better, and is done.
+better, and is done. In the depth model that is told with the point at which it was sent if it is due before the next
+one, so that an account's steps follow each other at the latency and not at the points of a bar.
 
     adverse   whole, at once, at the bar's adverse extreme: the low for a sale, the high for a purchase
     close     whole, at point 3 of the bar, at its close
@@ -124,6 +125,7 @@ class SimulatedVenue:
     _time: int = 0
     _bars: dict[str, BarTicks] = field(default_factory=dict[str, BarTicks])
     _open: dict[str, _Order] = field(default_factory=dict[str, _Order])
+    _heard: dict[str, int] = field(default_factory=dict[str, int])
     _books: dict[str, _Book] = field(default_factory=dict[str, _Book])
 
     def parameters(self) -> dict[str, str]:
@@ -151,7 +153,8 @@ class SimulatedVenue:
         """An order sent at a point of this bar. Its id must be new and its lots not zero (`ValueError`)."""
         if order.order_id in self._open or not order.lots:
             raise ValueError(f"order {order.order_id}: sent twice, or without lots")
-        ready = self._at(point) + self.depth.latency_ms * MILLISECOND
+        sent = max(self._at(point), self._heard.get(order.account_id, 0))
+        ready = sent + self.depth.latency_ms * MILLISECOND
         self._open[order.order_id] = _Order(order, abs(order.lots), ready)
 
     def due(self, point: int) -> list[Fill | OrderDone]:
@@ -209,11 +212,14 @@ class SimulatedVenue:
 
     def _from_book(self, resting: _Order, bar: BarTicks, point: int) -> tuple[int, int]:
         """Lots and price from the depth model; no lots while the order waits."""
-        if resting.ready > self._at(point):
+        order, contract = resting.order, self.contracts[resting.order.contract]
+        is_near = order.limit_ticks is not None and point < LAST_POINT and resting.ready < self._at(point + 1)
+        if resting.ready > self._at(point) and not is_near:
             return 0, 0
         time = self._at(point) if resting.tried else max(resting.ready, self._time)
         resting.tried = True
-        order, contract = resting.order, self.contracts[resting.order.contract]
+        if order.limit_ticks is not None:
+            self._heard[order.account_id] = time
         book = self._book(contract, bar)
         buys = order.lots > 0
         lots = min(resting.left, book.most - book.taken[buys])
