@@ -23,6 +23,7 @@ from closeout.rulebooks.policy import (
     MarkPolicy,
     Policy,
     ReceivablePolicy,
+    ShownPrice,
 )
 from closeout.rulebooks.schema import (
     ContractTable,
@@ -113,7 +114,16 @@ def _contract(name: str, table: ContractTable, currency: Currency, sessions: dic
     tiers = margins.build_tiers(table.tiers, contract, f"{key}.tiers")
     rules = margins.margin_rules(table, contract, tiers, key)
     expected_cost = read_rate(f"{key}.expected_cost", table.expected_cost, 0, RATE)
-    return ContractPolicy(contract, tiers, table.session, expected_cost, tuple(table.stands_for), rules)
+    shown = _shown_price(table, contract, key)
+    return ContractPolicy(contract, tiers, table.session, expected_cost, tuple(table.stands_for), rules, shown)
+
+
+def _shown_price(table: ContractTable, contract: Contract, key: str) -> ShownPrice:
+    given = table.liquidation_price_tick
+    step = 1 if given is None else read_positive(f"{key}.liquidation_price_tick", given) / contract.tick
+    if step != int(step):
+        raise InputError(f"{key}.liquidation_price_tick: expected a multiple of the tick {table.tick}, got {given}")
+    return ShownPrice(int(step), table.liquidation_price_rounding == "one_tick_towards_entry")
 
 
 def _window(name: str, table: WindowTable) -> Window:

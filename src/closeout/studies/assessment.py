@@ -152,7 +152,9 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
     holding = line.holding
     contract, text = holding.contract, policy.currency.text
     prices = {
-        "liquidation_price": liquidation_price(part.money, holdings, index, floor),
+        "liquidation_price": shown(
+            liquidation_price(part.money, holdings, index, floor), holding, policy, isolated=part.isolated
+        ),
         "bankruptcy_price": bankruptcy_price(part.money, holdings, index),
     }
     intraday = _intraday([holding], policy)
@@ -182,6 +184,16 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
             "level": risk.level.name.lower(),
         }
     return answer
+
+
+def shown(ticks: int | None, holding: Holding, policy: Policy, *, isolated: bool) -> int | None:
+    """A liquidation price as the venue states it (`ContractTable.liquidation_price_rounding`)."""
+    how, side = policy.contracts[holding.contract.name].shown, 1 if holding.lots > 0 else -1
+    if ticks is None:
+        return None
+    if how.towards_entry:
+        return ticks + side * how.step if isolated else ticks
+    return -side * (-side * ticks // how.step) * how.step
 
 
 def owed_after_gaps(parts: Sequence[Part], policy: Policy) -> list[dict[str, Any]]:
