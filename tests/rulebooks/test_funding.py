@@ -1,12 +1,16 @@
 """The `[funding]` of a rulebook: what it may say, and what is said about what it may not (EX-06)."""
 
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.core.funding_rows import published
 
-from closeout.core.funding import Averaging, FundingTerms, Scaled
+from closeout.core.funding import Averaging, FundingTerms, Scaled, max_funding_ppm
 from closeout.core.times import SECOND
-from closeout.core.units import InputError, rate
+from closeout.core.units import RATE, InputError, rate
 from closeout.rulebooks.loader import describe, load
 from closeout.rulebooks.policy import FundingPolicy
 
@@ -101,3 +105,103 @@ def test_what_a_rulebook_leaves_out_stays_out_of_its_description() -> None:
 def test_what_cannot_be_is_named_by_its_key(funding: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         built(**funding)
+
+
+# -- the shipped rulebooks ---------------------------------------------------------------------------
+
+VENUES = [
+    "binance-coinm", "binance-usdm", "bitmex", "bybit", "deribit", "drift-v2", "dydx-v4", "ftx", "hyperliquid",
+    "kraken-coinm", "kraken-linear", "okx",
+]  # fmt: skip
+
+
+def shipped(name: str) -> FundingPolicy:
+    found = load(name).policy().funding
+    assert found is not None
+    return found
+
+
+@pytest.mark.rule("EX-06")
+@pytest.mark.parametrize("name", VENUES)
+def test_every_perpetual_of_a_venue_is_funded(name: str) -> None:
+    assert list(shipped(name).terms) == list(load(name).policy().contracts)
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+@pytest.mark.parametrize("row", published("hyperliquid-funding-live"))
+def test_hyperliquids_rulebook_gives_the_rate_that_it_settled(row: dict[str, Any]) -> None:
+    found = shipped("hyperliquid")
+    exact = found.terms["BTC"].exact_rate(Fraction(row["inputs"]["premium"])) / RATE
+    assert abs(exact - Fraction(row["expected"]["hourly_rate"])) <= Fraction(row["tolerance"])
+    assert found.on_index
+
+
+@pytest.mark.rule("EX-06")
+@pytest.mark.parametrize(
+    ("name", "contract", "premium", "expected"),
+    [
+        ("binance-usdm", "BTCUSDT", "0", "0.0001"),
+        ("binance-usdm", "BTCUSDT", "-0.02", "-0.003"),  # where it stopped on 13 March 2020
+        ("bybit", "BTCUSDT", "0.02", "0.00375"),  # and in January 2021
+        ("bitmex", "XBTUSDT", "-0.02", "-0.00375"),
+        ("deribit", "BTC-PERPETUAL", "0.0002", "0"),
+        ("deribit", "BTC-PERPETUAL", "0.001", "0.00075"),
+        ("okx", "BTC-USDT-SWAP", "0.001", "0.001"),
+        ("okx", "BTC-USDT-SWAP", "0.01", "0.00375"),
+        ("hyperliquid", "ETH", "0.01", "0.0011875"),  # an eighth of the 0.95 % of the documents' example
+        ("hyperliquid", "ETH", "1", "0.04"),
+        ("dydx-v4", "BTC-USD", "0.001", "0.000125"),
+        ("dydx-v4", "BTC-USD", "0.1", "0.006"),  # an eighth of 600 % x (2 % - 1.2 %)
+        ("drift-v2", "BTC-PERP", "0.024", "0.001"),
+        ("drift-v2", "BTC-PERP", "0.1", "0.00125"),
+        ("ftx", "BTC-PERP", "-0.024", "-0.001"),
+        ("kraken-linear", "PF_XBTUSD", "0.1", "0.005"),
+        ("kraken-coinm", "PI_XBTUSD", "-0.1", "-0.005"),
+    ],
+)
+def test_the_venues_formulas(name: str, contract: str, premium: str, expected: str) -> None:
+    assert shipped(name).terms[contract].rate_of(Fraction(premium)) == rate(expected, "rate")
+
+
+@pytest.mark.rule("EX-06", "EX-08")
+def test_dydx_caps_as_the_chain_does() -> None:
+    """The cap of the tier's margins, in parts per million: a clamp factor of 600 %, maintenance 60 % of initial."""
+    terms = shipped("dydx-v4").terms
+    for contract, initial_ppm in (("BTC-USD", 20_000), ("SOL-USD", 50_000)):
+        assert terms[contract].cap == max_funding_ppm(6_000_000, initial_ppm, 600_000) * (RATE // 10**6)
+
+
+# -- docs/funding.md ---------------------------------------------------------------------------------
+
+
+def described(name: str) -> str:
+    """A rulebook's row in the table of docs/funding.md."""
+    funding = shipped(name)
+    first = next(iter(funding.terms.values()))
+    caps = list(dict.fromkeys(percent(terms.cap) for terms in funding.terms.values()))
+    hours = ", ".join(f"{minutes // 60} h" for minutes in (funding.interval, *funding.shorter))
+    cells = (
+        f"`{name}`",
+        {"weighted": "weighted", "mean": "mean", "minute_medians": "minutes' medians"}[first.averaging.value],
+        f"{percent(first.interest)} / {first.period // 60} h",
+        percent(first.clamp),
+        " or ".join(caps) + (f" of {first.period // 60} h" if first.cap_of_period else ""),
+        hours,
+        "index" if funding.on_index else "mark",
+        "before" if funding.known_ahead else "itself",
+        f"each {funding.step // SECOND} s" if funding.step else "at its end",
+        f"{funding.booking} {funding.time_zone}" if funding.booking else "at its end",
+        "free cash" if funding.from_balance else "its margin",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def percent(value: int | None) -> str:
+    return "none" if value is None else f"{Decimal(value).scaleb(-7).normalize():f} %"
+
+
+@pytest.mark.rule("EX-01", "EX-06")
+def test_the_page_says_what_the_rulebooks_say() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "funding.md").read_text(encoding="utf-8")
+    table = page.partition("| Rulebook |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert table == [described(name) for name in ["kraken-us", *VENUES]]
