@@ -30,9 +30,10 @@ MARKET = CloseOutStep(CloseOutMethod.FLATTEN_ALL)
 """Everything, without a limit."""
 
 
-def start(state: State, row: int, risk: Risk) -> None:
+def start(state: State, row: int, risk: Risk) -> CloseOut | None:
     """Begin a close-out: working orders are cancelled first, then the account is looked at again. It is one of the
-    customer's own brake only where nothing else asks for it (US-23)."""
+    customer's own brake only where nothing else asks for it (US-23). Returned if it is over at once: stages of the
+    waterfall took the positions."""
     book = state.book
     by_desk = _ordered(state, row)
     own = book.stops.pop(row, "")
@@ -46,7 +47,7 @@ def start(state: State, row: int, risk: Risk) -> None:
     _cancel_working(state, row, active)
     # Working orders do not count in the requirement of positions held, so the second look cannot differ from the
     # first: `advance` takes it all the same, and would end the event here if it did.
-    advance(state, row, active)
+    return active if advance(state, row, active) else None
 
 
 def advance(state: State, row: int, active: CloseOut, *, executed: bool = False) -> bool:
@@ -59,20 +60,23 @@ def advance(state: State, row: int, active: CloseOut, *, executed: bool = False)
     active.paused = active.paused and executed
     _next_step(state, active)
     closable = [holding for holding in state.holdings(row) if not _blocked(state, row, holding, active)]
+    step = _step(state, active)
     if not active.outstanding and closable and _taken_over(state, row, active):
         waterfall.take_over(state, row, active, [holding.contract.name for holding in closable])
         if _over(state, row, active):
             return True
         closable = [h for h in state.holdings(row) if not _obstacle(state, state.contracts[h.contract.name])]
+        if step.limit is not Limit.ANY_PRICE:
+            step, active.paused = MARKET, False
     if active.paused:
         return False
-    wanted = plan(state, row, state.holdings(row), closable, active)
+    wanted = plan(state, row, state.holdings(row), closable, active, step)
     for holding in closable:
         name = holding.contract.name
         missing = wanted.get(name, 0) - closing(active, name, holding.lots)
         if missing > 0:
             _cancel_working(state, row, active)  # an order approved since the start could take it through zero
-            _send(state, row, active, holding, missing)
+            _send(state, row, active, step, holding, missing)
     return False
 
 
@@ -185,10 +189,11 @@ def _cancel_working(state: State, row: int, active: CloseOut) -> None:
     active.receipt["cancelled_orders"] += state.cancel_orders(row, "close-out")
 
 
-def plan(state: State, row: int, holdings: list[Holding], closable: list[Holding], active: CloseOut) -> Plan:
+def plan(
+    state: State, row: int, holdings: list[Holding], closable: list[Holding], active: CloseOut, step: CloseOutStep
+) -> Plan:
     """|lots| to close per contract (US-09)."""
     everything = {holding.contract.name: abs(holding.lots) for holding in closable}
-    step = _step(state, active)
     if step.method is CloseOutMethod.FLATTEN_ALL:
         return everything
     if step.method in (CloseOutMethod.REDUCE_BY_SHARE, CloseOutMethod.LOWER_TIER):
@@ -295,7 +300,7 @@ def _obstacle(state: State, contract: ContractState) -> str:
     return f"mark is {grade}" if grade != Grade.OK else ""
 
 
-def _send(state: State, row: int, active: CloseOut, holding: Holding, lots: int) -> None:
+def _send(state: State, row: int, active: CloseOut, step: CloseOutStep, holding: Holding, lots: int) -> None:
     if not active.fee:
         active.fee = _fee(state, row, active)
         state.book.pending[row] += active.fee
@@ -303,7 +308,7 @@ def _send(state: State, row: int, active: CloseOut, holding: Holding, lots: int)
     while (order_id := f"{active.receipt_id}-{active.orders_sent}") in state.order_owner:
         active.orders_sent += 1  # a customer named his order so
     signed = -lots if holding.lots > 0 else lots
-    limit = _limit(state, row, _step(state, active), holding)
+    limit = _limit(state, row, step, holding)
     active.outstanding[order_id] = (holding.contract.name, signed)
     active.sent_at = state.time
     state.order_owner[order_id] = row
@@ -344,11 +349,12 @@ def charge_by_rate(state: State, row: int, active: CloseOut, contract: ContractS
 
 
 def give_surplus(state: State, row: int, active: CloseOut) -> None:
-    """What closing everything left above zero goes to the insurance fund where the rulebook says so (EX-03)."""
-    cash = int(state.book.cash[row])
-    if state.policy.close_out.surplus_to_fund and active.filled and cash > 0:
-        state.post(row, books.CUSTOMER_CASH, books.INSURANCE_FUND, cash, "surplus to the insurance fund")
-        active.receipt["surplus"] = state.policy.currency.text(cash)
+    """What closing everything left above zero goes to the insurance fund where the rulebook says so (EX-03): cash that
+    neither accrued funding nor a debt claims already."""
+    left = int(state.book.cash[row]) + min(0, int(state.book.accrued[row])) - int(state.book.receivable[row])
+    if state.policy.close_out.surplus_to_fund and active.filled and left > 0:
+        state.post(row, books.CUSTOMER_CASH, books.INSURANCE_FUND, left, "surplus to the insurance fund")
+        active.receipt["surplus"] = state.policy.currency.text(left)
 
 
 def held(state: State, row: int) -> bool:

@@ -8,7 +8,7 @@ from closeout.core.margin import Level
 from closeout.core.risk import Risk
 from closeout.engine import brakes, closeout, margin_calls, receipts, scan, waterfall
 from closeout.engine import ledger as books
-from closeout.engine.book import Flag, Receivable
+from closeout.engine.book import CloseOut, Flag, Receivable
 from closeout.engine.events import DeficitBooked, LevelChanged, Notice, ReceivableChanged
 from closeout.engine.state import State
 
@@ -22,18 +22,18 @@ def judge_rows(state: State, rows: Iterable[int], *, executed: bool = False) -> 
     """Isolated accounts first: what they give to or take from their parents is in the parents' verdicts (G-19).
     `executed`: plans of close-outs that go on are made anew."""
     due = set(rows)
+    waterfall.keep_fund_whole(state)
     for row in _by_id(state, due & state.book.parent.keys()):
         due.discard(row)
         parent = _judge(state, row, executed=executed)
         due |= set() if parent is None else {parent}
     for row in _by_id(state, due):
         judge(state, row, executed=executed)
-    _judge_touched(state)
 
 
 def _judge_touched(state: State) -> None:
-    """Whoever another's close-out touched is judged in the same input, as often as it takes: each time a position
-    closed or money moved."""
+    """Whoever a close-out touched is judged right after its account, as often as it takes: each time a position closed
+    or money moved. So no account that is judged in vain changes anybody's turn (G-12)."""
     while state.touched:
         due, state.touched = state.touched, set()
         for row in _by_id(state, due):
@@ -50,10 +50,10 @@ def judge(state: State, row: int, *, executed: bool = False) -> None:
     `executed`: it was just filled, one of its close-out orders is done, or the desk wants it so: its plan is made anew
     (G-07).
     """
+    waterfall.keep_fund_whole(state)
     parent = _judge(state, row, executed=executed)
     if parent is not None:
         judge(state, parent)
-    _judge_touched(state)
 
 
 def _judge(state: State, row: int, *, executed: bool) -> int | None:
@@ -62,6 +62,7 @@ def _judge(state: State, row: int, *, executed: bool) -> int | None:
         return None
     parent = _verdict(state, row, executed=executed)
     margin_calls.look(state, row)
+    _judge_touched(state)
     return parent
 
 
@@ -75,31 +76,43 @@ def _verdict(state: State, row: int, *, executed: bool) -> int | None:
         row, Flag.UNPRICED, unpriced, "a position has no mark yet" if unpriced else "every position is marked"
     )
     brakes.watch(state, row)
-    ended = None
+    ended: list[CloseOut] = []
     active = book.close_outs.get(row)
     if active is not None:
         due = executed or not active.outstanding or closeout.reopened(state, row, active)
         if not due or not closeout.advance(state, row, active, executed=executed):
             _flag_debit(state, row)
             return None
-        ended = active
+        ended.append(active)
         brakes.watch(state, row)
-    risk = state.risk(row)
-    brakes.trip(state, row, risk)
-    _set_level(state, row, risk)
+    _begin(state, row, ended)
     left = receipts.Shortfall()
     parent = None
-    if state.level(row) is Level.LIQUIDATING:
-        closeout.start(state, row, risk)
-    elif not state.holdings(row):
+    if not state.holdings(row) and row not in book.close_outs:
         parent = book.parent.get(row) if int(book.cash[row]) else None
-        if ended is not None and not ended.own:
-            closeout.give_surplus(state, row, ended)
-        left = _settle_flat(state, row, ended.receipt_id if ended else "")
+        if ended and not ended[-1].own:
+            closeout.give_surplus(state, row, ended[-1])
+        left = _settle_flat(state, row, ended[-1].receipt_id if ended else "")
     _flag_debit(state, row)
-    if ended is not None:
-        receipts.issue(state, row, ended, left)
+    for over in ended:
+        receipts.issue(state, row, over, left if over is ended[-1] else receipts.Shortfall())
     return parent
+
+
+def _begin(state: State, row: int, ended: list[CloseOut]) -> None:
+    """Bring the level up to date and begin a close-out where it says so. One that is over at once, because others took
+    the positions, is added to `ended`, and the account is looked at again."""
+    while True:
+        risk = state.risk(row)
+        brakes.trip(state, row, risk)
+        _set_level(state, row, risk)
+        if state.level(row) is not Level.LIQUIDATING:
+            return
+        active = closeout.start(state, row, risk)
+        if active is None:
+            return
+        ended.append(active)
+        brakes.watch(state, row)
 
 
 def _flag_debit(state: State, row: int) -> None:

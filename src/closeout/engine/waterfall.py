@@ -132,6 +132,15 @@ def _fund_stays_whole(state: State, fund: int, holding: Holding, lots: int, valu
 # -- money ---------------------------------------------------------------------------------------------
 
 
+def keep_fund_whole(state: State) -> None:
+    """The fund is never below zero (EX-03): what its own positions lose beyond it, by settlement or funding, is the
+    venue's loss."""
+    row = state.book.row.get(books.INSURANCE_FUND)
+    if row is not None and int(state.book.cash[row]) < 0:
+        missing = -int(state.book.cash[row])
+        state.post(row, books.HOUSE, books.INSURANCE_FUND, missing, "loss of the insurance fund's own positions")
+
+
 def pay(state: State, row: int, deficit: int, receipt_id: str) -> dict[str, int]:
     """Cover a flat account's deficit, in micros above zero, up to the last stage; returns who paid what, by stage, in
     the order of the stages. What the last one is left with is not paid here: see `customer_owes`."""
