@@ -15,8 +15,9 @@ from typing import Any
 from tests.engine.bench import Desk
 from tests.studies.published import LIQUIDATION, Held, document, of, side, text
 
+from closeout.core.contracts import Contract, Kind
 from closeout.core.funding import FundingTerms
-from closeout.core.units import RATE
+from closeout.core.units import CURRENCIES, RATE
 from closeout.engine import commands as c
 from closeout.studies.quote import quote
 
@@ -131,6 +132,76 @@ def kraken_inverse_account(row: Row) -> Found:
         "available_funds": "excess_initial_margin",
     }
     return {key: Decimal(found[name]) / THOUSAND for key, name in names.items()}
+
+
+def kraken_brackets(row: Row) -> Found:
+    """The rate of the first bracket, of a position within it; an amount makes brackets of the tiers."""
+    (first, second) = row["inputs"]["tiers"]
+    tiers = [
+        {"initial_margin_rate": text(first[1]), "maintenance_margin_rate": text(first[2])},
+        {
+            "notional_from": text(first[0]),
+            "initial_margin_rate": text(second[1]),
+            "initial_amount": text(first[0] * (second[1] - first[1])),
+            "maintenance_margin_rate": text(second[2]),
+            "maintenance_amount": text(first[0] * (second[2] - first[2])),
+        },
+    ]
+    held = Held(Decimal(first[0]), Decimal(1), tiers=tiers)
+    found = quote(document(row, [held], tick=Decimal("0.01"), currency="USD"), row["id"])["positions"][0]
+    return {"first_tier_im_rate": Decimal(found["initial_margin"]) / Decimal(found["notional"])}
+
+
+def ftx_equities(row: Row) -> Found:
+    """Equity as the price falls."""
+    collateral, notional, rate = of(row, "collateral", "notional", "mmf")
+    equities: list[Decimal] = []
+    for drop in row["inputs"]["drops"]:
+        held = Held(Decimal(1), notional, notional * (1 - Decimal(drop)), rate=rate)
+        given = document(row, [held], cash=collateral, tick=Decimal(1), currency="USD")
+        equities.append(Decimal(quote(given, row["id"])["net_liq"]))
+    return {"equities": equities}
+
+
+def closing_fee(row: Row) -> Found:
+    """What a fill at the bankruptcy price is charged."""
+    size, at, fee = of(row, "size", "bankruptcy_price", "taker_fee_rate")
+    contract = Contract.define(
+        "C",
+        kind=Kind.LINEAR,
+        currency=CURRENCIES["BTC"],  # of eight places
+        tick=Decimal("0.0001"),
+        lot=size,
+        contract_size=Decimal(1),
+        taker_fee=int(fee * RATE),
+    )
+    micros = contract.trade_fee(contract.nearest_ticks(at), side(row))
+    return {"occ_closing_fee": Decimal(contract.currency.text(micros))}
+
+
+def assigned_remainder(row: Row) -> Found:
+    """What the book does not take of a close-out goes to the liquidity providers."""
+    sizes = {"PI": ("PI_BTCUSD_size", "liquidated_in_book"), "FI": ("FI_size", "FI_liquidated")}
+    contract = {"tick": "0.01", "lot": "1", "tiers": [{"maintenance_margin_rate": "0.01"}]}
+    given = {
+        "contracts": {name: contract for name in sizes},
+        "close_out": {"method": "flatten_all", "limit": "bankruptcy"},
+        "waterfall": [{"stage": "liquidity_providers"}, {"stage": "venue_bears"}],
+    }
+    desk = Desk("reference", given)
+    desk.account("A")
+    for name, (size, _) in sizes.items():
+        desk.hold("A", name, text(row["inputs"][size]), "1")
+    desk.deposit("A", "5000")
+    desk.marks(PI="1", FI="1")
+    active = desk.close_out("A")
+    assert active is not None
+    for order_id, (name, _) in list(active.outstanding.items()):
+        desk.fill_order(order_id, "1", text(row["inputs"][sizes[name][1]]))
+        if order_id in desk.state.order_owner:
+            desk.done(c.OrderDone(order_id, "no price within the limit"))
+    taken = {name: desk.position("liquidity_providers", name) for name in sizes}
+    return {f"{name}_assigned": int(quantity) for name, quantity in taken.items()}
 
 
 # -- prices ------------------------------------------------------------------------------------------------
@@ -280,6 +351,10 @@ def surplus_to_the_fund(row: Row) -> Found:
 
 
 WAYS: dict[str, Callable[[Row], Found]] = {
+    "kraken-margin-marginal": kraken_brackets,
+    "ftx-flowchart": ftx_equities,
+    "bybit_closing_fee": closing_fee,
+    "kraken-pas-split": assigned_remainder,
     "deribit_futures_margin": deribit,
     "deribit-im-btc-25": deribit_linear,
     "deribit-im-sol-25": deribit_linear,

@@ -13,7 +13,10 @@ from typing import Any
 
 from tests.engine.bench import Desk
 
+from closeout.core.margin import MarginKind, MarginTier, margin
+from closeout.core.units import RATE
 from closeout.engine import commands as c
+from closeout.studies.quote import quote
 
 Row = dict[str, Any]
 Found = dict[str, Any]
@@ -147,10 +150,52 @@ def resolve_bankruptcy(row: Row) -> Found:
     return {"bankrupt_quote_after": int(book.cash[own]) - int(book.receivable[own]), **paid}
 
 
+def plain_ratio(row: Row) -> Found:
+    """A ratio that size does not change: the margin of a notional of one."""
+    inputs = row["inputs"]
+    kind = MarginKind[inputs["margin_type"].upper()]
+    mode = "high_leverage_" if inputs["user_high_leverage_mode"] else ""
+    ratios = [inputs[f"{mode}margin_ratio_{name}"] for name in ("initial", "maintenance")]
+    initial, maintenance = (int(ratio * _RATIO * RATE) for ratio in ratios)
+    tier = MarginTier(0, (initial, initial, maintenance), (0, 0, 0), (0, 0, 0))
+    return {"margin_ratio": margin((tier,), kind, 1, 10**4)}
+
+
+def ratio_of_the_account(row: Row) -> Found:
+    """A perpetual alone, of an owner who asks for more margin than the market: a leverage below one."""
+    inputs = row["inputs"]
+    largest = max(inputs["user_max_margin_ratio"], inputs["position_max_margin_ratio"])
+    contract = {"tick": "0.01", "lot": "1", "tiers": []}
+    contract["tiers"] = [
+        {
+            "initial_margin_rate": _text(inputs["perp_margin_ratio_initial"] * _RATIO),
+            "maintenance_margin_rate": _text(inputs["perp_margin_ratio_maintenance"] * _RATIO),
+        }
+    ]
+    price = _text(inputs["oracle_price"] * _QUOTE)
+    position = {
+        "contract": "C",
+        "quantity": _text(inputs["perp_base"] * _BASE),
+        "entry_price": price,
+        "leverage": _text(1 / (largest * _RATIO)),
+    }
+    document = {
+        "account_id": row["id"],
+        "cash": _text(inputs["usdc_deposit"] * _QUOTE),
+        "positions": [position],
+        "rulebook": "reference",
+        "marks": {"C": price},
+        "overrides": {"currency": "USDC", "contracts": {"C": contract}},
+    }
+    return {"margin_requirement": int(Decimal(quote(document, row["id"])["initial_margin"]) / _QUOTE)}
+
+
 WAYS: dict[str, Callable[[Row], Found]] = {
     "calculate_base_asset_amount_to_cover_margin_shortage": base_to_cover,
     "drift-margin-shortage-fee0": base_to_cover_worked,
     "drift-margin-shortage-fee1pct-if1pct": base_to_cover_worked,
     **{f"drift-liquidate-perp-{number}": liquidate_perp for number in ("002", "004", "008", "010", "011")},
+    **{f"drift-get-margin-ratio-{number}": plain_ratio for number in ("001", "004", "005")},
+    "drift-margin-requirement-006": ratio_of_the_account,
     "resolve_perp_bankruptcy": resolve_bankruptcy,
 }

@@ -15,7 +15,7 @@ from typing import Any
 
 from closeout.core.bankruptcy import bankruptcy_value, fillable_value, limit_of, price_of, share_of
 from closeout.core.contracts import Contract, Kind
-from closeout.core.funding import max_funding_ppm, settlement, settlement_ppm
+from closeout.core.funding import maintenance_ppm, max_funding_ppm, settlement, settlement_ppm
 from closeout.core.margin import Level, MarginKind, MarginRules, MarginTier, Terms, Window, initial_margin, scaled_rate
 from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.units import CURRENCIES, RATE
@@ -71,10 +71,10 @@ def terms(perpetual: Row, open_interest: int = 0) -> Terms:
 
 
 def tier(perpetual: Row) -> MarginTier:
-    """The rates as a rulebook states them: maintenance is a share of initial margin."""
-    initial = perpetual.get("initial_margin_ppm", 0) * _PPM
-    maintenance = initial * perpetual.get("maintenance_fraction_ppm", 0) // 10**6
-    return MarginTier(0, (initial, initial, maintenance), (0, 0, 0), (0, 0, 0))
+    """The rates as a rulebook states them."""
+    initial = perpetual.get("initial_margin_ppm", 0)
+    maintenance = maintenance_ppm(initial, perpetual.get("maintenance_fraction_ppm", 0)) * _PPM
+    return MarginTier(0, (initial * _PPM, initial * _PPM, maintenance), (0, 0, 0), (0, 0, 0))
 
 
 def account(row: Row, sizes: tuple[int, ...] = ()) -> tuple[list[Holding], Risk]:
@@ -176,6 +176,11 @@ def funding_cap(row: Row) -> Found:
     return {"max_abs_funding_ppm": max_funding_ppm(*(row["inputs"][name] for name in names))}
 
 
+def maintenance_rate(row: Row) -> Found:
+    names = ("initial_margin_ppm", "maintenance_fraction_ppm")
+    return {"maintenance_margin_ppm": maintenance_ppm(*(row["inputs"][name] for name in names))}
+
+
 def initial_margin_of(row: Row) -> Found:
     inputs = row["inputs"]
     given = terms(inputs, inputs["open_interest_notional"])
@@ -218,6 +223,7 @@ WAYS: dict[str, Callable[[Row], Found]] = {
     "GetNetNotional": net_notional,
     "GetSettlementPpm": settlement_of,
     "GetMaxAbsFundingClampPpm": funding_cap,
+    "GetMaintenanceMarginPpm": maintenance_rate,
     "GetInitialMarginQuoteQuantums": initial_margin_of,
     "GetAdjustedInitialMarginPpm": adjusted_rate,
     "GetMarginRequirements": margin_requirements,

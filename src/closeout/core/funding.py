@@ -149,8 +149,13 @@ def next_interval(interval: int, shorter: Sequence[int], *, capped: bool) -> int
 
 def max_funding_ppm(clamp_factor_ppm: int, initial_margin_ppm: int, maintenance_fraction_ppm: int) -> int:
     """The cap of an 8-hour rate: clamp factor x (initial - maintenance margin), each step rounded down."""
-    maintenance_ppm = initial_margin_ppm * maintenance_fraction_ppm // PPM
-    return clamp_factor_ppm * (initial_margin_ppm - maintenance_ppm) // PPM
+    maintenance = maintenance_ppm(initial_margin_ppm, maintenance_fraction_ppm)
+    return clamp_factor_ppm * (initial_margin_ppm - maintenance) // PPM
+
+
+def maintenance_ppm(initial_margin_ppm: int, maintenance_fraction_ppm: int) -> int:
+    """Maintenance margin, which the chain states as a fraction of initial margin, rounded down."""
+    return initial_margin_ppm * maintenance_fraction_ppm // PPM
 
 
 def funding_index_delta(rate_ppm: int, seconds: int, quote_per_base: Fraction) -> int:
