@@ -198,8 +198,8 @@ def assigned_remainder(row: Row) -> Found:
     assert active is not None
     for order_id, (name, _) in list(active.outstanding.items()):
         desk.fill_order(order_id, "1", text(row["inputs"][sizes[name][1]]))
-        if order_id in desk.state.order_owner:
-            desk.done(c.OrderDone(order_id, "no price within the limit"))
+    while (active := desk.close_out("A")) and active.outstanding:
+        desk.done(c.OrderDone(next(iter(active.outstanding)), "no price within the limit"))
     taken = {name: desk.position("liquidity_providers", name) for name in sizes}
     return {f"{name}_assigned": int(quantity) for name, quantity in taken.items()}
 
