@@ -9,7 +9,6 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +16,8 @@ from urllib.parse import quote
 from closeout.core.times import time_text
 from closeout.core.units import InputError
 from closeout.engine import ledger as books
-from closeout.studies.outcome import BEARERS, OTHER_CASH, PROVIDERS, SOCIALISED, VAULT, VENUE, WINNERS, Run, Totals
+from closeout.studies import side_by_side
+from closeout.studies.outcome import OTHER_CASH, PROVIDERS, SOCIALISED, VAULT, VENUE, WINNERS, Run, Totals
 from closeout.studies.recorder import Recorder
 
 SUMMARY = "summary.json"
@@ -136,7 +136,7 @@ def write_runs(
         "market": market,
         "same_appetite": same_appetite,
         "rulebooks": {run.rulebook: totals(run) for run in runs},
-        "side_by_side": side_by_side(runs) if len(runs) > 1 else None,
+        "side_by_side": side_by_side.document(runs) if len(runs) > 1 else None,
     }
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return summary
@@ -154,7 +154,7 @@ def totals(run: Run) -> dict[str, Any]:
         "liquidated_accounts": total.closed_out,
         "close_out_orders": total.orders,
         "fees": text(total.fees),
-        "deficits": _deficits(run, total),
+        "deficits": side_by_side.deficits(run, total),
         "debtors": len(total.debtors),
         "fund_before": None if fund is None else text(fund.before),
         "fund_after": None if fund is None else text(fund.after),
@@ -181,69 +181,6 @@ def totals(run: Run) -> dict[str, Any]:
         "digest": run.final_digest,
         "published": run.published,
     }
-
-
-def _deficits(run: Run, total: Totals) -> dict[str, str]:
-    """The deficits by who bore them; the parts add up to the total."""
-    text = run.currency.text
-    return {"total": text(total.deficit), **{bearer.key: text(total.borne[bearer.key]) for bearer in BEARERS}}
-
-
-def side_by_side(runs: Sequence[Run]) -> dict[str, Any]:
-    """The outcomes of the same accounts under each rulebook: in total, in its own currency and in dollars at the
-    opening mark, and account by account."""
-    return {
-        "totals": {run.rulebook: _side(run) for run in runs},
-        "accounts": {
-            account_id: {run.rulebook: outcome for run, outcome in outcomes}
-            for account_id, outcomes in _by_account(runs).items()
-        },
-    }
-
-
-def _side(run: Run) -> dict[str, Any]:
-    total = Totals.of(run)
-    return {
-        "currency": run.currency.code,
-        "accounts": total.accounts,
-        "not_admitted": total.not_admitted,
-        "liquidated_accounts": total.closed_out,
-        "debtors": len(total.debtors),
-        "deleveraged_accounts": len(total.deleveraged),
-        "fees": run.currency.text(total.fees),
-        "deficits": _deficits(run, total),
-        "dollars_at_opening_mark": {
-            "one": "1" if run.dollars is None else cents(run.dollars),
-            "deficits": {
-                "total": cents(run.in_dollars(total.deficit)),
-                **{bearer.key: cents(run.in_dollars(total.borne[bearer.key])) for bearer in BEARERS},
-            },
-        },
-    }
-
-
-def _by_account(runs: Sequence[Run]) -> dict[str, list[tuple[Run, dict[str, Any]]]]:
-    found: dict[str, list[tuple[Run, dict[str, Any]]]] = {}
-    for run in runs:
-        text = run.currency.text
-        for account in run.accounts:
-            outcome: dict[str, Any] = {"admitted": "not_admitted" not in account.flags}
-            if outcome["admitted"]:
-                at = None if account.liquidated_at is None else time_text(account.liquidated_at)
-                outcome |= {
-                    "net_liq_before": text(account.net_liq_before), "net_liq_after": text(account.net_liq_after),
-                    "liquidated_at": at, "deficit": text(account.deficit), "owed": text(account.owed),
-                    "fund_paid": text(account.fund_paid), "adl_amount": text(account.adl_amount),
-                    "socialised_paid": text(account.socialised),
-                }  # fmt: skip
-            found.setdefault(account.account_id, []).append((run, outcome))
-    return found
-
-
-def cents(dollars: Fraction) -> str:
-    """Dollars to a cent, half to even: for figures that are only comparable, never exact."""
-    whole, rest = divmod(abs(round(dollars * 100)), 100)
-    return f"{'-' if dollars < 0 and (whole or rest) else ''}{whole}.{rest:02d}"
 
 
 def _rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -23,11 +23,11 @@ class Bearer:
     stages: tuple[str, ...] = ()
 
 
-OWED = Bearer("customers_owe", "customers owe it")
+OWED = Bearer("customers_owe", "the customers owe it")
 OTHER_CASH = Bearer("customers_paid_from_other_cash", "customers' other cash")
-FUND = Bearer("fund_paid", "insurance fund", (StageKind.INSURANCE_FUND.value, StageKind.INSURANCE_FUND_TAKES.value))
+FUND = Bearer("fund_paid", "the insurance fund", (StageKind.INSURANCE_FUND.value, StageKind.INSURANCE_FUND_TAKES.value))
 PROVIDERS = Bearer("liquidity_providers", "liquidity providers", (StageKind.LIQUIDITY_PROVIDERS.value,))
-VAULT = Bearer("backstop_vault", "backstop vault", (StageKind.BACKSTOP_VAULT.value,))
+VAULT = Bearer("backstop_vault", "the backstop vault", (StageKind.BACKSTOP_VAULT.value,))
 WINNERS = Bearer("deleveraged", "deleveraged winners", (StageKind.AUTO_DELEVERAGING.value, StageKind.UNWIND.value))
 SOCIALISED = Bearer("socialised", "shared among customers", (StageKind.SOCIALISED_LOSS.value,))
 VENUE = Bearer("venue_bears", "the venue", (StageKind.VENUE_BEARS.value,))

@@ -81,7 +81,7 @@ def run_replay(
     files.write_ledger(partial / "ledger.csv", ((name, replay.recorder) for name, replay in replays.items()))
     from closeout.studies.report import write_report  # matplotlib is slow to import
 
-    write_report(partial / "report.html", runs, title=title, market=described)
+    write_report(partial / "report.html", runs, title=title, market=described, same_appetite=same_appetite)
     return Finished(runs, summary, folder.commit())
 
 

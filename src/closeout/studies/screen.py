@@ -22,10 +22,13 @@ from rich.text import Text
 from closeout.core.text import clean
 from closeout.studies.columns import columns
 from closeout.studies.outcome import AccountOutcome, Run, Totals
+from closeout.studies.side_by_side import Figure, figures
 from closeout.studies.wording import (
     amount,
     clock,
+    comparison,
     count,
+    dollars,
     grouped,
     headline,
     made_by_fees,
@@ -38,6 +41,7 @@ PLAIN_EVERY = 3.0
 _LIVE_EVERY = 0.1
 _MOST_ROWS = 12
 _WIDTH = 100
+_WIDEST = 130
 
 _STYLES = {"normal": "", "alert": "yellow", "liquidate_only": "dark_orange", "liquidating": "bold red",
            "closed out": "dim"}  # fmt: skip
@@ -206,47 +210,82 @@ def progress_bar(title: str) -> Generator[Callable[[int, int], None]]:
 
 def summary_text(runs: Sequence[Run], out_dir: Path | str) -> str:
     """What a replay came to, for standard output: a table, who owes, what it rests on, and where it all lies."""
-    parts = [_overview(runs), *(_told(run, runs, out_dir) for run in runs), _where(Path(out_dir))]
-    return "\n\n".join(parts) + "\n"
+    if len(runs) == 1:
+        parts = [_overview(runs[0]), _told(runs[0], runs, out_dir, [])]
+    else:
+        common = [text for text in runs[0].assumptions if all(text in run.assumptions for run in runs)]
+        parts = [_wrap(comparison(runs)), _side_by_side(runs), *(_told(run, runs, out_dir, common) for run in runs)]
+        parts += ["\n".join(["What all of this rests on:", *_rests(common)])] if common else []
+    return "\n\n".join([*parts, _where(Path(out_dir))]) + "\n"
 
 
-def _overview(runs: Sequence[Run]) -> str:
+def _overview(run: Run) -> str:
     head = ["rulebook", "accounts", "closed out", "orders", "fees", "debtors", "owed", "worst debt", ""]
-    rows: list[list[str]] = []
-    for run in runs:
-        totals = Totals.of(run)
-        worst = money(run.currency, totals.debtors[0].owed) if totals.debtors else "none"
-        rows.append([
-            clean(run.rulebook), f"{totals.accounts:,}", f"{totals.closed_out:,}", f"{totals.orders:,}",
-            money(run.currency, totals.fees), f"{len(totals.debtors):,}", money(run.currency, totals.owed), worst,
-            run.currency.code,
-        ])  # fmt: skip
-    return columns([head, *rows], left=1)
+    totals = Totals.of(run)
+    worst = money(run.currency, totals.debtors[0].owed) if totals.debtors else "none"
+    row = [
+        clean(run.rulebook), f"{totals.accounts:,}", f"{totals.closed_out:,}", f"{totals.orders:,}",
+        money(run.currency, totals.fees), f"{len(totals.debtors):,}", money(run.currency, totals.owed), worst,
+        run.currency.code,
+    ]  # fmt: skip
+    return columns([head, row], left=1)
 
 
-def _told(run: Run, runs: Sequence[Run], folder: Path | str) -> str:
-    """One rulebook: the headline, the ten largest debts, what they rest on, and how to verify."""
+def _side_by_side(runs: Sequence[Run]) -> str:
+    """Figures as rows, rulebooks as columns, as many side by side as a wide terminal has room for."""
+    rows = [["", *(clean(run.rulebook) for run in runs)]]
+    for figure in figures(runs):
+        name = f"  {figure.name}" if figure.part else figure.name
+        rows.append([name, *(_figure(run, figure, value) for run, value in zip(runs, figure.values, strict=True))])
+    if any(run.dollars is not None for run in runs):
+        lost = [dollars(run, Totals.of(run).deficit) for run in runs]
+        rows.append(["lost, at the opening mark", *lost])
+    rows.append(["in", *(run.currency.code for run in runs)])
+    blocks: list[list[int]] = [[]]
+    for column in range(1, len(rows[0])):
+        if columns([[row[i] for i in (0, *blocks[-1], column)] for row in rows], left=1).index("\n") > _WIDEST:
+            blocks.append([])
+        blocks[-1].append(column)
+    return "\n\n".join(columns([[row[i] for i in (0, *block)] for row in rows], left=1) for block in blocks)
+
+
+def _figure(run: Run, figure: Figure, value: int | None) -> str:
+    if value is None or (figure.part and not value):
+        return "-"
+    return money(run.currency, value) if figure.money else f"{value:,}"
+
+
+def _told(run: Run, runs: Sequence[Run], folder: Path | str, common: Sequence[str]) -> str:
+    """One rulebook: the headline, the largest debts, what they rest on beside what is `common`, and how to verify."""
     totals = Totals.of(run)
     said = [clean(run.rulebook), _wrap(headline(run))]
     if totals.not_admitted:
         said.append(_wrap(f"{count(totals.not_admitted, 'account')} would not pass the opening check and stayed out."))
     if totals.debtors:
-        said += ["", *_debts(run, totals.debtors), "", "What these debts rest on:"]
-    else:
-        said += ["", "What this rests on:"]
-    said += [_wrap(clean(text), "- ") for text in run.assumptions]
+        said += ["", *_debts(run, totals.debtors, 10 if len(runs) < 3 else 3)]
+    own = [text for text in run.assumptions if text not in common]
+    if own or run.other_path is not None:
+        alone = len(runs) == 1
+        said += ["", "What these debts rest on:" if totals.debtors and alone else "What this rests on:" if alone else
+                 "What it rests on:"]  # fmt: skip
+    said += _rests(own)
     if run.other_path is not None:
         debtors, owed = run.other_path["debtors"], run.other_path["deficits"]["customers_owe"]
         other = f"{count(debtors, 'customer')} would owe {grouped(owed)} {run.currency.code} in total"
         said.append(_wrap(f"Path: each bar's low comes before its high. With the high first {other}.", "- "))
     if run.ledger_imbalance:
         said.append(f"THE BOOKS DO NOT BALANCE: they are off by {amount(run.currency, run.ledger_imbalance)}.")
+    said += [_wrap(f"SUMS DO NOT AGREE: {text}.") for text in run.problems]
     said.append(f"Verify: {clean(verify_command(run, runs, folder))}")
     return "\n".join(said)
 
 
-def _debts(run: Run, debtors: Sequence[AccountOutcome]) -> list[str]:
-    """The ten largest debts, a line each, and what is to be said of them all."""
+def _rests(assumptions: Sequence[str]) -> list[str]:
+    return [_wrap(clean(text), "- ") for text in assumptions]
+
+
+def _debts(run: Run, debtors: Sequence[AccountOutcome], most: int) -> list[str]:
+    """The largest debts, a line each, and what is to be said of them all."""
     head = ["account", "side", "contracts", "leverage", "had", "closed out", "line", "filled", "fees", "owes"]
     rows = [
         [
@@ -256,12 +295,12 @@ def _debts(run: Run, debtors: Sequence[AccountOutcome]) -> list[str]:
             grouped(a.liquidation_price or "none"), grouped(a.fill_price or "none"),
             money(run.currency, a.fees), money(run.currency, a.owed), "fees" if made_by_fees(a) else "price",
         ]
-        for a in debtors[:10]
+        for a in debtors[:most]
     ]  # fmt: skip
     said = columns([[*head, "made by"], *rows], left=3).splitlines()
-    if len(debtors) > 10:
-        rest = sum(account.owed for account in debtors[10:])
-        said.append(f"and {count(len(debtors) - 10, 'smaller debt')}, {amount(run.currency, rest)} together")
+    if len(debtors) > most:
+        rest = sum(account.owed for account in debtors[most:])
+        said.append(f"and {count(len(debtors) - most, 'smaller debt')}, {amount(run.currency, rest)} together")
     by_fees = sum(made_by_fees(account) for account in debtors)
     if by_fees:
         said.append(f"{by_fees:,} of {count(len(debtors), 'debt')} would not be there without fees.")

@@ -208,7 +208,8 @@ def _bounded(lots: int, position: AccountPosition, place: str) -> int:
 
 def _initial(policy: Policy, rules: ContractPolicy, lots: int, price: Decimal) -> int:
     """Initial margin in micros for |lots| at a price, under the rulebook's opening window."""
-    contract, terms = rules.contract, Terms(rules.tiers, policy.windows[policy.opening_window])
+    contract, window = rules.contract, policy.windows[policy.opening_window]
+    terms = Terms(rules.tiers, window, rules=rules.margin)
     ticks = max(1, contract.nearest_ticks(price))
     if contract.kind is Kind.LINEAR and ticks * lots * contract.unit_value > MAX_VALUE:
         return MAX_VALUE  # beyond the bound on one position

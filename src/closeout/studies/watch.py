@@ -51,6 +51,8 @@ def _tell(screen: Screen, replay: Replay, number: int, time: int) -> None:
         if contract.mark is not None
     }
     money = {"fees": text(-balances[books.FEES]), "owed": text(balances[books.RECEIVABLE])}
+    if replay.policy.insurance_fund is not None:
+        money["fund"] = text(-balances[books.INSURANCE_FUND])
     screen.update(number, time, prices, replay.tracker.counts(), money, riskiest(replay))
 
 
@@ -58,7 +60,9 @@ def riskiest(replay: Replay) -> list[RiskRow]:
     """The accounts with the highest usage now; at or below zero net liq first of all, the deepest first."""
     state = replay.state
     net_liq, requirement, _ = scan.levels(state)
-    rows = np.flatnonzero(requirement > 0)
+    customers = np.ones(state.book.count, np.bool_)
+    customers[sorted(state.book.house)] = False
+    rows = np.flatnonzero((requirement > 0) & customers)
     # Display order only: a float ratio may tie where the exact one does not.
     usage = np.where(net_liq[rows] > 0, requirement[rows] / np.maximum(net_liq[rows], 1), MAX_VALUE - net_liq[rows])
     worst = rows[np.argsort(-usage, kind="stable")[:RISKIEST]]

@@ -13,7 +13,7 @@ from closeout.core.text import clean
 from closeout.core.times import SECOND
 from closeout.core.units import Currency
 from closeout.studies.files import journal_name
-from closeout.studies.outcome import AccountOutcome, Run, Totals
+from closeout.studies.outcome import BEARERS, OWED, AccountOutcome, Bearer, Run, Totals
 
 _CHICAGO = ZoneInfo("America/Chicago")
 
@@ -68,11 +68,87 @@ def headline(run: Run) -> str:
             f"{closed}. {len(totals.debtors):,} customers owe {owed} in total; "
             f"the worst, {name}, owes {amount(run.currency, worst.owed)}."
         )
-    said = f"{closed}. Nobody owes anything."
+    said = f"{closed}. Nobody owes anything"
+    if totals.deficit:
+        parts = [
+            f"{bearer.words} {money(run.currency, totals.borne[bearer.key])}"
+            for bearer in BEARERS
+            if totals.borne[bearer.key]
+        ]
+        return f"{said}; who bore the {amount(run.currency, totals.deficit)} lost beyond margin: {', '.join(parts)}."
+    said += "."
     if totals.nearest is not None:
         left = amount(run.currency, totals.nearest.net_liq_after)
         said += f" Nearest to it came {clean(totals.nearest.account_id)}, left with {left}."
     return said
+
+
+def dollars(run: Run, micros: int) -> str:
+    """An amount in whole dollars for a comparison, to the cent below a hundred; ``≈`` before what is not exact."""
+    worth = run.in_dollars(micros)
+    scale = 100 if 0 < abs(worth) < 100 else 1
+    shown = round(worth * scale)
+    whole, rest = divmod(abs(shown), scale)
+    text = f"{'-' if shown < 0 else ''}{whole}" + (f".{rest:02d}" if scale > 1 else "")
+    return f"{'' if shown == worth * scale else '≈ '}{grouped(text)} USD"
+
+
+def fate(run: Run, account: AccountOutcome | None) -> str:
+    """What became of an account under a rulebook, in a few words."""
+    if account is None:
+        return "not in the run"
+    if "not_admitted" in account.flags:
+        return "not admitted"
+    if account.deficit:
+        parts = [f"{bearer.words} {money(run.currency, account.borne_by(bearer))}" for bearer in BEARERS[1:]
+                 if account.borne_by(bearer)]  # fmt: skip
+        owes = [f"owes {money(run.currency, account.owed)}"] if account.owed else []
+        return "; ".join([*owes, *parts])
+    said: list[str] = []
+    if account.liquidated_at is not None:
+        said.append(f"closed out, {money(run.currency, account.net_liq_after)} left")
+    if account.deleveraged:
+        said.append(f"deleveraged, {money(run.currency, account.adl_amount)} taken")
+    if account.socialised:
+        said.append(f"{money(run.currency, account.socialised)} of others' losses paid")
+    return "; ".join(said) or f"kept, {money(run.currency, account.net_liq_after)}"
+
+
+def comparison(runs: Sequence[Run]) -> str:
+    """The rulebooks against one another in a sentence or two."""
+    lost = sorted(runs, key=lambda run: run.in_dollars(Totals.of(run).deficit))
+    least, most = lost[0], lost[-1]
+    said = f"The same accounts at the same prices under {count(len(runs), 'rulebook')}"
+    worst = Totals.of(most)
+    if not worst.deficit:
+        return f"{said}: nobody loses more than his margin under any of them."
+    best = Totals.of(least)
+    low = dollars(least, best.deficit) if best.deficit else "nothing"
+    high = f"{dollars(most, worst.deficit)} ({clean(most.rulebook)})"
+    return f"{said}: beyond margin they lose from {low} ({clean(least.rulebook)}) to {high}. {_bearers(runs)}"
+
+
+def _bearers(runs: Sequence[Run]) -> str:
+    """Under which rulebooks the customers owe most of it, and to whom it falls under the others."""
+    main = {run.rulebook: _main_bearer(run) for run in runs if Totals.of(run).deficit}
+    owes = [clean(name) for name, bearer in main.items() if bearer is OWED]
+    others = list(dict.fromkeys(bearer.words for bearer in main.values() if bearer is not OWED))
+    if not others:
+        return f"Under {_listed(owes, 'and')} the customers owe it."
+    falls = f"it falls mostly to {_listed(others, 'or')}"
+    if not owes:
+        return f"{falls[0].upper()}{falls[1:]}."
+    return f"Under {_listed(owes, 'and')} the customers owe it, elsewhere {falls}."
+
+
+def _main_bearer(run: Run) -> Bearer:
+    borne = Totals.of(run).borne
+    return max(BEARERS, key=lambda bearer: borne[bearer.key])
+
+
+def _listed(words: Sequence[str], last: str) -> str:
+    """``a, b and c``."""
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def receipts_of(run: Run, account: AccountOutcome) -> list[dict[str, Any]]:
