@@ -93,7 +93,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
     @property
     def figures(self) -> Figures:
         assert self.rules is not None
-        return Figures(self.rules)
+        return Figures(self.rules, self.accounts.values())
 
     def _LoadRulebook(self, document: bytes) -> None:
         self.rules = Rules(json.loads(document))

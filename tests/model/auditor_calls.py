@@ -54,11 +54,10 @@ class Calls(Money):
         total = Fraction(0)
         for name, position in account.held().items():
             contract = self.rules.contracts[name]
-            notional = self.figures.notional(contract, position)
-            own = contract.margin(kind, position.quantity, notional)
-            leverage = account.leverage.get(name) if kind == "initial" else None
-            by_leverage = (
-                Fraction(0) if leverage is None else -(-notional / leverage // contract.micro) * contract.micro
-            )
-            total += max(own, by_leverage)
+            value = self.figures.stands_on(contract, position)
+            if kind == "initial":
+                leverage = account.leverage.get(name)
+                total += contract.initial(position.quantity, value, leverage, Fraction(0))
+            else:
+                total += contract.margin(kind, position.quantity, value)
         return total

@@ -105,6 +105,7 @@ class Market(Money):
             for kind in ("intraday", "initial", "maintenance"):
                 lower = new_tier.rate[kind] < old_tier.rate[kind]
                 lower |= new_tier.per_contract[kind] < old_tier.per_contract[kind]
+                lower |= new_tier.slope[kind] < old_tier.slope[kind]
                 if lower or new_tier.amount[kind] > old_tier.amount[kind]:
                     return True
         return False

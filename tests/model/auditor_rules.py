@@ -16,6 +16,7 @@ MAX_LOTS = 2**40
 MAX_UNITS = 2**53
 MAX_INVERSE = 2**62
 BILLIONTH = Fraction(1, 10**9)
+MILLIONTH = Fraction(1, 10**6)
 
 
 def down(amount: Fraction, step: Fraction) -> Fraction:
@@ -28,33 +29,33 @@ def up(amount: Fraction, step: Fraction) -> Fraction:
 
 @dataclass
 class Tier:
-    """Margins from a notional on: a rate of it, plus so much a contract, less an amount; by kind of margin."""
+    """Margins from a notional on: a rate of it, plus so much a contract, less an amount; by kind of margin. The rate
+    grows by `slope` with each coin of size."""
 
     notional_from: Fraction
     rate: dict[str, Fraction]
     per_contract: dict[str, Fraction]
     amount: dict[str, Fraction]
+    slope: dict[str, Fraction]
 
 
 def read_tier(table: dict) -> Tier:
     """A tier without an intraday margin takes its initial, and so on (see the rulebook's description)."""
-    found: dict[str, tuple[Fraction, Fraction, Fraction]] = {}
+    found: dict[str, tuple[Fraction, ...]] = {}
     for kind in ("intraday", "initial", "maintenance"):
         rate, fixed = table.get(f"{kind}_margin_rate"), table.get(f"{kind}_margin")
         if rate is not None or fixed is not None:
-            amount = table.get("maintenance_amount") if kind == "maintenance" else None
-            found[kind] = (Fraction(rate or "0"), Fraction(fixed or "0"), Fraction(amount or "0"))
-    if "initial" not in found:
-        leverage = table.get("max_leverage")
-        found["initial"] = (
-            (up(1 / Fraction(leverage), BILLIONTH), Fraction(0), Fraction(0))
-            if leverage is not None
-            else found["maintenance"]
-        )
+            given = (rate, fixed, table.get(f"{kind}_amount"), table.get(f"{kind}_margin_slope"))
+            found[kind] = tuple(Fraction(text or "0") for text in given)
+    if "initial" not in found and table.get("max_leverage") is not None:
+        rest = ("0", table.get("initial_amount"), table.get("initial_margin_slope"))
+        own = up(1 / Fraction(table["max_leverage"]), BILLIONTH)
+        found["initial"] = (own, *(Fraction(text or "0") for text in rest))
+    found.setdefault("initial", found.get("maintenance", ()))
     found.setdefault("maintenance", found["initial"])
     found.setdefault("intraday", found["initial"])
-    rate, fixed, amount = ({kind: found[kind][index] for kind in found} for index in range(3))
-    return Tier(Fraction(table.get("notional_from") or "0"), rate, fixed, amount)
+    parts = ({kind: found[kind][index] for kind in found} for index in range(4))
+    return Tier(Fraction(table.get("notional_from") or "0"), *parts)
 
 
 @dataclass
@@ -83,6 +84,9 @@ class Contract:
     session: str | None
     tiers: list[Tier]
     window: Window
+    by_entry: bool = False
+    fee_inside: bool = False
+    interest: tuple[Fraction, Fraction] | None = None
     is_open: bool = True
     halted: bool = False
     expired: bool = False
@@ -143,9 +147,22 @@ class Contract:
     # -- margin ----------------------------------------------------------------------------------
 
     def margin(self, kind: str, quantity: Fraction, notional: Fraction) -> Fraction:
+        """`notional`: or the value at entry, where requirements stand on that."""
+        return self._tiered(kind, quantity, notional) + self._fee_of_closing(notional)
+
+    def _tiered(self, kind: str, quantity: Fraction, notional: Fraction, open_now: Fraction = Fraction(0)) -> Fraction:
         tier = next(tier for tier in reversed(self.tiers) if notional >= tier.notional_from or tier is self.tiers[0])
-        share = up(notional * tier.rate[kind], self.micro)
+        coins = abs(quantity) * self.size if self.linear else notional
+        rate = min(Fraction(2), tier.rate[kind] + up(coins * tier.slope[kind], BILLIONTH))
+        if self.interest is not None:
+            lower, upper = self.interest
+            way = min(max((open_now - lower) / (upper - lower), Fraction(0)), Fraction(1))
+            rate += down((1 - rate) * way, MILLIONTH)
+        share = up(notional * rate, self.micro)
         return share + abs(quantity) * tier.per_contract[kind] - tier.amount[kind]
+
+    def _fee_of_closing(self, notional: Fraction) -> Fraction:
+        return up(notional * self.taker_fee, self.micro) if self.fee_inside else Fraction(0)
 
     def held_requirement(self, quantity: Fraction, notional: Fraction) -> Fraction:
         required = self.margin(self.window.requirement, quantity, notional)
@@ -154,21 +171,35 @@ class Contract:
         return required
 
     def entry_requirement(
-        self, quantity: Fraction, notional: Fraction, with_intraday: bool, leverage: Fraction | None
+        self,
+        quantity: Fraction,
+        notional: Fraction,
+        with_intraday: bool,
+        leverage: Fraction | None,
+        open_now: Fraction,
     ) -> Fraction:
+        """`open_now`: what all accounts hold long, which an order's initial margin may depend on."""
         if quantity == 0:
             return Fraction(0)
         needed = [self.held_requirement(quantity, notional)]
         if self.window.requirement != "intraday" or not with_intraday:
-            by_tier = self.margin("initial", quantity, notional)
-            needed.append(by_tier if leverage is None else max(by_tier, up(notional / leverage, self.micro)))
+            needed.append(self.initial(quantity, notional, leverage, open_now))
         if self.news_multiplier is not None:
             needed.append(self._in_news(quantity, notional))
         return max(needed)
 
+    def initial(
+        self, quantity: Fraction, notional: Fraction, leverage: Fraction | None, open_now: Fraction
+    ) -> Fraction:
+        own = self._tiered("initial", quantity, notional, open_now)
+        if leverage is not None:
+            own = max(own, up(notional / leverage, self.micro))
+        return own + self._fee_of_closing(notional)
+
     def _in_news(self, quantity: Fraction, notional: Fraction) -> Fraction:
         assert self.news_multiplier is not None
-        return up(self.margin("intraday", quantity, notional) * self.news_multiplier, self.micro)
+        intraday = self._tiered("intraday", quantity, notional)
+        return up(intraday * self.news_multiplier, self.micro) + self._fee_of_closing(notional)
 
 
 class Rules:
@@ -205,6 +236,7 @@ class Rules:
         self.closing_only_after = document["receivable"]["closing_only_after_business_days"]
 
     def _contract(self, name: str, table: dict) -> Contract:
+        lower = table.get("open_interest_lower")
         return Contract(
             name,
             (table.get("kind") or "linear") == "linear",
@@ -219,4 +251,7 @@ class Rules:
             table.get("session"),
             [read_tier(tier) for tier in table["tiers"]],
             self.opening_window,
+            table.get("requirement_base") == "entry",
+            bool(table.get("close_fee_in_requirement")),
+            None if lower is None else (Fraction(lower), Fraction(table["open_interest_upper"])),
         )

@@ -1,6 +1,7 @@
 """What the auditor knows of an account, and an account's figures by the plainest formulas."""
 
 from dataclasses import dataclass, field
+from collections.abc import Iterable
 from fractions import Fraction
 
 from tests.model.auditor_limits import Bounds
@@ -163,8 +164,19 @@ class Account:
 class Figures:
     """Formulas that read the rules and one account."""
 
-    def __init__(self, rules: Rules) -> None:
-        self.rules = rules
+    def __init__(self, rules: Rules, everybody: Iterable[Account] = ()) -> None:
+        self.rules, self.everybody = rules, everybody
+
+    def stands_on(self, contract: Contract, position: Position) -> Fraction:
+        """The value that a requirement is a share of."""
+        return up(abs(position.cost), contract.micro) if contract.by_entry else self.notional(contract, position)
+
+    def open_now(self, contract: Contract) -> Fraction:
+        """What all accounts hold long, at the mark."""
+        if contract.interest is None or contract.price is None:
+            return Fraction(0)
+        held = (account.positions.get(contract.name, Position()).quantity for account in self.everybody)
+        return contract.notional(contract.price, sum((max(q, Fraction(0)) for q in held), Fraction(0)))
 
     def profit(self, contract: Contract, position: Position) -> Fraction:
         if contract.price is None:
@@ -183,7 +195,7 @@ class Figures:
 
     def requirement_of(self, account: Account, name: str, position: Position) -> Fraction:
         contract = self.rules.contracts[name]
-        return contract.held_requirement(position.quantity, self.notional(contract, position))
+        return contract.held_requirement(position.quantity, self.stands_on(contract, position))
 
     def requirements(self, account: Account) -> dict[str, Fraction]:
         return {name: self.requirement_of(account, name, p) for name, p in account.held().items()}
@@ -244,11 +256,14 @@ class Figures:
     def _entry(
         self, account: Account, contract: Contract, position: Position, quantity: Fraction, with_intraday: bool
     ) -> Fraction:
-        if contract.price is not None:
-            notional = contract.notional(contract.price, quantity)
+        if contract.price is None:
+            value = self.stands_on(contract, position)
         else:
-            notional = self.notional(contract, position)
-        return contract.entry_requirement(quantity, notional, with_intraday, account.leverage.get(contract.name))
+            after, added = Position(position.quantity, position.cost), quantity - position.quantity
+            after.trade(added, contract.cost(contract.price, added), contract.quantum)
+            value = self.stands_on(contract, after)
+        leverage, open_now = account.leverage.get(contract.name), self.open_now(contract)
+        return contract.entry_requirement(quantity, value, with_intraday, leverage, open_now)
 
     def entry_total(
         self,
@@ -315,9 +330,9 @@ class Figures:
             left = abs(position.quantity) - closed
             if left > 0 and closed:
                 assert contract.price is not None
-                rest = left if position.quantity > 0 else -left
-                notional = contract.notional(contract.price, rest)
-                requirements[name] = contract.held_requirement(rest, notional)
+                share = left / abs(position.quantity)
+                rest = Position(position.quantity * share, up(position.cost * share, contract.quantum))
+                requirements[name] = self.requirement_of(account, name, rest)
             elif left > 0:
                 requirements[name] = self.requirement_of(account, name, position)
         return net_liq, requirements

@@ -1,0 +1,95 @@
+"""Rulebooks for generated streams with brackets, slopes, values at entry, closing fees and open interest in margin."""
+
+from typing import Any
+
+from tests.model.rulebooks import ALWAYS, FINE, HEAD, MARKS, RECEIVABLE, Setting, document
+
+BRACKETS = [
+    {"initial_margin_rate": "0.04", "maintenance_margin_rate": "0.02"},
+    {
+        "notional_from": "20000",
+        "initial_margin_rate": "0.06",
+        "initial_amount": "400",
+        "maintenance_margin_rate": "0.03",
+        "maintenance_amount": "200",
+    },
+]
+GROWING = {
+    "intraday_margin_rate": "0.03",
+    "initial_margin_rate": "0.05",
+    "initial_margin_slope": "0.000123",
+    "maintenance_margin_rate": "0.02",
+    "maintenance_margin_slope": "0.000101",
+}
+
+MARGINS: dict[str, Any] = {
+    **HEAD,
+    "name": "model-margins",
+    "opening_window": "always",
+    "windows": {"always": ALWAYS},
+    "contracts": {
+        "BTC": {
+            "tick": "0.1", "lot": "0.01", "taker_fee": "0.0005", "expected_cost": "0.001",
+            "close_fee_in_requirement": True, "tiers": BRACKETS,
+        },
+        "ETH": {"tick": "0.01", "lot": "0.1", "taker_fee": "0.0007", "tiers": [GROWING]},
+        "ENTRY": {
+            "tick": "0.01", "lot": "0.1", "taker_fee": "0.0007", "expected_cost": "0.002",
+            "requirement_base": "entry", "close_fee_in_requirement": True, "tiers": BRACKETS,
+        },
+        "FINE": {
+            **FINE,
+            "requirement_base": "entry", "open_interest_lower": "1000", "open_interest_upper": "9000.5",
+        },
+    },
+    "close_out": {"method": "reduce_to_target", "target": "0.80"},
+    "liquidation_fee": {"first": "10", "later": "10"},
+    "marks": MARKS,
+    "receivable": RECEIVABLE,
+}  # fmt: skip
+
+COINS: dict[str, Any] = {
+    **HEAD,
+    "name": "model-coin-margins",
+    "currency": "BTC",
+    "opening_window": "always",
+    "windows": {"always": ALWAYS},
+    "contracts": {
+        "XBTUSD": {
+            "kind": "inverse", "tick": "0.5", "lot": "1", "contract_size": "100", "taker_fee": "0.0005",
+            "close_fee_in_requirement": True,
+            "tiers": [
+                {
+                    **GROWING, "initial_margin_slope": "0.8", "maintenance_margin_slope": "0.71",
+                },
+                {
+                    "notional_from": "0.02",
+                    **GROWING, "initial_margin_slope": "0.5", "maintenance_margin_slope": "0.4",
+                },
+            ],
+        },
+        "XBTM": {
+            "kind": "inverse", "tick": "0.7", "lot": "1", "contract_size": "10", "taker_fee": "0.0003",
+            "requirement_base": "entry",
+            "open_interest_lower": "0.01", "open_interest_upper": "0.1",
+            "tiers": [{"initial_margin_rate": "0.05", "maintenance_margin_rate": "0.025"}],
+        },
+    },
+    "close_out": {"method": "reduce_to_target", "target": "0.9"},
+    "liquidation_fee": {"first": "0.00005", "later": "0.0001"},
+    "marks": MARKS,
+    "receivable": RECEIVABLE,
+}  # fmt: skip
+
+SETTINGS = (
+    Setting(
+        "margins",
+        document(MARGINS),
+        {"BTC": 500_000, "ETH": 300_000, "ENTRY": 300_000, "FINE": 25_000_000_123},
+        {"BTC": 30, "ETH": 300, "ENTRY": 30, "FINE": 30},
+        3_000_000_000,
+    ),
+    Setting(
+        "coin-margins", document(COINS), {"XBTUSD": 100_000, "XBTM": 71_429}, {"XBTUSD": 20, "XBTM": 60}, 1_000_000
+    ),
+)

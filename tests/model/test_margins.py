@@ -1,0 +1,25 @@
+"""The engine and the auditor agree under margin by brackets, slope, value at entry, closing fee and open interest."""
+
+from collections import Counter
+from random import Random
+
+import pytest
+from tests.model.rulebooks import Setting
+from tests.model.rulebooks_margins import SETTINGS
+from tests.model.side_by_side import run
+
+STREAMS = 40
+LENGTH = 150
+AT_LEAST_20 = (
+    "liquidation", "partial close", "close-out fill whole", "order approved", "order margin",
+    "margin raised", "liquidation after Marks", "liquidation after Fill", "margin call issued", "margin call met",
+)  # fmt: skip
+
+
+@pytest.mark.rule("EX-02", "G-01", "US-02", "US-07", "US-09", "US-17")
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_engine_equals_auditor_under_every_margin(setting: Setting) -> None:
+    reached: Counter[str] = Counter()
+    for seed in range(STREAMS):
+        reached += run(Random(seed), setting, LENGTH)[1]
+    assert {name: reached[name] for name in AT_LEAST_20 if reached[name] < 20} == {}
