@@ -186,7 +186,7 @@ HOURLY = {
 
 def funded(**funding: object) -> tuple[Schedule, Desk]:
     """The reference contract with this funding, held by one account since 12:00."""
-    overrides = {"funding": HOURLY | funding}
+    overrides = {"funding": {key: value for key, value in (HOURLY | funding).items() if value is not None}}
     bench = Desk("reference", overrides, at="2026-06-10T12:00:00Z")
     for command in (
         c.Marks((c.Mark(BTC, 2_000_000),)),
@@ -246,3 +246,16 @@ def test_continuous_funding_of_the_present_premium_is_booked_once_a_day() -> Non
         ("13:00:00", c.AccrueFunding(BTC, rate("0.001", "rate") // 16)),
         ("14:00:00", c.BookFunding()),
     ]  # half an hour without an index says nothing until the interval's end
+
+
+@pytest.mark.rule("EX-06")
+def test_a_rate_known_ahead_is_paid_whole_at_the_end_of_the_next_interval() -> None:
+    """BitMEX: what was measured from 04:00 to 12:00 is paid at 20:00."""
+    ends = ["04:00", "12:00", "20:00"]
+    schedule, bench = funded(interval_hours=None, interval_ends=ends, known_ahead=True, notional="mark")
+    schedule.samples[BTC].sample(nanoseconds("2026-06-10T11:59:00Z"), 2_002_000, Fraction(2_000_000))  # 0.1 %
+    schedule.samples[BTC].sample(nanoseconds("2026-06-10T12:01:00Z"), 2_400_000, Fraction(2_000_000))
+    assert said(schedule, bench, "12:00", "21:00") == [
+        ("20:00:00", c.AccrueFunding(BTC, rate("0.001", "rate"))),
+        ("20:00:00", c.BookFunding()),
+    ]
