@@ -16,7 +16,7 @@ from fractions import Fraction
 from closeout.core.bankruptcy import bankruptcy_value, fillable_value, limit_of, share_of
 from closeout.core.margin import Level, below, line
 from closeout.core.risk import Holding, Risk, assess
-from closeout.core.units import MAX_PRICE_TICKS, RATE, mul_div_ceil
+from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil, mul_div_floor
 from closeout.engine import ledger as books
 from closeout.engine import receipts, waterfall
 from closeout.engine.book import CloseOut, ContractState, Flag, Grade
@@ -28,6 +28,8 @@ Plan = dict[str, int]
 
 MARKET = CloseOutStep(CloseOutMethod.FLATTEN_ALL)
 """Everything, without a limit."""
+ANY = "any"
+"""On receipts, the limit of an immediate-or-cancel order that takes any price."""
 
 
 def start(state: State, row: int, risk: Risk) -> CloseOut | None:
@@ -312,7 +314,8 @@ def _send(state: State, row: int, active: CloseOut, step: CloseOutStep, holding:
     active.outstanding[order_id] = (holding.contract.name, signed)
     active.sent_at = state.time
     state.order_owner[order_id] = row
-    receipts.order_sent(state, row, active, order_id, holding, signed, limit)
+    shown = None if limit is None else ANY if step.limit is Limit.ANY_PRICE else holding.contract.price_text(limit)
+    receipts.order_sent(state, row, active, order_id, holding, signed, shown)
     state.emit(CloseOutOrder(state.book.ids[row], order_id, active.receipt_id, holding.contract.name, signed, limit))
 
 
@@ -334,15 +337,32 @@ def _fee_by_count(state: State, row: int) -> int:
     return fee.first if first else fee.later
 
 
-def charge_by_rate(state: State, row: int, active: CloseOut, contract: ContractState, lots: int, ticks: int) -> None:
+def above_bankruptcy(state: State, row: int, contract: ContractState, lots: int, value: int, trade_fee: int) -> int:
+    """Micros that a fill of signed `lots` for `value` units is about to bring beyond the bankruptcy value of the part
+    that it closes, its trade fee taken off; not below zero. What a capped liquidation fee takes at most."""
+    position = contract.position(row)
+    if not position.lots or (position.lots > 0) == (lots > 0):
+        return 0
+    part = min(abs(lots), abs(position.lots))
+    holdings = state.holdings(row)
+    index = [held.contract.name for held in holdings].index(contract.contract.name)
+    share = share_of(state.risk(row).net_liq, holdings, index)
+    brought = -value if part == abs(lots) else mul_div_floor(-value, part, abs(lots))
+    beyond = brought - bankruptcy_value(holdings[index], share, part)
+    return max(0, floor_div(beyond, contract.contract.units_per_micro) - trade_fee)
+
+
+def charge_by_rate(
+    state: State, row: int, active: CloseOut, contract: ContractState, lots: int, ticks: int, above: int
+) -> None:
     """The liquidation fee of what a close-out order filled (EX-02): a rate of its value, rounded up; where it is
-    capped, no more than the account has left. What was taken is what is booked (G-10)."""
+    capped, at most what the fill brought `above` bankruptcy. What was taken is what is booked (G-10)."""
     policy = state.policy.liquidation_fee
     if active.own or not policy.rate:
         return
     fee = mul_div_ceil(contract.contract.notional(ticks, lots), policy.rate, RATE)
     if policy.capped:
-        fee = min(fee, max(0, state.risk(row).net_liq))
+        fee = min(fee, above)
     payee = books.INSURANCE_FUND if policy.to_fund else books.FEES
     state.post(row, books.CUSTOMER_CASH, payee, fee, "liquidation fee")
     active.charged += fee

@@ -9,7 +9,8 @@ The highest is taken first, of equal ones the lower account id; whoever the pric
 being closed out, or holds nothing on the other side is passed over. An unwind takes all of them, each in proportion to
 its position; lots that do not divide go to the largest remainders, of equal ones to the lower account id.
 
-What it takes from them together is what it covers, to the micro.
+What it takes from them together is what it covers, to the micro; at a price other than bankruptcy it may be more, and
+what goes beyond the deficit is a figure of its own.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
     contract, whole = state.contracts[holding.contract.name], abs(holding.lots)
     side = 1 if holding.lots > 0 else -1
     share = _share(state, row, holding)
-    value, covered = _terms(contract, holding, stage, share, whole)
-    rivals = _rivals(state, contract, side, covered, whole)
+    value, given = _terms(contract, holding, stage, share, whole)
+    rivals = _rivals(state, contract, side, given, whole)
     taken = _unwound(state, contract, rivals, whole) if stage.kind is StageKind.UNWIND else _ranked(
         state, contract, rivals, whole, stage
     )  # fmt: skip
@@ -46,15 +47,16 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
     if not lots:
         return
     if lots < whole:
-        value, covered = _terms(contract, holding, stage, share, lots)
-    receipts.covered(state, row, active, stage.kind, covered)
+        value, given = _terms(contract, holding, stage, share, lots)
+    own = mul_div_floor(share, lots, whole)
+    beyond = receipts.covered(state, row, active, stage.kind, own, given)
     active.filled = True
     state.trade(row, contract, -side * lots, -value, f"position closed by {stage.kind.value}")
     told: list[dict[str, str]] = []
     done = 0
     for other, part in taken:
         own_value = mul_div_floor(value, done + part, lots) - mul_div_floor(value, done, lots)
-        own_taken = mul_div_floor(covered, done + part, lots) - mul_div_floor(covered, done, lots)
+        own_taken = mul_div_floor(given, done + part, lots) - mul_div_floor(given, done, lots)
         done += part
         told.append(_close(state, row, active, stage, contract, other, side * part, own_value, own_taken))
     active.receipt.setdefault("transfers", []).append({
@@ -62,7 +64,8 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
         "contract": holding.contract.name,
         "quantity": holding.contract.quantity_text(lots),
         "price": price_text(holding.contract, side * lots, value),
-        "covered": state.policy.currency.text(covered),
+        "covered": state.policy.currency.text(max(0, given) - beyond),
+        "beyond": state.policy.currency.text(beyond),
         "to": told,
     })  # fmt: skip
 

@@ -130,11 +130,13 @@ class Deleveraged(Event, frozen=True):
 
 
 class DeficitCovered(Event, frozen=True):
-    """A stage of the waterfall bore `micros` of the account's deficit (EX-03 to EX-05)."""
+    """A stage of the waterfall bore `micros` of the account's deficit (EX-03 to EX-05). `beyond`: what its price gave
+    the account on top of that, in micros."""
 
     micros: int
     stage: str
     receipt_id: str
+    beyond: int = 0
 
 
 class Socialised(Event, frozen=True):

@@ -116,7 +116,7 @@ def _margin(contract: ContractState) -> dict[str, Any]:
 
 
 def order_sent(
-    state: State, row: int, active: CloseOut, order_id: str, holding: Holding, lots: int, limit_ticks: int | None
+    state: State, row: int, active: CloseOut, order_id: str, holding: Holding, lots: int, limit: str | None
 ) -> None:
     """Add an order with the numbers that it was sent on."""
     risk, text = state.risk(row), state.policy.currency.text
@@ -126,7 +126,7 @@ def order_sent(
         "contract": facts.name,
         "side": "sell" if lots < 0 else "buy",
         "quantity": facts.quantity_text(abs(lots)),
-        "limit_price": None if limit_ticks is None else facts.price_text(limit_ticks),
+        "limit_price": limit,
         "sent_at": time_text(state.time),
         "mark": facts.price_text(holding.mark or 0),
         "before": {"net_liq": text(risk.net_liq), "requirement": text(risk.requirement)},
@@ -152,12 +152,16 @@ def filled(
     })  # fmt: skip
 
 
-def covered(state: State, row: int, active: CloseOut, stage: StageKind, micros: int) -> None:
-    """A stage that took a position bore `micros` of what it was below zero; below zero: what was left went with it."""
-    if micros:
-        active.covered[stage.value] = active.covered.get(stage.value, 0) + micros
-        if micros > 0:
-            state.emit(DeficitCovered(state.book.ids[row], micros, stage.value, active.receipt_id))
+def covered(state: State, row: int, active: CloseOut, stage: StageKind, share: int, given: int) -> int:
+    """A stage took lots for which `share` of net liq stood, at a price that gave the account `given` micros beyond the
+    mark: of these it bore what the share was below zero; the rest, which is returned, went beyond that."""
+    borne = min(max(0, given), max(0, -share))
+    beyond = max(0, given) - borne
+    if borne:
+        active.covered[stage.value] = active.covered.get(stage.value, 0) + borne
+    if borne or beyond:
+        state.emit(DeficitCovered(state.book.ids[row], borne, stage.value, active.receipt_id, beyond))
+    return beyond
 
 
 def issue(state: State, row: int, active: CloseOut, left: Shortfall) -> None:
@@ -173,11 +177,11 @@ def issue(state: State, row: int, active: CloseOut, left: Shortfall) -> None:
         "net_liq": text(risk.net_liq),
         "requirement": text(risk.requirement),
     }
-    borne = {stage: micros for stage, micros in active.covered.items() if micros > 0}
+    borne = dict(active.covered)
     for stage, micros in left.paid.items():
         borne[stage] = borne.get(stage, 0) + micros
     other_cash = left.deficit - left.owed - sum(left.paid.values())
-    deficit = left.deficit + sum(micros for micros in active.covered.values() if micros > 0)
+    deficit = left.deficit + sum(active.covered.values())
     receipt["deficit"] = text(deficit)
     receipt["owed"] = text(left.owed)
     receipt["borne_by"] = [

@@ -24,6 +24,9 @@ def fill(state: State, command: Fill) -> None:
     fee = contract.contract.trade_fee(command.price_ticks, command.lots)
     state.check_outcome(row, contract, [(command.lots, value)], fee)
 
+    above = (
+        closeout.above_bankruptcy(state, row, contract, command.lots, value, fee) if row in state.book.close_outs else 0
+    )
     profit = state.trade(row, contract, command.lots, value, "realised profit")
     state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "trade fee")
     state.fills[command.fill_id] = PastFill(row, command.contract, command.lots, command.price_ticks, fee)
@@ -32,12 +35,12 @@ def fill(state: State, command: Fill) -> None:
     elif state.order_owner.get(command.order_id) != row:
         state.alarm(command.account_id, "unknown_order", f"fill {command.fill_id} of unknown order {command.order_id}")
     else:
-        _execute(state, row, command, contract, fee, profit)
+        _execute(state, row, command, contract, fee, profit, above)
     judge(state, row, executed=True)
 
 
-def _execute(state: State, row: int, command: Fill, contract: ContractState, fee: int, profit: int) -> None:
-    """Take the fill off its order."""
+def _execute(state: State, row: int, command: Fill, contract: ContractState, fee: int, profit: int, above: int) -> None:
+    """Take the fill off its order; `above`: what it brought beyond bankruptcy, micros."""
     active = state.book.close_outs.get(row)
     if active is None or command.order_id not in active.outstanding:
         order = state.book.working[row][command.order_id]
@@ -48,7 +51,7 @@ def _execute(state: State, row: int, command: Fill, contract: ContractState, fee
     if not _fits(state, command, name, left):
         return
     active.filled = True
-    closeout.charge_by_rate(state, row, active, contract, command.lots, command.price_ticks)
+    closeout.charge_by_rate(state, row, active, contract, command.lots, command.price_ticks, above)
     receipts.filled(
         state, row, active, command.order_id, command.fill_id, contract, command.lots, command.price_ticks, fee, profit
     )

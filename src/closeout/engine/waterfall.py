@@ -96,15 +96,15 @@ def _assign(state: State, row: int, active: CloseOut, stage: Stage, holding: Hol
         return
     state.trade(row, contract, -signed, -value, f"position taken by {HOLDERS[stage.kind]}")
     state.trade(taker, contract, signed, value, f"position of {state.book.ids[row]} taken")
-    covered = -mul_div_floor(share, lots, abs(holding.lots))
-    receipts.covered(state, row, active, stage.kind, covered)
+    own = mul_div_floor(share, lots, abs(holding.lots))
+    receipts.covered(state, row, active, stage.kind, own, -own)
     active.filled = True
     active.receipt.setdefault("transfers", []).append({
         "stage": stage.kind.value,
         "contract": holding.contract.name,
         "quantity": holding.contract.quantity_text(lots),
         "price": price_text(holding.contract, signed, value),
-        "covered": state.policy.currency.text(covered),
+        "covered": state.policy.currency.text(max(0, -own)),
         "to": [{"account_id": HOLDERS[stage.kind], "quantity": holding.contract.quantity_text(lots)}],
     })  # fmt: skip
 
