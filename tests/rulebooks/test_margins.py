@@ -7,6 +7,7 @@ import pytest
 from closeout.core.margin import MarginKind, MarginRules, Slope
 from closeout.core.units import RATE, InputError
 from closeout.rulebooks.loader import load, tiers_from_json
+from closeout.rulebooks.margins import slope_text
 from closeout.rulebooks.policy import ContractPolicy
 
 PLAIN = {"initial_margin_rate": "0.1", "maintenance_margin_rate": "0.05"}
@@ -76,6 +77,17 @@ def test_a_slope_is_for_a_coin_of_size() -> None:
     }).policy().contracts["X"]  # fmt: skip
     # A unit of 1e-9 for each 2,000 (2,500) of the 1e8 that a bitcoin has.
     assert coin.tiers[0].slope == (Slope(1, 2000, False), Slope(1, 2000, False), Slope(1, 2500, False))
+
+
+@pytest.mark.rule("EX-02")
+@pytest.mark.parametrize("text", ["0.00005", "0.000001", "0.1"])
+@pytest.mark.parametrize("kind", ["linear", "inverse"])
+def test_a_slope_is_shown_as_it_was_written(text: str, kind: str) -> None:
+    sloped = {**PLAIN, "initial_margin_slope": text}
+    own = built(sloped, kind=kind, contract_size="0.1" if kind == "linear" else "100")
+    slope = own.tiers[0].slope[MarginKind.INITIAL]
+    assert slope is not None
+    assert slope_text(slope, own.contract) == text
 
 
 @pytest.mark.rule("EX-02")

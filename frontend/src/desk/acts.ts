@@ -339,8 +339,12 @@ const RATES: [name: string, label: string][] = [
  * Null where it cannot be said in these names without a loss. */
 function settable(contract: Contract, tier: Record<string, string>): Record<string, string> | null {
   const found: Record<string, string> = { notional_from: tier.notional_from ?? '0' }
-  if (Number(tier.maintenance_amount ?? 0) !== 0) found.maintenance_amount = tier.maintenance_amount as string
+  const kept = ['maintenance_amount', 'initial_amount', 'initial_margin_slope', 'maintenance_margin_slope']
+  for (const name of kept) if (Number(tier[name] ?? 0) !== 0) found[name] = tier[name] as string
+  // An intraday margin that is the initial one, brackets and slopes included, is not said apart.
+  const same = tier.intraday_margin_rate === tier.initial_margin_rate && (found.initial_amount ?? found.initial_margin_slope)
   for (const [name] of RATES) {
+    if (same && name.startsWith('intraday')) continue
     const perLot = name.endsWith('_rate') ? undefined : tier[`${name}_per_lot`]
     if (tier[name] === undefined && Number(perLot ?? 0) !== 0 && Number(contract.lot) !== 1) return null
     const value = tier[name] ?? perLot

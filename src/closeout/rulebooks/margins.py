@@ -11,7 +11,7 @@ import msgspec
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.margin import MarginRules, MarginTier, Slope, Tiers
-from closeout.core.units import MAX_RATE, RATE, InputError, decimal
+from closeout.core.units import MAX_RATE, RATE, InputError, decimal, plain
 from closeout.rulebooks.schema import ContractTable, TierTable
 from closeout.rulebooks.values import read_money, read_positive, read_rate
 
@@ -151,12 +151,23 @@ def _slopes(
     return first, first, second
 
 
+def _coins(contract: Contract) -> Fraction:
+    """The coins of size of a lot, or of an inverse contract's micro."""
+    if contract.kind is Kind.INVERSE:
+        return Fraction(1, 10**contract.currency.places)
+    return Fraction(contract.lot) * Fraction(contract.contract_size)
+
+
+def slope_text(slope: Slope, contract: Contract) -> str:
+    """A slope as a rulebook file states it, per coin."""
+    exact = Fraction(slope.rate, slope.per) / RATE / _coins(contract)
+    return plain(Decimal(exact.numerator) / exact.denominator)
+
+
 def _slope(text: str, contract: Contract, key: str) -> Slope:
     """Rate units per lot, or per micro of an inverse contract's notional, from a rate per coin of size."""
-    by_coin = Fraction(read_positive(key, text)) * RATE
     of_lots = contract.kind is Kind.LINEAR
-    coins = Fraction(contract.lot) * Fraction(contract.contract_size) if of_lots else 1
-    exact = by_coin * coins if of_lots else by_coin / 10**contract.currency.places
+    exact = Fraction(read_positive(key, text)) * RATE * _coins(contract)
     # Products with the largest size stay below 63 bits: 2**40 lots, 2**53 micros.
     most = 2**21 if of_lots else 2**8
     if exact > most or exact.numerator * exact.denominator >= 2**62:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from closeout.core.margin import Level, MarginKind, Window
+from closeout.core.margin import Level, MarginKind, MarginTier, Window
 from closeout.core.outlook import could_owe, shortfall
 from closeout.core.risk import assess
 from closeout.core.times import SECOND, time_text
@@ -23,6 +23,7 @@ from closeout.engine.accounts import withdrawable
 from closeout.engine.book import ContractState, Flag
 from closeout.engine.orders import acknowledged
 from closeout.engine.state import State
+from closeout.rulebooks.margins import slope_text
 from closeout.service import listing
 from closeout.service.listing import Scans
 from closeout.studies import assessment
@@ -321,7 +322,7 @@ def contract_document(state: State, contract: ContractState, now: int) -> dict[s
     }
 
 
-def _tier(contract: ContractState, tier: Any, text: Any) -> dict[str, Any]:
+def _tier(contract: ContractState, tier: MarginTier, text: Any) -> dict[str, Any]:
     """A tier by the names of the rulebook file; margin per lot, which is the contract's smallest quantity."""
     shown: dict[str, Any] = {"notional_from": text(tier.notional_from)}
     for kind in MarginKind:
@@ -329,6 +330,11 @@ def _tier(contract: ContractState, tier: Any, text: Any) -> dict[str, Any]:
         shown[f"{name}_margin_rate"] = rate_text(tier.rate[kind])
         shown[f"{name}_margin_per_lot"] = text(tier.per_lot[kind])
     shown["maintenance_amount"] = text(tier.amount[MarginKind.MAINTENANCE])
+    if amount := tier.amount[MarginKind.INITIAL]:
+        shown["initial_amount"] = text(amount)
+    for kind in (MarginKind.INITIAL, MarginKind.MAINTENANCE):
+        if slope := tier.slope[kind]:
+            shown[f"{kind.name.lower()}_margin_slope"] = slope_text(slope, contract.contract)
     return shown
 
 

@@ -151,6 +151,31 @@ def test_a_raise_is_made_alone_and_reviewed_by_somebody_else(tmp_path: Path) -> 
     asyncio.run(run())
 
 
+@pytest.mark.rule("US-08", "EX-02")
+def test_brackets_and_slopes_are_set_and_shown_by_the_names_of_a_rulebook(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as service:
+            tiers = [
+                {"intraday_margin_rate": "0.9", "initial_margin_rate": "0.91", "initial_margin_slope": "0.001",
+                 "maintenance_margin_rate": "0.9", "maintenance_margin_slope": "0.0005"},
+                {"notional_from": "1000", "initial_margin_rate": "0.95", "initial_amount": "10.50",
+                 "maintenance_margin_rate": "0.9"},
+            ]  # fmt: skip
+            body = {"kind": "set_margin", "contract": "MBT", "tiers": tiers, "reason": "a large position"}
+            proposed = await service.send("supervisor", "POST", "/v1/proposals", body)
+            assert proposed.status_code == 202, proposed.text
+            place = f"/v1/proposals/{proposed.json()['proposal_id']}/approve"
+            assert (await service.send("second", "POST", place)).status_code == 200
+            [shown] = [c for c in (await service.send("desk", "GET", "/v1/contracts")).json()["items"]
+                       if c["contract"] == "MBT"]  # fmt: skip
+            first, second = shown["tiers"]
+            assert (first["initial_margin_slope"], first["maintenance_margin_slope"]) == ("0.001", "0.0005")
+            assert "initial_amount" not in first
+            assert (second["initial_amount"], second["maintenance_amount"]) == ("10.50", "0.00")
+
+    asyncio.run(run())
+
+
 @pytest.mark.rule("US-20")
 def test_the_kill_switch_and_a_mark_by_hand_are_told_to_the_desk(tmp_path: Path) -> None:
     async def run() -> None:

@@ -27,8 +27,8 @@ CONTRACT = "/v1/contracts/{contract}"
 
 
 class Tier(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Margins from `notional_from` on, by the names of a rulebook file: a rate of the notional plus so much per
-    quantity of one, less the amount."""
+    """Margins from `notional_from` on, by the names of a rulebook file: a rate of the notional (more by its slope for
+    each coin of size) plus so much per quantity of one, less the amount."""
 
     notional_from: money.Amount = "0"
     max_leverage: money.RateText | None = None
@@ -36,8 +36,11 @@ class Tier(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     intraday_margin: money.Amount | None = None
     initial_margin_rate: money.RateText | None = None
     initial_margin: money.Amount | None = None
+    initial_margin_slope: money.RateText | None = None
+    initial_amount: money.Amount | None = None
     maintenance_margin_rate: money.RateText | None = None
     maintenance_margin: money.Amount | None = None
+    maintenance_margin_slope: money.RateText | None = None
     maintenance_amount: money.Amount | None = None
 
 
