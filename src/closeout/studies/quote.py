@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, cast
 
+from msgspec import structs
+
 from closeout.core.contracts import OutOfBounds, Position
 from closeout.core.margin import Terms, Window
 from closeout.core.risk import Holding, Money
@@ -17,23 +19,29 @@ from closeout.core.units import InputError, decimal, plain
 from closeout.engine.commands import Deposit, OpenAccount, TransferPosition
 from closeout.rulebooks.loader import load
 from closeout.rulebooks.policy import ContractPolicy, Policy
-from closeout.studies import assessment
+from closeout.studies import assessment, collateral
 from closeout.studies.accounts import AccountFile, AccountPosition, parse_account, to_commands
 from closeout.studies.assessment import Line, Part
 from closeout.studies.columns import columns
 from closeout.studies.market import bounded_decimal, parse_time
 
-_OWN_FIELDS = ("rulebook", "as_of", "marks", "overrides")
+_OWN_FIELDS = ("rulebook", "as_of", "marks", "overrides", "collateral")
 
 
 def quote(document: object, where: str) -> dict[str, Any]:
     """The assessment of an account document, as the JSON of the command.
 
     `where` (the file) begins the message of every `InputError`. Marks are rounded to the contract's tick, half to even.
-    Without `as_of` the rulebook's opening window holds, and `look_ahead` is null.
+    Without `as_of` the rulebook's opening window holds, and `look_ahead` is null. Collateral in other assets counts as
+    cash of the cross account.
     """
     given, account = _read(document, where)
     policy = _policy(given, where)
+    held: dict[str, str] = {}
+    if "collateral" in given:
+        worth = collateral.counted(given["collateral"], policy.currency, f"{where}: collateral")
+        account = structs.replace(account, cash=account.cash + worth)
+        held = {"collateral": plain(worth)}
     as_of = _as_of(given.get("as_of"), where)
     marks = _marks(given.get("marks", {}), policy, where)
     parts = _parts(account, policy, marks, as_of)
@@ -44,6 +52,7 @@ def quote(document: object, where: str) -> dict[str, Any]:
         "rulebook_digest": policy.digest,
         "currency": policy.currency.code,
         "as_of": None if as_of is None else time_text(as_of),
+        **held,
         **assessment.document(parts, policy, as_of),
     }
 
