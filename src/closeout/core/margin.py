@@ -130,18 +130,16 @@ def margin(tiers: Tiers, kind: MarginKind, lots: IntOrArray, notional: IntOrArra
     rate: Any = first.rate[kind]
     per_lot: Any = first.per_lot[kind]
     amount: Any = first.amount[kind]
+    sloped = first.slope[kind]
     for before, tier in pairwise(tiers):
+        sloped = sloped or tier.slope[kind]
         reached = notional >= tier.notional_from
         rate = rate + reached * (tier.rate[kind] - before.rate[kind])
         per_lot = per_lot + reached * (tier.per_lot[kind] - before.per_lot[kind])
         amount = amount + reached * (tier.amount[kind] - before.amount[kind])
-    if is_sloped(tiers, kind):
+    if sloped is not None:
         rate = smaller(rate + _slope(tiers, kind, lots, notional), MAX_RATE)
     return mul_div_ceil(notional, rate, RATE) + abs(lots) * per_lot - amount
-
-
-def is_sloped(tiers: Tiers, kind: MarginKind) -> bool:
-    return any(tier.slope[kind] is not None for tier in tiers)
 
 
 def _slope(tiers: Tiers, kind: MarginKind, lots: IntOrArray, notional: IntOrArray) -> Any:
