@@ -90,6 +90,7 @@ def test_every_deficit_is_borne_to_the_micro(run: Finished) -> None:
         deficits = {key: Decimal(text) for key, text in part["deficits"].items()}
         assert sum(deficits.values()) - deficits["total"] == deficits["total"] == total(table, "deficit")
         assert total(table, "adl_amount") == total(table, "winners_bore") == Decimal(part["deleveraged_amount"])
+        assert total(table, "adl_beyond") == Decimal(part["deleveraged_beyond"])
         assert total(table, "socialised_paid") == total(table, "customers_shared") == deficits["socialised"]
         assert total(table, "fund_paid") == deficits["fund_paid"]
         assert sum(int(row["times_deleveraged"]) > 0 for row in table) == part["deleveraged_accounts"]
@@ -123,6 +124,26 @@ def test_the_same_loss_falls_to_whom_the_rulebook_says(run: Finished, own: dict[
     reference = run.summary["rulebooks"]["reference"]["deficits"]
     assert {other for other in others if Decimal(reference[other])} == set()
     assert reference["customers_owe"] == reference["total"] != "0.00"
+
+
+@pytest.mark.rule("EX-04")
+def test_what_a_price_takes_beyond_the_deficit_is_counted_apart(run: Finished, own: dict[str, str]) -> None:
+    """Only at a price that is not the bankruptcy price; winners lose it all the same."""
+    beyond = {name: Decimal(part["deleveraged_beyond"]) for name, part in run.summary["rulebooks"].items()}
+    assert beyond[own["previous"]] > 0
+    assert [beyond[own[name]] for name in ("winners", "unwound", "all")] == [0, 0, 0]
+    for one in run.runs:
+        noted = any(text.startswith("Deleveraging: at the") for text in one.assumptions)
+        assert noted or not beyond[one.rulebook]
+        taken = sum(sum(map(_taken, receipt.get("transfers", []))) for receipt in one.receipts)
+        assert taken == sum(
+            Fraction(row["adl_amount"]) + Fraction(row["adl_beyond"]) for row in rows(run, one.rulebook)
+        )
+
+
+def _taken(transfer: dict[str, Any]) -> Fraction:
+    """What a transfer took from winners, as its receipt tells it."""
+    return sum((max(Fraction(part.get("taken", "0")), Fraction(0)) for part in transfer["to"]), Fraction(0))
 
 
 @pytest.mark.rule("G-02")

@@ -7,7 +7,7 @@ four ways to the same sums, compared to the micro.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from closeout.engine import ledger as books
 from closeout.engine import receipts
@@ -27,7 +27,7 @@ def deficits(recorder: Recorder) -> Counter[str]:
     for receipt in recorder.receipts:
         found[receipt["account_id"]] += micros(receipt["deficit"])
         issued.add(receipt["receipt_id"])
-    for event in recorder.borne:
+    for _, event in recorder.borne:
         if isinstance(event, DeficitBooked | DeficitCovered) and event.receipt_id not in issued:
             found[event.account_id] += event.micros
     return found
@@ -36,7 +36,11 @@ def deficits(recorder: Recorder) -> Counter[str]:
 def gather(recorder: Recorder, outcomes: Iterable[tuple[AccountOutcome, list[str]]]) -> None:
     """Fill in what the waterfall bore for each account and took from it; an account comes with its members' ids."""
     owner = {member: outcome for outcome, members in outcomes for member in members}
-    for event in recorder.borne:
+    for account_id, amount, beyond in _taken(recorder):
+        if account_id in owner:
+            owner[account_id].adl_amount += amount
+            owner[account_id].adl_beyond += beyond
+    for _, event in recorder.borne:
         outcome = owner.get(event.account_id)
         if outcome is None:
             continue  # a house account
@@ -45,12 +49,30 @@ def gather(recorder: Recorder, outcomes: Iterable[tuple[AccountOutcome, list[str
                 outcome.covered[event.stage] = outcome.covered.get(event.stage, 0) + event.micros
             case Deleveraged():
                 outcome.deleveraged += 1
-                outcome.adl_amount += max(event.taken, 0)
                 outcome.adl_gain += max(-event.taken, 0)
             case Socialised():
                 outcome.socialised += event.micros
             case DeficitBooked():
                 pass
+
+
+def _taken(recorder: Recorder) -> Iterator[tuple[str, int, int]]:
+    """By winner and transfer what was taken from it to cover a deficit, and what its price took beyond that: in
+    proportion, so that both add up to what the transfer covered and went beyond."""
+    beyond: Counter[tuple[int, str, str]] = Counter()
+    taken: dict[tuple[int, str, str], list[tuple[str, int]]] = {}
+    for seq, event in recorder.borne:
+        if isinstance(event, DeficitCovered):
+            beyond[seq, event.receipt_id, event.stage] += event.beyond
+        elif isinstance(event, Deleveraged) and event.taken > 0:
+            taken.setdefault((seq, event.receipt_id, event.stage), []).append((event.account_id, event.taken))
+    for key, parts in taken.items():
+        whole, done, told = sum(micros for _, micros in parts), 0, 0
+        for account_id, micros in parts:
+            done += micros
+            part = beyond[key] * done // whole - told
+            told += part
+            yield account_id, micros - part, part
 
 
 def fund_of(recorder: Recorder) -> Fund | None:

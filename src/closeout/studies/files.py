@@ -25,8 +25,8 @@ SUMMARY = "summary.json"
 ACCOUNTS = (
     "rulebook", "account_id", "state", "net_liq_before", "net_liq_after", "liquidated_at", "liquidation_price",
     "fill_price", "fees", "deficit", "owed", "fund_paid", "adl_amount", "paid_from_other_cash",
-    "liquidity_providers_bore", "backstop_vault_bore", "winners_bore", "customers_shared", "venue_bore", "adl_gain",
-    "times_deleveraged", "socialised_paid",
+    "liquidity_providers_bore", "backstop_vault_bore", "winners_bore", "customers_shared", "venue_bore",
+    "adl_beyond", "adl_gain", "times_deleveraged", "socialised_paid",
 )  # fmt: skip
 LIQUIDATIONS = (
     "rulebook", "receipt_id", "account_id", "contract", "time", "side", "quantity", "limit_price", "fill_price",
@@ -162,6 +162,7 @@ def totals(run: Run) -> dict[str, Any]:
         "fund": None if fund is None else {name: text(micros) for name, micros in asdict(fund).items()},
         "deleveraged_accounts": len(total.deleveraged),
         "deleveraged_amount": text(total.adl_amount),
+        "deleveraged_beyond": text(total.adl_beyond),
         "deleveraged_gain": text(total.adl_gain),
         "socialised_amount": text(total.socialised),
         "conservation": {
@@ -200,7 +201,7 @@ def _accounts(run: Run) -> Iterable[Sequence[object]]:
             account.liquidation_price or "", account.fill_price or "", text(account.fees), text(account.deficit),
             text(account.owed), text(account.fund_paid), text(account.adl_amount),
             *(text(account.borne_by(b)) for b in (OTHER_CASH, PROVIDERS, VAULT, WINNERS, SOCIALISED, VENUE)),
-            text(account.adl_gain), account.deleveraged, text(account.socialised),
+            text(account.adl_beyond), text(account.adl_gain), account.deleveraged, text(account.socialised),
         )  # fmt: skip
 
 

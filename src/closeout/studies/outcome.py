@@ -41,8 +41,9 @@ class AccountOutcome:
 
     `deficit` is what its close-outs left below zero, `owed` what of it the customer owes at the end of the run, and
     `covered` what stages of the waterfall bore of it. `adl_amount` is what auto-deleveraging and unwinding took from
-    the account as a winner while they covered a deficit, `adl_gain` what they gave it where the other side was still
-    above zero, `deleveraged` how often they reduced it; `socialised` is what it paid of others' deficits.
+    the account as a winner to cover deficits, `adl_beyond` what their price took on top of that, `adl_gain` what it
+    gave the account where the other side was still above zero, `deleveraged` how often they reduced it; `socialised` is
+    what it paid of others' deficits.
     `leverage` is opening notional / net liq before, rounded to one decimal place, for grouping only.
     """
 
@@ -65,6 +66,7 @@ class AccountOutcome:
     covered: dict[str, int] = field(default_factory=dict[str, int])
     deleveraged: int = 0
     adl_amount: int = 0
+    adl_beyond: int = 0
     adl_gain: int = 0
     socialised: int = 0
 
@@ -196,6 +198,7 @@ class Totals:
     """By `Bearer.key`; the sum is `deficit`."""
     deleveraged: list[AccountOutcome]
     adl_amount: int
+    adl_beyond: int
     adl_gain: int
     socialised: int
 
@@ -216,6 +219,7 @@ class Totals:
             borne={bearer.key: sum(account.borne_by(bearer) for account in admitted) for bearer in BEARERS},
             deleveraged=[account for account in admitted if account.deleveraged],
             adl_amount=sum(account.adl_amount for account in admitted),
+            adl_beyond=sum(account.adl_beyond for account in admitted),
             adl_gain=sum(account.adl_gain for account in admitted),
             socialised=sum(account.socialised for account in admitted),
         )

@@ -44,7 +44,7 @@ class Recorder:
         self.numbers: Counter[str] = Counter()
         self.postings: list[tuple[int, int, Posted]] = []
         self.receipts: list[dict[str, Any]] = []
-        self.borne: list[DeficitBooked | DeficitCovered | Deleveraged | Socialised] = []
+        self.borne: list[tuple[int, DeficitBooked | DeficitCovered | Deleveraged | Socialised]] = []
         self.alarms: Counter[str] = Counter()
         self.events = 0
         self._orders: list[CloseOutOrder] = []
@@ -85,7 +85,7 @@ class Recorder:
             elif isinstance(event, CloseOutEnded):
                 self.receipts.append(event.receipt)
             elif isinstance(event, DeficitBooked | DeficitCovered | Deleveraged | Socialised):
-                self.borne.append(event)
+                self.borne.append((self.seq, event))
             elif isinstance(event, Alarm):
                 self.alarms[event.code] += 1
             elif isinstance(event, Rejected):

@@ -31,7 +31,7 @@ from closeout.engine.commands import (
 from closeout.engine.events import AnyEvent, OrderApproved, Rejected
 from closeout.engine.state import State
 from closeout.rulebooks.loader import Rulebook
-from closeout.rulebooks.policy import Policy, StageKind
+from closeout.rulebooks.policy import Policy, StageKind, TransferPrice
 from closeout.studies.accounts import AccountFile, to_commands
 from closeout.studies.market import Bar, Market
 from closeout.studies.outcome import Run
@@ -111,7 +111,7 @@ class Replay:
         run = self.tracker.result(self.label, len(self.waiting), published, wall.perf_counter() - begun)
         run.assumptions += self.sizer.notes()
         if matches_orders(self.policy):
-            run.assumptions += self.tracker.sides()
+            run.assumptions += [*_transfer_prices(self.policy), *self.tracker.sides()]
         run.dollars = self.sizer.dollars()
         return run
 
@@ -120,13 +120,13 @@ class Replay:
         return self.recorder.state
 
     def _ticks(self, time: int, bars: dict[str, Bar]) -> dict[str, BarTicks]:
-        """Bars by rulebook contract. A contract's own prices must be on its tick; a market that stands in for one with
-        a coarser tick is rounded to the nearest (`Contract.nearest_ticks`)."""
+        """Bars by rulebook contract. A contract's own prices must be on its tick; a market that it stands for, of its
+        own name too, is rounded to the nearest (`Contract.nearest_ticks`)."""
         found: dict[str, BarTicks] = {}
         for market_name, bar in bars.items():
             name = self.feeds[market_name]
-            contract = self.policy.contracts[name].contract
-            convert = contract.ticks if name == market_name else contract.nearest_ticks
+            contract, stands_for = self.policy.contracts[name].contract, self.policy.contracts[name].stands_for
+            convert = contract.nearest_ticks if name != market_name or name in stands_for else contract.ticks
             prices: list[int] = []
             for point in ("open", "high", "low", "close"):
                 price = getattr(bar, point)
@@ -263,6 +263,17 @@ def matches_orders(policy: Policy) -> bool:
     of accounts needs both sides."""
     kinds = (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND, StageKind.SOCIALISED_LOSS)
     return any(stage.kind in kinds for stage in policy.waterfall)
+
+
+def _transfer_prices(policy: Policy) -> list[str]:
+    """What winners lose where the price is not the one at which the other side is worth nothing."""
+    kinds = (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND)
+    prices = {stage.price for stage in policy.waterfall if stage.kind in kinds} - {TransferPrice.BANKRUPTCY}
+    return [
+        f"Deleveraging: at the {price.value.replace('_', ' ')}, not at the bankruptcy price: it may take more from "
+        "winners than the account was below zero (counted apart), or less; the account keeps what is over."
+        for price in sorted(prices, key=lambda price: price.value)
+    ]
 
 
 def _feeds(market: Market, policy: Policy) -> dict[str, str]:

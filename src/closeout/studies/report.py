@@ -124,7 +124,7 @@ def _keys(run: Run, totals: Totals) -> str:
         keys.append((f"deficits, {text.code}", exact(text, totals.deficit), sub, "debt"))
     if totals.deleveraged:
         sub = f"taken from {count(len(totals.deleveraged), 'account')} that won"
-        keys.append((f"deleveraged, {text.code}", exact(text, totals.adl_amount), sub, "debt"))
+        keys.append((f"deleveraged, {text.code}", exact(text, totals.adl_amount + totals.adl_beyond), sub, "debt"))
     cells = "\n".join(
         f"<div{f' class={kind}' if kind else ''}><dt>{escaped(name)}</dt><dd>{value}<small>{sub}</small></dd></div>"
         for name, value, sub, kind in keys

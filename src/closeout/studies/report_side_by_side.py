@@ -115,7 +115,11 @@ def _fates(runs: Sequence[Run]) -> str:
     """What became of the accounts that lost or gave up most under any rulebook."""
     found = [{account.account_id: account for account in run.accounts} for run in runs]
     chosen = _most(runs, _MOST_LOSERS, lambda a: a.deficit)
-    chosen += [key for key in _most(runs, _MOST_WINNERS, lambda a: a.adl_amount + a.socialised) if key not in chosen]
+    chosen += [
+        key
+        for key in _most(runs, _MOST_WINNERS, lambda a: a.adl_amount + a.adl_beyond + a.socialised)
+        if key not in chosen
+    ]
     if not chosen:
         return ""
     rows: list[list[str]] = []

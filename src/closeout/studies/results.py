@@ -273,7 +273,12 @@ class Tracker:
     def _assumptions(self, waiting: int) -> list[str]:
         """What this outcome stands on, in plain sentences."""
         said = [f"Margin: {line}." for line in self.windows] or ["Margin: one window throughout."]
-        stand_in = [f"{market} for {name}" for market, name in self.feeds.items() if market != name]
+        contracts = self.recorder.state.policy.contracts
+        stand_in = [
+            f"{market} for {name}"
+            for market, name in self.feeds.items()
+            if market != name or market in contracts[name].stands_for
+        ]
         if stand_in:
             said.append(
                 f"Prices: {', '.join(stand_in)}, rounded to the nearest tick; the contract's own are not recorded."

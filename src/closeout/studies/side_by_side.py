@@ -66,6 +66,7 @@ def _accounts(run: Run) -> list[tuple[str, dict[str, Any]]]:
                 "owed": text(account.owed),
                 "fund_paid": text(account.fund_paid),
                 "adl_amount": text(account.adl_amount),
+                "adl_beyond": text(account.adl_beyond),
                 "socialised_paid": text(account.socialised),
             }
         found.append((account.account_id, outcome))
@@ -118,7 +119,8 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
         counted("customers who owe", lambda total: len(total.debtors)),
         summed("worst debt", lambda total: total.debtors[0].owed if total.debtors else 0),
         counted("accounts deleveraged", lambda total: len(total.deleveraged)),
-        summed("given to those deleveraged", lambda total: total.adl_gain),
+        summed("taken from them beyond deficits", lambda total: total.adl_beyond),
+        summed("given to them", lambda total: total.adl_gain),
         fund("insurance fund before", "before"),
         fund("insurance fund after", "after"),
         fund("open profit of what it holds", "open_profit"),

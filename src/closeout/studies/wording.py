@@ -108,7 +108,7 @@ def fate(run: Run, account: AccountOutcome | None) -> str:
     if account.liquidated_at is not None:
         said.append(f"closed out, {money(run.currency, account.net_liq_after)} left")
     if account.deleveraged:
-        said.append(f"deleveraged, {money(run.currency, account.adl_amount)} taken")
+        said.append(f"deleveraged, {money(run.currency, account.adl_amount + account.adl_beyond)} taken")
     if account.socialised:
         said.append(f"{money(run.currency, account.socialised)} of others' losses paid")
     return "; ".join(said) or f"kept, {money(run.currency, account.net_liq_after)}"
