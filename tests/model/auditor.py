@@ -15,13 +15,19 @@ from tests.model.auditor_calls import Calls
 from tests.model.auditor_desk import Desk
 from tests.model.auditor_market import Market
 from tests.model.auditor_orders import Orders
-from tests.model.auditor_rules import Contract, Rules
-from tests.model.auditor_state import EVERYBODY, SUSPENSE, Account, Event, Figures, Refusal, lots_of, micros
+from tests.model.auditor_rules import MARKET, Contract, Rules, Step
+from tests.model.auditor_state import EVERYBODY, FUND, SUSPENSE, Account, Event, Figures, Refusal, lots_of, micros
 from tests.model.auditor_trades import Trades
+from tests.model.auditor_waterfall import Waterfall
+
+OF_EVERYBODY = ("Marks", "Tick", "SessionChange", "Halt", "SetMargin", "NewsWindow")
+OF_ONE = ("Deposit", "Withdraw", "TransferPosition", "WriteOff", "AdjustCash", "SetRiskSettings", "Flatten", "Fill")
+"""Commands after which everybody's close-out, or one account's, is looked at again; others say it themselves."""
 
 
-class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
-    """Predicts every verdict. `reached` counts the branches that were worth reaching."""
+class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
+    """Predicts every verdict. `reached` counts the branches that were worth reaching; `concerned` are accounts whose
+    close-outs this input is a reason to look at again, `touched` those that another's close-out has moved."""
 
     def __init__(self) -> None:
         self.seen: dict[str, int] = {}
@@ -41,6 +47,8 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
         self.out: list[tuple] = []
         self.reached: Counter[str] = Counter()
         self.kind = ""
+        self.concerned: set[str] = set()
+        self.touched: set[str] = set()
 
     # -- inputs ----------------------------------------------------------------------------------
 
@@ -65,6 +73,9 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
         if time < self.now:
             raise Refusal("time_ran_back")
         before, self.now, self.kind = self.now, time, kind
+        self.concerned = {EVERYBODY} if kind in OF_EVERYBODY else set()
+        if kind in OF_ONE:
+            self.concerned.add(command["account_id"])
         try:
             replan = getattr(self, f"_{kind}")(**{key: value for key, value in command.items() if key != "type"})
         except Refusal:
@@ -97,7 +108,10 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
 
     def _LoadRulebook(self, document: bytes) -> None:
         self.rules = Rules(json.loads(document))
-        self.accounts[SUSPENSE] = Account(SUSPENSE, "", None, True)
+        for name in (SUSPENSE, *self.house_accounts()):
+            self.accounts[name] = Account(name, "", None, True)
+        if self.rules.fund is not None:
+            self.post("segregated_bank", FUND, self.rules.fund)
 
     def _OpenAccount(
         self, account_id: str, owner: str, validate_with_intraday: bool, parent: str | None, leverage: dict[str, int]
@@ -112,6 +126,8 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
         self.accounts[account_id].leverage = {name: Fraction(rate, 10**9) for name, rate in leverage.items()}
 
     def _BusinessDay(self, date: str) -> None:
+        for account in self.accounts.values():
+            account.won = Fraction(0)
         self.age_debts()
         self.issue_calls()
 
@@ -121,42 +137,81 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
     # -- judging ---------------------------------------------------------------------------------
 
     def judge_all(self, replanned: str) -> None:
-        """Isolated accounts first: what they give to or take from their parents is in the parents' verdicts."""
+        """Isolated accounts first: what they give to or take from their parents is in the parents' verdicts. After each
+        account those that its close-out touched."""
+        self.keep_fund_whole()
+        for account in self.people() if EVERYBODY in self.concerned else ():
+            self.note_peak(account)
         for account in sorted(self.people(), key=lambda a: (a.parent is None, a.account_id)):
-            self._judge(account, replanned in (account.account_id, EVERYBODY))
+            self._judge_one(account, replanned in (account.account_id, EVERYBODY), parents_follow=True)
 
-    def _judge(self, account: Account, replan: bool) -> None:
-        if account.event is None:
-            self.flat_rules(account)
-        self.note_peak(account)
-        if account.event is not None and (replan or not account.event.outstanding or self._reopened(account)):
-            self._pursue(account)
+    def _judge_one(self, account: Account, replan: bool, parents_follow: bool = False) -> None:
+        moved = self._judge(account, replan)
+        while self.touched:
+            due, self.touched = sorted(self.touched), set()
+            for name in due:
+                self.concerned.add(name)
+                self.reached["touched by another's close-out"] += 1
+                self._judge_one(self.accounts[name], False)
+        if moved and account.parent is not None:
+            self.concerned.add(account.parent)
+            if not parents_follow:
+                self._judge_one(self.accounts[account.parent], False)
+
+    def _judge(self, account: Account, replan: bool) -> bool:
+        """One verdict. Returns whether money went to or came from the parent."""
+        if replan or self.concerned & {account.account_id, EVERYBODY}:
+            self.note_peak(account)
+        ended: list[Event] = []
+        if account.event is not None and self._due(account, replan):
+            self._pursue(account, ended, replan)
             self.note_peak(account)  # a fee that was pending may not be due any more
-        level = "liquidating" if account.event is not None else self._verdict_of(account)
+        level = "liquidating" if account.event is not None else self._verdict_of(account, ended)
         if level != account.level:
             self.reached[f"{account.level} to {level}"] += 1
             self.reached[f"level change after {self.kind}"] += 1
             if level == "liquidate_only" and self._kept_back(account):
                 self.out.append(("alarm", account.account_id, "held_below_line"))
         account.level = level
+        if account.event is not None or account.held():
+            return False
+        moved = account.parent is not None and account.cash != 0
+        if any(event.filled and not event.own for event in ended[-1:]):
+            self.give_surplus(account)
+        self.flat_rules(account)
+        return moved
 
-    def _verdict_of(self, account: Account) -> str:
-        """The level of an account that is not being closed out; a close-out begins here."""
-        level = self._plain_level(account)
-        reason = self.crossed(account)
-        if reason and "stopped" not in account.set_flags:
-            self.reached["stopped with a liquidation"] += level == "liquidating"
-            self.reached["stopped when a liquidation ends"] += account.level == "liquidating"
-            self.stop(account, reason)
-        account.flatten_due &= bool(account.held())
-        if level != "liquidating" and not account.flatten_due:
-            return level
-        if self._held(account):
-            self.reached["held below the line" if level == "liquidating" else "own brake held back"] += 1
-            return "liquidate_only" if level == "liquidating" else level
-        self.start(account, own=level != "liquidating")
-        self._pursue(account)
-        return "liquidating" if account.event is not None else self._plain_level(account)
+    def _due(self, account: Account, replan: bool) -> bool:
+        """Whether a close-out under way is looked at again: an order of it ended, nothing of it is out, or a leg that
+        waited can be traded."""
+        assert account.event is not None
+        if replan:
+            return True
+        concerned = bool(self.concerned & {account.account_id, EVERYBODY})
+        return concerned and (not account.event.outstanding or self._reopened(account))
+
+    def _verdict_of(self, account: Account, ended: list[Event]) -> str:
+        """The level of an account that is not being closed out. A close-out begins here, and may be over at once where
+        others take the positions."""
+        while True:
+            level = self._plain_level(account)
+            reason = self.crossed(account)
+            if reason and "stopped" not in account.set_flags:
+                self.reached["stopped with a liquidation"] += level == "liquidating"
+                self.reached["stopped when a liquidation ends"] += account.level == "liquidating"
+                self.stop(account, reason)
+            account.flatten_due &= bool(account.held())
+            if level != "liquidating" and not account.flatten_due:
+                return level
+            if self._held(account):
+                self.reached["held below the line" if level == "liquidating" else "own brake held back"] += 1
+                return "liquidate_only" if level == "liquidating" else level
+            self.start(account, own=level != "liquidating")
+            self._pursue(account, ended, False)
+            if account.event is not None:
+                return "liquidating"
+            self.reached["over at once"] += 1
+            self.note_peak(account)
 
     def _plain_level(self, account: Account) -> str:
         return self.figures.level_at(self.figures.net_liq(account), self.figures.requirements(account))
@@ -191,37 +246,65 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
             self.out.append(("cancel", account.account_id, gone))
             self.reached["working orders cancelled"] += 1
 
-    def _pursue(self, account: Account) -> None:
-        """End the event if that can be, else plan and send what the plan wants beyond what is out already."""
+    def _pursue(self, account: Account, ended: list[Event], replan: bool) -> None:
+        """End the event if that can be, else hand over or send what the plan wants beyond what is out already."""
         event = account.event
         assert event is not None
         assert self.rules is not None
-        if not event.outstanding and self._is_over(account):
-            self._end(account)
+        if self._ends(account, ended):
             return
         if self._held(account) and not event.flatten:
             self.reached["held back"] += 1
             return
-        wanted = self._wanted(account)
-        for name, lots in ((name, wanted[name]) for name in self.rules.contracts if name in wanted):
+        event.rests &= replan
+        self.next_step(event)
+        closable, step = self._closable(account, event), self.step_of(event)
+        if closable and self.goes_to_waterfall(account, event):
+            self.take_over(account, event, closable)
+            if self._ends(account, ended):
+                return
+            closable = [name for name in closable if name in account.held()]
+            if step.limit in ("bankruptcy", "fillable"):
+                self.reached["what nobody took goes to the market"] += 1
+                step, event.rests = MARKET, False
+        if event.rests:
+            return
+        wanted = self._wanted(account, step, closable)
+        for name in (name for name in self.rules.contracts if name in wanted):
             contract, position = self.rules.contracts[name], account.held()[name]
             sign = -1 if position.quantity > 0 else 1
-            missing = lots * contract.lot - event.closing_in(name, sign)
-            if missing <= 0:
-                continue
-            self.cancel_working(account)
-            event.sent += 1
-            order_id = f"{event.receipt_id}-{event.sent}"
-            event.outstanding[order_id] = (name, sign * missing)
-            self.out.append(("order", account.account_id, order_id, name, lots_of(contract, sign * missing)))
-            self.reached["close-out order"] += 1
-            if event.fee is None and not event.own:
-                event.fee = self._fee_due(account)
-                account.pending_fees += event.fee
+            missing = wanted[name] * contract.lot - event.closing_in(name, sign)
+            if missing > 0:
+                self._send(account, event, step, name, sign * missing)
+
+    def _send(self, account: Account, event: Event, step: Step, name: str, quantity: Fraction) -> None:
+        assert self.rules is not None
+        self.cancel_working(account)
+        if event.fee is None and not event.own:
+            event.fee = self._fee_due(account)
+            account.pending_fees += event.fee
+        limit = self.limit_for(account, step, name)
+        event.sent += 1
+        event.shared_at = self.now
+        order_id = f"{event.receipt_id}-{event.sent}"
+        event.outstanding[order_id] = (name, quantity)
+        event.limited |= {order_id} if limit is not None else set()
+        lots = lots_of(self.rules.contracts[name], quantity)
+        self.out.append(("order", account.account_id, order_id, name, lots, limit))
+        self.reached["close-out order"] += 1
 
     def _fee_due(self, account: Account) -> Fraction:
         assert self.rules is not None
         return self.rules.later_fee if account.liquidations else self.rules.first_fee
+
+    def _ends(self, account: Account, ended: list[Event]) -> bool:
+        event = account.event
+        assert event is not None
+        if event.outstanding or not self._is_over(account):
+            return False
+        self._end(account)
+        ended.append(event)
+        return True
 
     def _is_over(self, account: Account) -> bool:
         if not account.held():
@@ -230,24 +313,31 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
         assert event is not None
         return not (event.flatten or event.own) and self.figures.cured(account, {}, Fraction(0))
 
-    def _wanted(self, account: Account) -> dict[str, int]:
-        """Lots to close by contract. Legs that cannot be closed now are left for later."""
-        event = account.event
-        assert event is not None
+    def _closable(self, account: Account, event: Event) -> list[str]:
+        """Contracts that take orders now. Legs that cannot be closed are left for later."""
         assert self.rules is not None
         figures, held = self.figures, account.held()
-        closable = [n for n in self.rules.contracts if n in held and figures.closable(n, self.now)]
         for name in held:
             reason = figures.why_not_closable(name, self.now)
             if reason and event.waiting.get(name) != reason:
                 self.reached[f"queued: {reason}"] += 1
             event.waiting[name] = reason
-        if len(closable) < len(held):
-            self.reached["queued"] += 1
-        if event.flatten or event.own or self.rules.flattens:
+        closable = [n for n in self.rules.contracts if n in held and not event.waiting[n]]
+        self.reached["queued"] += len(closable) < len(held)
+        return closable
+
+    def _wanted(self, account: Account, step: Step, closable: list[str]) -> dict[str, int]:
+        """Lots to close by contract."""
+        event = account.event
+        assert event is not None
+        assert self.rules is not None
+        held = account.held()
+        if step.method == "flatten_all":
             return {n: abs(lots_of(self.rules.contracts[n], held[n].quantity)) for n in closable}
+        if step.method != "reduce_to_target":
+            return self.in_part(account, event, closable)
         fee = Fraction(0) if event.fee is not None else self._fee_due(account)
-        plan = figures.plan_reduction(account, fee, self.now)
+        plan = self.figures.plan_reduction(account, fee, self.now)
         if any(0 < n < abs(held[name].quantity) / self.rules.contracts[name].lot for name, n in plan.items()):
             self.reached["partial close"] += 1
         return plan
@@ -269,7 +359,6 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
                 self.reached["restricted after liquidation"] += 1
         else:
             self.reached["ended without a fill"] += 1
-        self.flat_rules(account)
         self.out.append(("ended", account.account_id, event.receipt_id, event.own))
 
     # -- views -----------------------------------------------------------------------------------
@@ -298,7 +387,8 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls):
             },
             "working": {o: (n, lots_of(contracts[n], q)) for o, (n, q) in sorted(account.working.items())},
             "outstanding": {o: (n, lots_of(contracts[n], q)) for o, (n, q) in sorted(outstanding.items())},
-            "event": (event.receipt_id, event.own) if event else None,
+            "event": (event.receipt_id, event.own, event.step) if event else None,
+            "won": micros(account.won, micro),
             "call": (call.call_id, call.days) if (call := account.call) else None,
             "bases": [micros(base, micro) for base in (b.day, b.week, b.peak)] if (b := account.brakes) else None,
         }

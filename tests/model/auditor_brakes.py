@@ -58,6 +58,7 @@ class Stops(Money):
         for account in self.people():
             account.flatten_due = False
             if account.brakes is not None:
+                self.concerned.add(account.account_id)
                 account.brakes.day = self.figures.net_liq(account)
                 if new_week:
                     account.brakes.week = account.brakes.day

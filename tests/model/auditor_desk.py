@@ -50,6 +50,7 @@ class Desk(Money):
         if action == "alert":
             self.out.append(("notice", account_id, "desk_alert", reason))
             return ""
+        self.concerned.add(account_id)
         if action == "liquidate":
             return self._desk_liquidates(account)
         if action == "release_restriction":
@@ -115,6 +116,7 @@ class Desk(Money):
             return ""
         flag, on = SWITCHES[action]
         (switches.add if on else switches.discard)(flag)
+        self.concerned |= {EVERYBODY} if flag == "held" else set()
         if action == "kill":
             for account in self.people():
                 self.reached["kill switch cancels orders"] += bool(account.working)

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from tests.model.auditor_money import Money
 from tests.model.auditor_rules import BILLIONTH, Contract, read_tier
-from tests.model.auditor_state import Refusal, Release, check_name, check_second
+from tests.model.auditor_state import EVERYBODY, Refusal, Release, check_name, check_second
 
 
 class Market(Money):
@@ -26,6 +26,7 @@ class Market(Money):
             contract.marked_at = self.now
             contract.grade = self._grade(contract, ticks)
             if ticks is not None:
+                contract.previous_price = contract.price
                 contract.price = ticks * contract.tick
                 if contract.grade == "ok":
                     contract.good_price = contract.price
@@ -151,6 +152,7 @@ class Market(Money):
     ) -> None:
         check_name(by)
         before = self.schedule.get(release_id)
+        everybody = before is not None and before.begun
         if multiplier == 0:
             if before is None:
                 raise Refusal("unknown_release")
@@ -167,6 +169,7 @@ class Market(Money):
                 raise Refusal("out_of_bounds")
             after = Release(tuple(contracts), begins, ends, multiplier * BILLIONTH, held, False)
             self._replace(release_id, before, after, by, second)
+        self.concerned |= {EVERYBODY} if everybody else set()
         self.setting("", "news", "", by)
         self._combine_news()
 

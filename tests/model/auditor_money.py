@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from tests.model.auditor_limits import Bounds
 from tests.model.auditor_rules import Contract, Rules, down, up
-from tests.model.auditor_state import SUSPENSE, Account, Figures, Refusal, check_name, check_second
+from tests.model.auditor_state import HOUSE, Account, Figures, Refusal, check_name, check_second
 
 
 def check_names(by: str, second: str) -> None:
@@ -27,6 +27,8 @@ class Money:
     switches: set[str]
     disclosure: str
     owner_bounds: dict[str, Bounds]
+    concerned: set[str]
+    touched: set[str]
 
     def account(self, account_id: str) -> Account:
         raise NotImplementedError
@@ -52,8 +54,8 @@ class Money:
         return account.bounds
 
     def people(self) -> list[Account]:
-        """Everybody but suspense, by id."""
-        return [self.accounts[name] for name in sorted(self.accounts) if name != SUSPENSE]
+        """Everybody but the house, by id."""
+        return [self.accounts[name] for name in sorted(self.accounts) if name not in HOUSE]
 
     def setting(self, account_id: str, what: str, detail: str, by: str) -> None:
         self.out.append(("setting", account_id, what, detail, by))
@@ -71,7 +73,9 @@ class Money:
             if name == "customer_cash":
                 assert account is not None
                 account.cash -= signed
-                name = SUSPENSE if account.account_id == SUSPENSE else name
+                name = account.account_id if account.account_id in HOUSE else name
+            elif name in HOUSE:
+                self.accounts[name].cash -= signed
             elif name == "receivable":
                 assert account is not None
                 account.receivable += signed
@@ -103,7 +107,9 @@ class Money:
             raise Refusal("reconciliation_break")
         if amount > self.withdrawable(account):
             raise Refusal("exceeds_withdrawable")
-        self.post("customer_cash", "segregated_bank", amount, account)
+        kept = self.haircut(amount)
+        self.post("customer_cash", "uncovered", kept, account)
+        self.post("customer_cash", "segregated_bank", amount - kept, account)
         self.came(account, -amount)
 
     def withdrawable(self, account: Account) -> Fraction:
@@ -137,6 +143,7 @@ class Money:
         if exact == 0:
             return
         customer = down(exact, contract.micro)
+        account.won += customer
         contract.traded_residue += exact
         clearing = down(contract.traded_residue, contract.micro)
         contract.traded_residue -= clearing
@@ -158,6 +165,7 @@ class Money:
             if position.quantity == 0:
                 continue
             size = abs(target.value(price, position.quantity)) * Fraction(rate, 10**9)
+            self.concerned.add(account.account_id)
             exact = -size if position.quantity > 0 else size
             amount = down(exact, target.micro)
             account.accrued += amount
@@ -170,6 +178,7 @@ class Money:
         for account in self.accounts.values():
             self.post("clearing_house", "customer_cash", account.accrued, account)
             if account.accrued:
+                self.concerned.add(account.account_id)
                 self.reached["funding booked"] += 1
             account.accrued = Fraction(0)
         for contract in self.rules.contracts.values():
@@ -188,6 +197,7 @@ class Money:
                 value = target.value(price, position.quantity)
                 self.realise(account, target, value - position.cost)
                 position.cost = value
+                self.concerned.add(account.account_id)
                 self.reached["settled position"] += 1
 
     def _Expire(self, contract: str, price_ticks: int) -> None:
@@ -211,6 +221,7 @@ class Money:
             return
         for order_id in [o for o, (name, _) in account.event.outstanding.items() if name == contract]:
             del account.event.outstanding[order_id]
+            self.concerned.add(account.account_id)
             self.out.append(("cancel", account.account_id, (order_id,)))
             self.reached["expiry ends close-out orders"] += 1
 
@@ -222,17 +233,31 @@ class Money:
     # -- debts -----------------------------------------------------------------------------------
 
     def flat_rules(self, account: Account) -> None:
-        """Without a position and without a liquidation under way: debts are paid, and what is short is owed."""
-        if account.held() or account.event is not None or account.account_id == SUSPENSE:
+        """Without a position and without a liquidation under way: debts are paid, and what is short goes down the
+        waterfall; in the end somebody owes or bears it."""
+        if account.held() or account.event is not None:
             return
         if account.parent is not None:
             self._to_parent(account, self.accounts[account.parent])
             return
         self.pay_receivable(account)
         short = -(account.cash + account.accrued - account.pending_fees)
+        short = self.cover(account, short) if short > 0 else short
         if short > 0:
             self.post("receivable", "customer_cash", short, account)
             self.owes_more(account, short)
+
+    def cover(self, account: Account, deficit: Fraction) -> Fraction:
+        """What the money stages of the waterfall leave of a flat account's deficit."""
+        raise NotImplementedError
+
+    def above_bankruptcy(self, account: Account, contract: Contract, quantity: Fraction, value: Fraction) -> Fraction:
+        """What a trade of the quantity for `value` would bring, for what it closes, beyond the bankruptcy price."""
+        raise NotImplementedError
+
+    def haircut(self, amount: Fraction) -> Fraction:
+        """What of a withdrawal is kept."""
+        raise NotImplementedError
 
     def owes_more(self, account: Account, amount: Fraction) -> None:
         """The firm covers the pool of customers' money from its own, the same day."""
@@ -248,6 +273,8 @@ class Money:
             self.reached["surplus to the parent"] += 1
             moved = child.cash
         elif child.cash < 0:
+            if self.cover(child, -child.cash) == 0:
+                return
             self.reached["shortfall from the parent"] += 1
             moved = -min(-child.cash, max(Fraction(0), parent.cash))
         else:
@@ -317,6 +344,7 @@ class Money:
             raise Refusal("unknown_fill")
         past = self.fills[fill_id]
         account, contract = self.accounts[past.account_id], self.live(past.contract)
+        self.concerned.add(account.account_id)
         self._trade(account, contract, -past.quantity, -contract.cost(past.price, past.quantity))
         self.post("fees", "customer_cash", past.fee, account)
         if price_ticks is None:

@@ -96,6 +96,7 @@ class Contract:
     switches: set[str] = field(default_factory=set)
     stale_told: bool = False
     price: Fraction | None = None
+    previous_price: Fraction | None = None
     good_price: Fraction | None = None
     grade: str = "missing"
     marked_at: int = 0
@@ -202,6 +203,66 @@ class Contract:
         return up(intraday * self.news_multiplier, self.micro) + self._fee_of_closing(notional)
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step of a close-out: how much is closed, at which limit, and how often."""
+
+    method: str
+    limit: str
+    share: Fraction
+    share_above: Fraction
+    interval: int
+    adjustment: Fraction
+    spread: Fraction
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the waterfall. None: no bound."""
+
+    kind: str
+    capacity: Fraction | None
+    of_fund: Fraction | None
+    solvent_only: bool
+    ranking: str | None
+    price: str
+    seed: int
+    among: str | None
+
+
+MARKET = Step("flatten_all", "none", Fraction(1), Fraction(0), 0, Fraction(1), Fraction(0))
+CUSTOMER_OWES = Stage("customer_owes", None, None, False, None, "bankruptcy", 0, None)
+
+
+def optional(text: str | None) -> Fraction | None:
+    return None if text is None else Fraction(text)
+
+
+def read_step(table: dict) -> Step:
+    return Step(
+        table["method"],
+        table.get("limit") or "none",
+        Fraction(table.get("share") or "1"),
+        Fraction(table.get("share_above") or "0"),
+        (table.get("interval_seconds") or 0) * 10**9,
+        Fraction(table.get("bankruptcy_adjustment") or "1"),
+        Fraction(table.get("spread_to_maintenance") or "0.1"),
+    )
+
+
+def read_stage(table: dict) -> Stage:
+    return Stage(
+        table["stage"],
+        optional(table.get("capacity")),
+        optional(table.get("capacity_of_fund")),
+        bool(table.get("solvent_only")),
+        table.get("ranking"),
+        table.get("price") or "bankruptcy",
+        table.get("seed") or 0,
+        table.get("among"),
+    )
+
+
 class Rules:
     """A whole rulebook document (money and rates as strings), read once."""
 
@@ -223,10 +284,18 @@ class Rules:
         self.floor = None if floor_text is None else Fraction(floor_text)
         self.sessions = set(document.get("sessions") or {})
         self.contracts = {name: self._contract(name, table) for name, table in document["contracts"].items()}
-        self.flattens = document["close_out"]["method"] == "flatten_all"
-        self.target = Fraction(document["close_out"].get("target") or "1.00")
-        fees = document.get("liquidation_fee") or {"first": "0", "later": "0"}
-        self.first_fee, self.later_fee = Fraction(fees["first"]), Fraction(fees["later"])
+        closing = document["close_out"]
+        self.steps = [read_step(closing), *(read_step(table) for table in closing.get("then") or [])]
+        self.target = Fraction(closing.get("target") or "1.00")
+        self.take_over_below = optional(closing.get("take_over_below"))
+        self.surplus_to_fund = closing.get("surplus") == "insurance_fund"
+        self.stages = [read_stage(table) for table in document.get("waterfall") or []] or [CUSTOMER_OWES]
+        fund = document.get("insurance_fund")
+        self.fund = None if fund is None else Fraction(fund["initial"])
+        fees = document.get("liquidation_fee") or {}
+        self.first_fee, self.later_fee = Fraction(fees.get("first") or "0"), Fraction(fees.get("later") or "0")
+        self.fee_rate = Fraction(fees.get("rate") or "0")
+        self.fee_to_fund, self.fee_capped = fees.get("payee") == "insurance_fund", bool(fees.get("capped"))
         self.restricts = bool((document.get("restriction") or {}).get("after_liquidation"))
         jump = document["marks"].get("jump")
         self.jump = None if jump is None else Fraction(jump)

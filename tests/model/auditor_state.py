@@ -1,13 +1,16 @@
 """What the auditor knows of an account, and an account's figures by the plainest formulas."""
 
-from dataclasses import dataclass, field
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from tests.model.auditor_limits import Bounds
 from tests.model.auditor_rules import Contract, Rules, down, up
 
 SUSPENSE = "suspense"
+FUND = "insurance_fund"
+HOUSE = (SUSPENSE, FUND, "liquidity_providers", "backstop_vault")
+"""Accounts that are no customer's."""
 EVERYBODY = "*"
 
 
@@ -57,7 +60,9 @@ class Position:
 class Event:
     """A liquidation under way. `outstanding` maps sent orders to (contract, signed quantity still to fill).
 
-    `flatten`: the desk ordered it; `own`: the customer's own brake did. `waiting`: why contracts take no order."""
+    `flatten`: the desk ordered it; `own`: the customer's own brake did. `waiting`: why contracts take no order. `step`
+    is the rulebook's step that is on, `limited` the orders that are immediate-or-cancel, `missed` that one of them left
+    something, `rests` that the last step is over until the next look, `shared_at` when orders went out last."""
 
     receipt_id: str
     flatten: bool
@@ -67,6 +72,11 @@ class Event:
     filled: bool = False
     outstanding: dict[str, tuple[str, Fraction]] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
+    step: int = 0
+    limited: set[str] = field(default_factory=set)
+    missed: bool = False
+    rests: bool = False
+    shared_at: int | None = None
 
     def closing_in(self, contract: str, sign: int) -> Fraction:
         """What is out in one direction. Orders from before the position changed sides close nothing."""
@@ -146,6 +156,7 @@ class Account:
     brakes: Brakes | None = None
     flatten_due: bool = False
     call: Call | None = None
+    won: Fraction = Fraction(0)
 
     def held(self) -> dict[str, Position]:
         return {name: position for name, position in self.positions.items() if position.quantity != 0}
@@ -327,6 +338,7 @@ class Figures:
             if closed:
                 assert contract.price is not None
                 net_liq -= contract.fee(contract.price, closed)
+                net_liq -= up(contract.notional(contract.price, closed) * self.rules.fee_rate, self.rules.micro)
             left = abs(position.quantity) - closed
             if left > 0 and closed:
                 assert contract.price is not None

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tests.model.auditor_money import Money
-from tests.model.auditor_rules import Contract
-from tests.model.auditor_state import SUSPENSE, Account, Refusal
+from tests.model.auditor_rules import Contract, up
+from tests.model.auditor_state import FUND, SUSPENSE, Account, Refusal
 
 
 @dataclass
@@ -32,11 +32,12 @@ class Trades(Money):
         booked_to = account_id if account_id in self.accounts else SUSPENSE
         account = self.accounts[booked_to]
         self.check_trade(account, target, quantity, price)
-        fee = target.fee(price, quantity)
-        self._trade(account, target, quantity, target.cost(price, quantity))
+        fee, value = target.fee(price, quantity), target.cost(price, quantity)
+        above = self.above_bankruptcy(account, target, quantity, value) - fee
+        self._trade(account, target, quantity, value)
         self.take_fee(account, fee)
         self.fills[fill_id] = Fill(booked_to, contract, quantity, price, fee)
-        self._fill_order(account, contract, order_id, quantity)
+        self._fill_order(account, target, order_id, quantity, price, above)
         self._note_fill(account, target, order_id, price)
         return booked_to
 
@@ -49,9 +50,11 @@ class Trades(Money):
         if price < 0:
             self.reached["fill below zero"] += 1
 
-    def _fill_order(self, account: Account, name: str, order_id: str, quantity: Fraction) -> None:
+    def _fill_order(
+        self, account: Account, target: Contract, order_id: str, quantity: Fraction, price: Fraction, above: Fraction
+    ) -> None:
         """Take the fill off the order that it names, unless it cannot be one of its fills."""
-        event = account.event
+        event, name = account.event, target.name
         orders = account.working
         if order_id not in orders:
             orders = event.outstanding if event else {}
@@ -63,10 +66,26 @@ class Trades(Money):
             return
         if event is not None and orders is event.outstanding:
             event.filled = True
+            self.charge_by_rate(account, target, quantity, price, above)
             self.reached["overfill"] += abs(quantity) > abs(rest)
         orders[order_id] = (contract, rest - quantity)
         if (rest - quantity) * rest <= 0:
             del orders[order_id]
+
+    def charge_by_rate(
+        self, account: Account, contract: Contract, quantity: Fraction, price: Fraction, above: Fraction
+    ) -> None:
+        """The liquidation fee by what a close-out order fills: where it is capped, never more than the fill brought
+        beyond the bankruptcy price; none where the customer's own brake closes."""
+        assert self.rules is not None
+        if self.rules.fee_rate == 0 or (account.event is not None and account.event.own):
+            return
+        fee = up(contract.notional(price, quantity) * self.rules.fee_rate, self.rules.micro)
+        if self.rules.fee_capped:
+            self.reached["fee by rate capped"] += above < fee
+            fee = min(fee, max(Fraction(0), above))
+        self.post("customer_cash", FUND if self.rules.fee_to_fund else "fees", fee, account)
+        self.reached["fee by rate to the fund" if self.rules.fee_to_fund else "fee by rate"] += fee > 0
 
     def _trade(self, account: Account, contract: Contract, quantity: Fraction, value: Fraction) -> None:
         self.realise(account, contract, account.position(contract.name).trade(quantity, value, contract.quantum))
@@ -87,7 +106,9 @@ class Trades(Money):
         for account in self.accounts.values():
             if account.event is not None and order_id in account.event.outstanding:
                 del account.event.outstanding[order_id]
+                account.event.missed |= order_id in account.event.limited
                 self.reached["close-out order done with a remainder"] += 1
+                self.reached["immediate-or-cancel order left something"] += order_id in account.event.limited
                 return account.account_id
         return self._CancelOrder(order_id)
 

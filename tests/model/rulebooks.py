@@ -12,13 +12,14 @@ from closeout.rulebooks.loader import Rulebook
 @dataclass(frozen=True)
 class Setting:
     """A rulebook, first prices in ticks, the usual size of an order in lots, by contract, and a comfortable deposit
-    in micros."""
+    in micros. `limited`: close-outs have limits and a waterfall, so that their orders must often end unfilled."""
 
     name: str
     document: bytes = field(repr=False)
     prices: dict[str, int]
     sizes: dict[str, int]
     wealth: int
+    limited: bool = False
 
 
 HEAD = {"title": "model", "notice": "model", "version": "1", "sources": {}, "currency": "USD"}

@@ -15,74 +15,12 @@ from hypothesis import strategies as st
 from tests.model.auditor import Auditor
 from tests.model.auditor_state import Account
 from tests.model.rulebooks import SETTINGS, Setting
+from tests.model.rulebooks_waterfall import WATERFALLS
 from tests.model.streams_desk import DeskInputs
 from tests.model.streams_look import ACCOUNTS, OWNERS, PARENTS, SECOND
+from tests.model.streams_weights import CALM, UNFILLED, WEIGHTS
 
 from closeout.engine import commands as c
-
-WEIGHTS = {
-    "marks": 24,
-    "aimed_mark": 20,
-    "gap": 4,
-    "close_out_fill": 26,
-    "order_done": 5,
-    "check_order": 14,
-    "customer_fill": 14,
-    "stray_fill": 3,
-    "cancel": 2,
-    "deposit": 12,
-    "answer_call": 2,
-    "pay_debt": 8,
-    "withdraw": 4,
-    "transfer": 4,
-    "tick": 4,
-    "session": 5,
-    "halt": 4,
-    "news": 3,
-    "set_margin": 3,
-    "accrue": 6,
-    "book_funding": 2,
-    "settle": 2,
-    "expire": 1,
-    "business_day": 3,
-    "toggle": 1,
-    "desk": 5,
-    "status": 4,
-    "write_off": 3,
-    "adjust": 4,
-    "correct": 4,
-    "nonsense": 3,
-    "schedule_news": 6,
-    "review": 1,
-    "switch": 5,
-    "set_disclosure": 2,
-    "acknowledge": 6,
-    "set_limits": 6,
-    "reconcile": 4,
-    "say": 1,
-    "announce_expiry": 0.7,
-    "brakes": 6,
-    "flatten": 0.8,
-    "trade_date": 3,
-}
-
-CALM = {
-    **WEIGHTS,
-    "marks": 40,
-    "aimed_mark": 5,
-    "gap": 0.3,
-    "check_order": 70,
-    "customer_fill": 30,
-    "cancel": 6,
-    "deposit": 10,
-    "halt": 1,
-    "expire": 0.6,
-    "desk": 2,
-    "set_limits": 16,
-    "brakes": 8,
-    "acknowledge": 10,
-}
-"""Accounts with money, whose orders are seldom refused for want of it."""
 
 
 def plain(command: Any) -> dict[str, Any]:
@@ -163,7 +101,7 @@ class Stream(DeskInputs):
         )
 
     def _command(self) -> Any:
-        weights = CALM if self.calm else WEIGHTS
+        weights = CALM if self.calm else UNFILLED if self.setting.limited else WEIGHTS
         for _ in range(30):
             kind = self.random.choices(list(weights), list(weights.values()))[0]
             command = getattr(self, f"_{kind}")()
@@ -337,6 +275,22 @@ class Stream(DeskInputs):
                 lots = -int(account.held()[name].quantity / self.auditor.contract(name).lot)
         return c.Fill(account.account_id, name, lots, self.moved(name, 0.003), order_id, self.new_id("f"))
 
+    def _counterparty(self) -> Any:
+        """Somebody with money gets the other side of what an account holds."""
+        found = self.a_holder()
+        others = [a for a in self.accounts() if a.event is None and found is not None and a is not found[0]]
+        if found is None or not others:
+            return None
+        account, name = self.random.choice(others), found[1]
+        lots = -int(found[0].held()[name].quantity / self.auditor.contract(name).lot)
+        lots = lots // self.random.choice((1, 1, 2, 3)) or lots
+        if not self.auditor.contract(name).expired:
+            price = self.moved(name, self.random.choice((0.01, 0.2)))
+            order_id, fill_id = self.new_id("unknown"), self.new_id("f")
+            self.first.append(c.Fill(account.account_id, name, lots, price, order_id, fill_id))
+        share = self.random.choice((1, 1, Fraction(1, 5), Fraction(1, 20)))
+        return c.Deposit(account.account_id, max(1, int(self.setting.wealth * share)))
+
     def _stray_fill(self) -> Any:
         name = self.a_contract()
         account_id = self.random.choice(("nobody", "nobody", "A"))
@@ -476,4 +430,4 @@ class Stream(DeskInputs):
 
 def streams() -> st.SearchStrategy[tuple[Random, Setting]]:
     """What a stream is made of: a random source that hypothesis drives, and a rulebook."""
-    return st.tuples(st.randoms(use_true_random=False), st.sampled_from(SETTINGS))
+    return st.tuples(st.randoms(use_true_random=False), st.sampled_from((*SETTINGS, *WATERFALLS)))

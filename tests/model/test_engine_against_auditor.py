@@ -8,12 +8,14 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.model.rulebooks import SETTINGS, Setting
+from tests.model.rulebooks_waterfall import WATERFALLS
 from tests.model.side_by_side import run
 from tests.model.streams import streams
 
 from closeout.engine import commands
 
 STREAMS = 360
+WATERFALL_STREAMS = 220
 LENGTH = 150
 
 AT_LEAST_100 = """
@@ -65,6 +67,29 @@ REACHED = """
     liquidation after CorrectFill, liquidation after Expire, level change after Deposit, level change after Withdraw
 """
 
+IN_WATERFALLS_AT_LEAST_30 = """
+    limit any_price, limit bankruptcy, limit fillable, immediate-or-cancel order left something, next step,
+    behind the last step, last step rests, all of a small position, share closed, no lower tier,
+    what nobody took goes to the market, over at once, touched by another's close-out,
+    fee by rate, fee by rate capped, fee by rate to the fund,
+    insurance_fund_takes pays, backstop_vault takes over what is left,
+    insolvent account not taken, no room, winner is being closed out, nobody on the other side,
+    auto_deleveraging pays, auto_deleveraging beyond the deficit, auto_deleveraging at zero,
+    auto_deleveraging of a part, auto_deleveraging return_times_leverage at previous_mark, unwind  at bankruptcy,
+    unwind pays, insurance_fund pays, the fund is empty, socialised_loss pays, socialised among balances,
+    socialised among days_winners, withdrawal_haircut pays
+"""
+IN_WATERFALLS = """
+    to the lower tier, share not due yet, surplus to the fund, fund made whole, the fund would be below zero,
+    insurance_fund_takes takes over what is left, liquidity_providers takes over what is left,
+    auto_deleveraging leveraged_return at bankruptcy, auto_deleveraging profit_times_margin_ratio at mark,
+    auto_deleveraging random at bankruptcy, auto_deleveraging of several, ranked by return / leverage,
+    unwind of several, unwind of a part, unwind takes over what is left, winner would be below zero,
+    socialised among positions, sharer has too little, nobody to share with among balances,
+    nobody to share with among days_winners, nobody to share with among positions, withdrawal haircut,
+    liquidity_providers pays, no room for all of it, venue_bears pays, deficit, own close-out, desk liquidates
+"""
+
 
 def listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
@@ -76,6 +101,10 @@ def reached() -> Counter[str]:
     total: Counter[str] = Counter()
     for seed in range(STREAMS):
         total += run(Random(seed), SETTINGS[seed % len(SETTINGS)], LENGTH)[1]
+    return told(total)
+
+
+def told(total: Counter[str]) -> Counter[str]:
     for name, count in sorted(total.items()):
         print(f"{count:7d} {name}")
     return total
@@ -96,6 +125,17 @@ def test_every_kind_of_command_is_accepted_somewhere(reached: Counter[str]) -> N
     kinds = [kind.__name__ for kind in commands.Command.__subclasses__()]
     assert len(kinds) >= 38
     assert [kind for kind in kinds if not reached[kind]] == []
+
+
+@pytest.mark.rule("G-02", "G-07", "G-08", "G-10", "G-12", "G-13", "EX-02", "EX-03", "EX-04", "EX-05")
+def test_engine_equals_auditor_in_every_stage_of_the_waterfall() -> None:
+    """Every step, limit, ranking, price and way of sharing, with whom each leaves out, reached and agreed upon."""
+    total: Counter[str] = Counter()
+    for seed in range(WATERFALL_STREAMS):
+        total += run(Random(seed), WATERFALLS[seed % len(WATERFALLS)], LENGTH)[1]
+    told(total)
+    assert {name: total[name] for name in listed(IN_WATERFALLS_AT_LEAST_30) if total[name] < 30} == {}
+    assert [name for name in listed(IN_WATERFALLS) if not total[name]] == []
 
 
 @pytest.mark.rule("G-03", "G-09")
@@ -127,5 +167,5 @@ def test_the_auditor_is_independent() -> None:
                     package, _, helper = module.rpartition(".")
                     assert package == "tests.model"
                     queue += [helper] if helper not in seen else []
-    parts = "brakes calls desk limits market money orders rules state trades"
+    parts = "brakes calls desk limits market money orders rules state steps trades waterfall"
     assert seen == {"auditor", *(f"auditor_{part}" for part in parts.split())}

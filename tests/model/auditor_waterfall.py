@@ -1,0 +1,292 @@
+"""The auditor's waterfall: who takes positions that the book could not close, and who pays what is missing.
+
+Stages go in the rulebook's order: takers, deleveraging and unwinding get positions of an account that is being closed
+out; fund, sharers and the venue pay what a flat account is below zero. What a stage leaves is the next one's.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from fractions import Fraction
+from math import floor
+
+from tests.model.auditor_rules import Contract, Stage, down, up
+from tests.model.auditor_state import FUND, HOUSE, Account, Event, Position, lots_of, micros
+from tests.model.auditor_steps import Steps
+
+HOLDERS = {
+    "liquidity_providers": "liquidity_providers",
+    "insurance_fund_takes": FUND,
+    "backstop_vault": "backstop_vault",
+}
+POSITION_STAGES = (*HOLDERS, "auto_deleveraging", "unwind")
+
+
+def shares(total: int, weights: Mapping[str, Fraction]) -> dict[str, int]:
+    """Whole parts in proportion: rounded down, what is left one by one to the largest remainders, of equal ones to the
+    lower name."""
+    whole = sum(weights.values())
+    exact = {name: total * weights[name] / whole for name in sorted(weights)}
+    parts = {name: floor(part) for name, part in exact.items()}
+    ranked = sorted(exact, key=lambda name: (parts[name] - exact[name], name))
+    for name in ranked[: total - sum(parts.values())]:
+        parts[name] += 1
+    return parts
+
+
+class Waterfall(Steps):
+    """Whoever is touched by another's close-out is judged in the same input."""
+
+    def cancel_working(self, account: Account, contract: str = "") -> None:
+        raise NotImplementedError
+
+    def _trade(self, account: Account, contract: Contract, quantity: Fraction, value: Fraction) -> None:
+        raise NotImplementedError
+
+    def house_accounts(self) -> list[str]:
+        assert self.rules is not None
+        takers = [HOLDERS[stage.kind] for stage in self.rules.stages if stage.kind in HOLDERS]
+        return sorted({*takers, *([FUND] if self.rules.fund is not None else [])})
+
+    def _covered(self, account: Account, stage: Stage, share: Fraction, given: Fraction) -> None:
+        """A price that gives the account something beyond the mark makes good what its lots were below zero (`share`);
+        what goes beyond that is told apart."""
+        assert self.rules is not None
+        given = max(given, Fraction(0))
+        borne = min(given, max(Fraction(0), -share))
+        if given > 0:
+            figures = micros(borne, self.rules.micro), micros(given - borne, self.rules.micro)
+            self.out.append(("covered", account.account_id, *figures, stage.kind))
+            self.reached[f"{stage.kind} beyond the deficit"] += borne < given
+        self.reached[f"{stage.kind} {'pays' if borne else 'takes over what is left' if share > 0 else 'at zero'}"] += 1
+
+    # -- positions -------------------------------------------------------------------------------
+
+    def take_over(self, account: Account, event: Event, closable: list[str]) -> None:
+        assert self.rules is not None
+        for stage in self.rules.stages:
+            if stage.kind not in POSITION_STAGES:
+                break
+            for name in closable:
+                if name in account.held():
+                    handle = self._taken if stage.kind in HOLDERS else self._deleveraged
+                    handle(account, event, stage, name)
+
+    def _taken(self, account: Account, event: Event, stage: Stage, name: str) -> None:
+        """A taker gets what it has room for at the bankruptcy price. The fund takes nothing that would leave it below
+        zero; a solvent-only taker nothing of an account that is below."""
+        contract, position, whole = self._facts(account, name)
+        if stage.solvent_only and self.figures.net_liq(account) < 0:
+            self.reached["insolvent account not taken"] += 1
+            return
+        taker = self.accounts[HOLDERS[stage.kind]]
+        lots = min(whole, self._room(taker, stage, contract, position, whole))
+        if lots < whole:
+            self.reached["no room for all of it" if lots else "no room"] += 1
+        if not lots:
+            return
+        value, share = self.at_bankruptcy(account, name, lots), self.share_of_lots(account, name, lots)
+        quantity = lots * contract.lot * (1 if position.quantity > 0 else -1)
+        if taker.account_id == FUND:
+            held = taker.position(name)
+            realised = Position(held.quantity, held.cost).trade(quantity, value, contract.quantum)
+            if taker.cash + down(realised, contract.micro) < 0:
+                self.reached["the fund would be below zero"] += 1
+                return
+        self._trade(account, contract, -quantity, -value)
+        self._trade(taker, contract, quantity, value)
+        event.filled = True
+        self._covered(account, stage, share, -share)
+
+    def _room(self, taker: Account, stage: Stage, contract: Contract, position: Position, whole: int) -> int:
+        """Lots that the taker's capacity, in value at the marks, leaves room for."""
+        assert self.rules is not None
+        bounds = [] if stage.capacity is None else [stage.capacity]
+        if stage.of_fund is not None:
+            bounds.append(down(self.accounts[FUND].cash * stage.of_fund, self.rules.micro))
+        if not bounds:
+            return whole
+        held = taker.held().items()
+        holds = sum((self.figures.notional(self.rules.contracts[n], p) for n, p in held), Fraction(0))
+        notional = self.figures.notional(contract, position)
+        return max(0, floor(whole * (min(bounds) - holds) / notional)) if notional else 0
+
+    def _deleveraged(self, account: Account, event: Event, stage: Stage, name: str) -> None:
+        """Winners on the other side are closed against the position, ranked, or all in proportion."""
+        contract, _, whole = self._facts(account, name)
+        _, given = self.handed_over_at(account, stage, name, whole)
+        rivals = self._rivals(account, name, given)
+        if not rivals:
+            self.reached["nobody on the other side"] += 1
+            return
+        sizes = {r.account_id: abs(lots_of(contract, r.position(name).quantity)) for r in rivals}
+        need = min(whole, sum(sizes.values()))
+        if stage.kind == "unwind":
+            parts = {a: n for a, n in shares(need, {a: Fraction(n) for a, n in sizes.items()}).items() if n}
+        else:
+            parts, left = {}, need
+            for rival in sorted(rivals, key=lambda r: (-self._score(stage, r, name), r.account_id)):
+                if left:
+                    parts[rival.account_id] = min(left, sizes[rival.account_id])
+                    left -= parts[rival.account_id]
+        self._hand_over(account, event, stage, name, parts)
+
+    def _hand_over(self, account: Account, event: Event, stage: Stage, name: str, parts: dict[str, int]) -> None:
+        """Running totals of value and of what is taken are rounded down, so that all parts are the whole."""
+        contract, position, whole = self._facts(account, name)
+        sign, lots = 1 if position.quantity > 0 else -1, sum(parts.values())
+        value, given = self.handed_over_at(account, stage, name, lots)
+        share = self.share_of_lots(account, name, lots)
+        self.reached[f"{stage.kind} {stage.ranking or ''} at {stage.price}"] += 1
+        self.reached[f"{stage.kind} of several"] += len(parts) > 1
+        self.reached[f"{stage.kind} of a part"] += lots < whole
+        self._trade(account, contract, -sign * lots * contract.lot, -value)
+        event.filled = True
+        self._covered(account, stage, share, given)
+        done = 0
+        for account_id, part in parts.items():
+            rival, before, after = self.accounts[account_id], Fraction(done, lots), Fraction(done + part, lots)
+            done += part
+            own = down(value * after, contract.quantum) - down(value * before, contract.quantum)
+            taken = down(given * after, contract.micro) - down(given * before, contract.micro)
+            self.cancel_working(rival, name)
+            self._trade(rival, contract, sign * part * contract.lot, own)
+            self.touched.add(account_id)
+            told = (name, sign * part, micros(taken, contract.micro), account.account_id, stage.kind)
+            self.out.append(("deleveraged", account_id, *told))
+
+    def _rivals(self, account: Account, name: str, given: Fraction) -> list[Account]:
+        """Whoever holds the other side, is not being closed out, and would not be left below zero by the price."""
+        contract, position, whole = self._facts(account, name)
+        found = []
+        for rival in self.people():
+            quantity = rival.position(name).quantity
+            if quantity * position.quantity >= 0:
+                continue
+            if rival.event is not None:
+                self.reached["winner is being closed out"] += 1
+                continue
+            most = min(abs(lots_of(contract, quantity)), whole)
+            cost = up(given * Fraction(most, whole), contract.micro)
+            if self.figures.net_liq(rival) >= max(cost, Fraction(0)):
+                found.append(rival)
+            else:
+                self.reached["winner would be below zero"] += 1
+        return found
+
+    def _score(self, stage: Stage, account: Account, name: str) -> Fraction:
+        """The highest is taken first."""
+        assert self.rules is not None
+        if stage.ranking == "random":
+            text = f"{stage.seed} {self.seq} {account.account_id}"
+            return Fraction(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big"))
+        contract, position, _ = self._facts(account, name)
+        profit, notional = self.figures.profit(contract, position), self.figures.notional(contract, position)
+        equity = max(contract.micro, self.figures.net_liq(account))
+        if stage.ranking == "profit_times_margin_ratio":
+            maintenance = sum(
+                self.rules.contracts[n].margin("maintenance", p.quantity, self._notional(n, p))
+                for n, p in account.held().items()
+            )
+            return max(profit, Fraction(0)) / max(account.cash, contract.micro) * maintenance / equity
+        leverage, entry = notional / equity, abs(position.cost)
+        if stage.ranking == "return_times_leverage":
+            grown = notional / entry if entry else Fraction(1)
+            if (position.quantity > 0) != contract.linear:  # a short, or an inverse long, which is worth less coin
+                grown = 1 / grown if grown else Fraction(0)
+            return grown * leverage
+        gained = profit / entry if entry else Fraction(0)
+        if gained > 0:
+            return gained * leverage
+        self.reached["ranked by return / leverage"] += gained < 0
+        return gained / leverage if leverage else gained
+
+    def _notional(self, name: str, position: Position) -> Fraction:
+        assert self.rules is not None
+        return self.figures.notional(self.rules.contracts[name], position)
+
+    # -- money -----------------------------------------------------------------------------------
+
+    def keep_fund_whole(self) -> None:
+        """What the fund's own positions lose beyond it is the venue's loss: it is never below zero."""
+        if FUND in self.accounts and self.accounts[FUND].cash < 0:
+            self.post("house", FUND, -self.accounts[FUND].cash)
+            self.reached["fund made whole"] += 1
+
+    def haircut(self, amount: Fraction) -> Fraction:
+        """What a withdrawal leaves in the hole that deficits made: its part of all that customers could take out."""
+        assert self.rules is not None
+        hole = self.ledger["uncovered"]
+        if hole <= 0:
+            return Fraction(0)
+        total = sum((max(Fraction(0), self.figures.net_liq(account)) for account in self.people()), Fraction(0))
+        self.reached["withdrawal haircut"] += 1
+        return min(hole, amount, up(amount * hole / max(total, hole), self.rules.micro))
+
+    def give_surplus(self, account: Account) -> None:
+        """What a close-out of everything left above zero, funding that is due and debts counted, is the fund's."""
+        assert self.rules is not None
+        left = account.cash + min(account.accrued, Fraction(0)) - account.receivable
+        if self.rules.surplus_to_fund and left > 0:
+            self.post("customer_cash", FUND, left, account)
+            self.reached["surplus to the fund"] += 1
+
+    def cover(self, account: Account, deficit: Fraction) -> Fraction:
+        assert self.rules is not None
+        left = deficit
+        for stage in self.rules.stages:
+            paid = Fraction(0)
+            if stage.kind == "insurance_fund":
+                paid = min(left, self.accounts[FUND].cash)
+                self.post(FUND, "customer_cash", paid, account)
+                self.reached["the fund is empty"] += paid < left
+            elif stage.kind == "socialised_loss":
+                paid = self._socialised(account, left, stage)
+            elif stage.kind == "withdrawal_haircut":
+                paid = left
+                self.post("uncovered", "customer_cash", paid, account)
+            elif stage.kind == "venue_bears":
+                paid = left
+                self.post("house", "customer_cash", paid, account)
+            if paid:
+                self._covered(account, stage, -paid, paid)
+            left -= paid
+        return left
+
+    def _socialised(self, account: Account, deficit: Fraction, stage: Stage) -> Fraction:
+        """In proportion to what each won today, holds or has; nobody pays more than he has, a winner no more than he
+        won. What one could not pay is not asked of the others."""
+        assert self.rules is not None
+        micro, paid = self.rules.micro, Fraction(0)
+        others = [a for a in self.people() if a is not account and a.event is None]
+        weights = {a.account_id: self._weight(a, stage) for a in others}
+        weights = {name: weight for name, weight in weights.items() if weight > 0}
+        bounds = {name: max(Fraction(0), self.figures.net_liq(self.accounts[name])) for name in weights}
+        if stage.among == "days_winners":
+            bounds = {name: min(bound, weights[name]) for name, bound in bounds.items()}
+        if not weights:
+            self.reached[f"nobody to share with among {stage.among}"] += 1
+            return paid
+        total = micros(min(deficit, sum(bounds.values(), Fraction(0))), micro)
+        for name, share in shares(total, weights).items():
+            part = min(share * micro, bounds[name])
+            self.reached["sharer has too little"] += part < share * micro
+            if part:
+                self.post("customer_cash", "transfer", part, self.accounts[name])
+                self.post("transfer", "customer_cash", part, account)
+                self.out.append(("socialised", name, micros(part, micro), account.account_id))
+                self.touched.add(name)
+                paid += part
+        self.reached[f"socialised among {stage.among}"] += paid > 0
+        return paid
+
+    def _weight(self, account: Account, stage: Stage) -> Fraction:
+        assert self.rules is not None
+        held = account.held().items()
+        if stage.among == "balances":
+            return self.figures.net_liq(account)
+        if stage.among == "positions":
+            return sum((self._notional(n, p) for n, p in held), Fraction(0))
+        return account.won + sum((self.figures.profit(self.rules.contracts[n], p) for n, p in held), Fraction(0))
+
+
+assert set(HOLDERS.values()) < set(HOUSE)

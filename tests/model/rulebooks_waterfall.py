@@ -1,0 +1,122 @@
+"""Rulebooks for generated streams that between them have every close-out step, limit, and stage of the waterfall."""
+
+from typing import Any
+
+from tests.model.rulebooks import ALWAYS, COIN, FINE, HEAD, MARKS, RECEIVABLE, TIERS, Setting, document
+
+BASE: dict[str, Any] = {
+    **HEAD,
+    "opening_window": "always",
+    "windows": {"always": ALWAYS},
+    "contracts": {
+        "BTC": {"tick": "0.1", "lot": "0.01", "taker_fee": "0.0005", "expected_cost": "0.001", "tiers": TIERS},
+        "ETH": {"tick": "0.01", "lot": "0.1", "taker_fee": "0.0007", "expected_cost": "0.002", "tiers": TIERS},
+        "FINE": FINE,
+    },
+    "marks": MARKS,
+    "receivable": RECEIVABLE,
+}
+FUND = {"stage": "insurance_fund"}
+VENUE = {"stage": "venue_bears"}
+FLATTEN = {"method": "flatten_all", "limit": "bankruptcy"}
+
+
+def adl(ranking: str, price: str = "bankruptcy", **more: Any) -> dict[str, Any]:
+    return {"stage": "auto_deleveraging", "ranking": ranking, "price": price, **more}
+
+
+# Tier by tier at the bankruptcy price, then all of it; takers with little room; what is left over is the fund's.
+TAKERS = {
+    **BASE,
+    "name": "model-takers",
+    "close_out": {"method": "lower_tier", "limit": "bankruptcy", "surplus": "insurance_fund", "then": [FLATTEN]},
+    "insurance_fund": {"initial": "3000"},
+    "liquidation_fee": {"rate": "0.01", "payee": "insurance_fund", "capped": True},
+    "waterfall": [
+        {"stage": "liquidity_providers", "capacity": "5000"},
+        {"stage": "insurance_fund_takes", "capacity": "20000", "capacity_of_fund": "4"},
+        adl("leveraged_return"),
+        FUND,
+        VENUE,
+    ],
+}
+
+# A share every half minute; a vault takes who is far below the line, but nobody below zero.
+VAULT = {
+    **BASE,
+    "name": "model-vault",
+    "close_out": {
+        "method": "reduce_by_share",
+        "share": "0.2",
+        "share_above": "6000",
+        "interval_seconds": 30,
+        "limit": "any_price",
+        "take_over_below": "0.6667",
+    },
+    "liquidation_fee": {"rate": "0.002"},
+    "waterfall": [
+        {"stage": "backstop_vault", "capacity": "60000", "solvent_only": True},
+        adl("return_times_leverage", "previous_mark"),
+        {"stage": "socialised_loss", "among": "balances"},
+        VENUE,
+    ],
+}
+
+# In coin: limits that concede more the worse it stands; deleveraging at the mark; in the end the customer owes.
+COINS = {
+    **COIN,
+    "name": "model-coin-waterfall",
+    "close_out": {
+        "method": "reduce_to_target",
+        "target": "0.9",
+        "limit": "fillable",
+        "bankruptcy_adjustment": "1.5",
+        "spread_to_maintenance": "0.3",
+        "then": [FLATTEN],
+    },
+    "insurance_fund": {"initial": "0.02"},
+    "waterfall": [
+        adl("profit_times_margin_ratio", "mark"),
+        FUND,
+        {"stage": "socialised_loss", "among": "positions"},
+        {"stage": "customer_owes"},
+    ],
+}
+
+# Everybody on the other side is closed in proportion; the day's winners pay, then withdrawals.
+UNWIND = {
+    **BASE,
+    "name": "model-unwind",
+    "close_out": {**FLATTEN, "take_over_below": "0.3"},
+    "waterfall": [
+        {"stage": "unwind"},
+        {"stage": "socialised_loss", "among": "days_winners"},
+        {"stage": "withdrawal_haircut"},
+    ],
+}
+
+# Whoever the lot falls on, in coin and at the bankruptcy price; an inverse fund takes what it may.
+LOTTERY = {
+    **COINS,
+    "name": "model-lottery",
+    "close_out": {"method": "reduce_to_target", "target": "0.8", "limit": "bankruptcy", "surplus": "insurance_fund"},
+    "liquidation_fee": {"first": "0.00005", "later": "0.0001", "rate": "0.003", "capped": True},
+    "waterfall": [
+        {"stage": "insurance_fund_takes", "capacity": "0.02"},
+        adl("random", seed=7),
+        FUND,
+        {"stage": "customer_owes"},
+    ],
+}
+
+_PRICES = {"BTC": 500_000, "ETH": 300_000, "FINE": 25_000_000_123}
+_SIZES = {"BTC": 60, "ETH": 60, "FINE": 30}
+_COIN_PRICES, _COIN_SIZES = {"XBTUSD": 100_000, "XBTM": 71_429}, {"XBTUSD": 20, "XBTM": 60}
+
+WATERFALLS = (
+    Setting("takers", document(TAKERS), _PRICES, _SIZES, 3_000_000_000, limited=True),
+    Setting("vault", document(VAULT), _PRICES, _SIZES, 3_000_000_000, limited=True),
+    Setting("coin-waterfall", document(COINS), _COIN_PRICES, _COIN_SIZES, 1_000_000, limited=True),
+    Setting("unwind", document(UNWIND), _PRICES, _SIZES, 3_000_000_000, limited=True),
+    Setting("lottery", document(LOTTERY), _COIN_PRICES, _COIN_SIZES, 1_000_000, limited=True),
+)
