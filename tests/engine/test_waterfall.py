@@ -288,6 +288,18 @@ def test_a_step_drops_a_tier_and_the_next_closes_the_rest() -> None:
     assert order.lots == -8
 
 
+@pytest.mark.rule("EX-02", "G-07")
+def test_a_step_with_orders_in_two_contracts_waits_for_both() -> None:
+    """Sent again as soon as one ends, the two would take turns for ever."""
+    desk = desk_of(*takers("liquidity_providers"), VENUE)
+    hold(desk, "A", "200", "1")
+    desk.done(c.TransferPosition("A", "BUS", 1, desk.facts("BUS").value(100_000, 1)))
+    first, second = (order.order_id for order in of(desk.marks(CAR="900", BUS="900"), ev.CloseOutOrder))
+    assert of(desk.done(c.OrderDone(first, "immediate or cancel")), ev.CloseOutOrder) == []
+    desk.done(c.OrderDone(second, "immediate or cancel"))
+    assert (desk.position("A", "CAR"), desk.position("A", "BUS"), desk.cash("A")) == ("0", "0", "0.00")
+
+
 @pytest.mark.rule("EX-03", "EX-05", "US-13")
 def test_an_isolated_positions_deficit_does_not_reach_the_account_where_liability_is_limited() -> None:
     desk = desk_of(FUND, VENUE, fund="1000")

@@ -61,6 +61,8 @@ def advance(state: State, row: int, active: CloseOut, *, executed: bool = False)
         return False
     active.paused = active.paused and executed
     _next_step(state, active)
+    if active.missed:
+        return False  # the step's other orders end first: sent again, they would take turns without an end
     closable = [holding for holding in state.holdings(row) if not _blocked(state, row, holding, active)]
     step = _step(state, active)
     if not active.outstanding and closable and _taken_over(state, row, active):
