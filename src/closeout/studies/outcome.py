@@ -135,6 +135,7 @@ class Run:
     `assumptions` are plain sentences; `other_path` holds the totals of the run with the extremes in the other order.
     `fund` is None without an insurance fund. `dollars` is what one of the currency is worth at the opening mark; None
     for a currency that is read in dollars. `problems` are sums that do not agree, in words: there should be none.
+    `passed_on` are positions that stages of the waterfall took, told like orders.
     """
 
     rulebook: str
@@ -161,6 +162,12 @@ class Run:
     fund: Fund | None = None
     dollars: Fraction | None = None
     problems: list[str] = field(default_factory=list[str])
+    passed_on: list[OrderRow] = field(default_factory=list[OrderRow])
+
+    @property
+    def closings(self) -> list[OrderRow]:
+        """All that closed positions, for the figures."""
+        return [*self.orders, *self.passed_on]
 
     @property
     def admitted(self) -> list[AccountOutcome]:

@@ -93,7 +93,7 @@ def _time_axis(run: Run) -> TimeAxis:
 def price(run: Run, name: str, width: int) -> str:
     """A panel a contract, those with the most close-outs first: low-high band, close, and a marker a close-out."""
     tally = {path.contract: 0 for path in run.prices}
-    for order in run.orders:
+    for order in run.closings:
         tally[order.contract] = tally.get(order.contract, 0) + 1
     paths = sorted((p for p in run.prices if p.times), key=lambda p: -tally[p.contract])[:_MOST_PANELS]
     if not paths:
@@ -140,7 +140,7 @@ def _price_legend(drawing: Drawing, run: Run) -> None:
     handles: list[Any] = [Line2D([], [], color=PRICE, linewidth=1.4), Patch(color=BAND, linewidth=0)]
     texts = ["close", "low to high"]
     debtors = {account.account_id for account in run.debtors}
-    kinds = {owner(order.account_id) in debtors for order in run.orders if order.fill_price is not None}
+    kinds = {owner(order.account_id) in debtors for order in run.closings if order.fill_price is not None}
     for owes, text in ((False, "closed out, owes nothing"), (True, "closed out, owes")):
         if owes in kinds:
             handles.append(Line2D([], [], linestyle="", markersize=8, **_marker(owes)))
@@ -168,11 +168,11 @@ def _markers(axes: Any, run: Run, path: PricePath, time_axis: TimeAxis, width: i
     """One marker for all close-outs within a few pixels, so that its area is their money and not their order."""
     debtors = {account.account_id for account in run.debtors}
     notional = {account.account_id: float(account.notional_before) for account in run.accounts}
-    orders = [(order, float(order.fill_price)) for order in run.orders
+    orders = [(order, float(order.fill_price)) for order in run.closings
               if order.contract == path.contract and order.fill_price is not None]  # fmt: skip
     if not orders:
         return
-    shares = _shares(run.orders)
+    shares = _shares(run.closings)
     prices = [*map(float, path.low), *map(float, path.high), *(fill for _, fill in orders)]
     bar, rung = len(time_axis.times) / (width / 6), ((max(prices) - min(prices)) or 1) / 50
     cells: dict[tuple[bool, int, int], _Cell] = {}
@@ -205,7 +205,7 @@ def _shares(orders: list[OrderRow]) -> dict[int, float]:
 
 def _name_the_worst(axes: Any, run: Run, path: PricePath, time_axis: TimeAxis) -> None:
     worst = run.debtors[0] if run.debtors else None
-    mine = [o for o in run.orders if worst and owner(o.account_id) == worst.account_id and o.fill_price is not None]
+    mine = [o for o in run.closings if worst and owner(o.account_id) == worst.account_id and o.fill_price is not None]
     if worst is None or not mine or mine[-1].contract != path.contract:
         return
     x = time_axis.at(mine[-1].time)

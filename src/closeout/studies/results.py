@@ -144,7 +144,7 @@ class Tracker:
         self._finish_accounts()
         run = Run(label, policy.version, policy.digest, policy.currency)
         run.accounts = list(self.outcomes.values())
-        run.orders = self._orders()
+        run.orders, run.passed_on = self._orders(), self._passed_on()
         run.receipts = recorder.receipts
         run.prices = list(self.prices.values())
         run.ledger = dict(state.ledger.balances)
@@ -226,6 +226,18 @@ class Tracker:
                 sum(state.policy.currency.micros_of_text(fill["fee"]) for fill in order["fills"]),
             ))  # fmt: skip
         return rows
+
+    def _passed_on(self) -> list[OrderRow]:
+        """The positions that stages of the waterfall took, at the time at which the close-out ended."""
+        return [
+            OrderRow(
+                receipt["receipt_id"], receipt["account_id"], transfer["contract"],
+                parse_time(receipt["end"]["time"])[0], "", transfer["quantity"], None, transfer["price"] or None,
+                transfer["quantity"], 0,
+            )
+            for receipt in self.recorder.receipts
+            for transfer in receipt.get("transfers", [])
+        ]  # fmt: skip
 
     def _money(self) -> list[tuple[str, int]]:
         """Where the debtors' money went, from what they brought to what they owe."""

@@ -13,7 +13,7 @@ from closeout.core.text import clean
 from closeout.core.times import SECOND
 from closeout.core.units import Currency
 from closeout.studies.files import journal_name
-from closeout.studies.outcome import BEARERS, OWED, AccountOutcome, Bearer, Run, Totals
+from closeout.studies.outcome import BEARERS, OTHER_CASH, OWED, SOCIALISED, AccountOutcome, Bearer, Run, Totals
 
 _CHICAGO = ZoneInfo("America/Chicago")
 
@@ -100,10 +100,8 @@ def fate(run: Run, account: AccountOutcome | None) -> str:
     if "not_admitted" in account.flags:
         return "not admitted"
     if account.deficit:
-        parts = [f"{bearer.words} {money(run.currency, account.borne_by(bearer))}" for bearer in BEARERS[1:]
-                 if account.borne_by(bearer)]  # fmt: skip
-        owes = [f"owes {money(run.currency, account.owed)}"] if account.owed else []
-        return "; ".join([*owes, *parts])
+        borne = [(bearer, account.borne_by(bearer)) for bearer in BEARERS]
+        return "; ".join(_bore(run, bearer, micros) for bearer, micros in borne if micros)
     said: list[str] = []
     if account.liquidated_at is not None:
         said.append(f"closed out, {money(run.currency, account.net_liq_after)} left")
@@ -112,6 +110,16 @@ def fate(run: Run, account: AccountOutcome | None) -> str:
     if account.socialised:
         said.append(f"{money(run.currency, account.socialised)} of others' losses paid")
     return "; ".join(said) or f"kept, {money(run.currency, account.net_liq_after)}"
+
+
+def _bore(run: Run, bearer: Bearer, micros: int) -> str:
+    shown = money(run.currency, micros)
+    said = {
+        OWED.key: f"owes {shown}",
+        OTHER_CASH.key: f"{shown} from other cash",
+        SOCIALISED.key: f"{shown} shared among customers",
+    }
+    return said.get(bearer.key, f"{shown} borne by {bearer.words}")
 
 
 def comparison(runs: Sequence[Run]) -> str:
