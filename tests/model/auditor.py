@@ -258,6 +258,9 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             return
         event.rests &= replan
         self.next_step(event)
+        if event.missed:
+            self.reached["waits for the step's other orders"] += 1
+            return
         closable, step = self._closable(account, event), self.step_of(event)
         if closable and self.goes_to_waterfall(account, event):
             self.take_over(account, event, closable)

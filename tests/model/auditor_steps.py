@@ -68,14 +68,17 @@ class Steps(Money):
         return min(whole, ceil(whole * step.share * rounds))
 
     def _to_the_lower_tier(self, account: Account, event: Event, step: Step, name: str) -> int:
-        """The fewest lots after which the position's value lies in the tier below; all of it in the lowest."""
+        """The fewest lots after which what is required of the position lies in the tier below; all of it in the
+        lowest."""
         contract, position, whole = self._facts(account, name)
-        notional = self.figures.notional(contract, position)
-        begins = [tier.notional_from for tier in contract.tiers if tier.notional_from <= notional]
+        value = self.figures.stands_on(contract, position)
+        begins = [tier.notional_from for tier in contract.tiers if tier.notional_from <= value]
         assert contract.price is not None
         if len(begins) > 1:
             for lots in range(1, whole):
-                if contract.notional(contract.price, (whole - lots) * contract.lot) < begins[-1]:
+                left = Fraction(whole - lots, whole)
+                rest = Position(position.quantity * left, up(position.cost * left, contract.quantum))
+                if self.figures.stands_on(contract, rest) < begins[-1]:
                     self.reached["to the lower tier"] += 1
                     return lots
         self.reached["no lower tier"] += 1

@@ -184,7 +184,7 @@ class Waterfall(Steps):
         equity = max(contract.micro, self.figures.net_liq(account))
         if stage.ranking == "profit_times_margin_ratio":
             maintenance = sum(
-                self.rules.contracts[n].margin("maintenance", p.quantity, self._notional(n, p))
+                self.rules.contracts[n].margin("maintenance", p.quantity, self._stands_on(n, p))
                 for n, p in account.held().items()
             )
             return max(profit, Fraction(0)) / max(account.cash, contract.micro) * maintenance / equity
@@ -199,6 +199,10 @@ class Waterfall(Steps):
             return gained * leverage
         self.reached["ranked by return / leverage"] += gained < 0
         return gained / leverage if leverage else gained
+
+    def _stands_on(self, name: str, position: Position) -> Fraction:
+        assert self.rules is not None
+        return self.figures.stands_on(self.rules.contracts[name], position)
 
     def _notional(self, name: str, position: Position) -> Fraction:
         assert self.rules is not None

@@ -7,11 +7,11 @@ from tests.model.rulebooks import ALWAYS, FINE, HEAD, MARKS, RECEIVABLE, Setting
 BRACKETS = [
     {"initial_margin_rate": "0.04", "maintenance_margin_rate": "0.02"},
     {
-        "notional_from": "20000",
+        "notional_from": "8000",
         "initial_margin_rate": "0.06",
-        "initial_amount": "400",
+        "initial_amount": "160",
         "maintenance_margin_rate": "0.03",
-        "maintenance_amount": "200",
+        "maintenance_amount": "80",
     },
 ]
 GROWING = {
@@ -48,6 +48,21 @@ MARGINS: dict[str, Any] = {
     "receivable": RECEIVABLE,
 }  # fmt: skip
 
+# The same, closed out tier by tier; winners are ranked by margin.
+STEPS = {
+    **MARGINS,
+    "name": "model-margin-steps",
+    "close_out": {
+        "method": "lower_tier",
+        "limit": "any_price",
+        "then": [{"method": "flatten_all", "limit": "bankruptcy"}],
+    },
+    "waterfall": [
+        {"stage": "auto_deleveraging", "ranking": "profit_times_margin_ratio", "price": "mark"},
+        {"stage": "customer_owes"},
+    ],
+}
+
 COINS: dict[str, Any] = {
     **HEAD,
     "name": "model-coin-margins",
@@ -81,14 +96,12 @@ COINS: dict[str, Any] = {
     "receivable": RECEIVABLE,
 }  # fmt: skip
 
+_PRICES = {"BTC": 500_000, "ETH": 300_000, "ENTRY": 300_000, "FINE": 25_000_000_123}
+_SIZES = {"BTC": 30, "ETH": 300, "ENTRY": 90, "FINE": 30}
+
 SETTINGS = (
-    Setting(
-        "margins",
-        document(MARGINS),
-        {"BTC": 500_000, "ETH": 300_000, "ENTRY": 300_000, "FINE": 25_000_000_123},
-        {"BTC": 30, "ETH": 300, "ENTRY": 30, "FINE": 30},
-        3_000_000_000,
-    ),
+    Setting("margins", document(MARGINS), _PRICES, _SIZES, 3_000_000_000),
+    Setting("margin-steps", document(STEPS), _PRICES, _SIZES, 3_000_000_000, limited=True),
     Setting(
         "coin-margins", document(COINS), {"XBTUSD": 100_000, "XBTM": 71_429}, {"XBTUSD": 20, "XBTM": 60}, 1_000_000
     ),
