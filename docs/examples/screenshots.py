@@ -1,4 +1,5 @@
-"""Makes the pictures of the README and of docs/pages.md: two demos, played as far as the pictures need them.
+"""Makes the pictures of the README and of docs/pages.md: two demos, played as far as the pictures need them, and a
+replay under several rulebooks.
 
     .venv/bin/python docs/examples/screenshots.py [OUT]
 
@@ -11,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import io
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +36,7 @@ EXTRA = "25"
 """Contracts that CASEY can afford intraday, and not against initial margin."""
 SETTLING = 1500
 """Milliseconds until a page that is live has drawn everything."""
+SIDES = ("reference", "kraken-linear", "binance-usdm", "hyperliquid", "dydx-v4", "deribit", "drift-v2")
 PATIENCE = 120_000
 """Milliseconds until the first account owes something."""
 
@@ -157,12 +161,27 @@ def studio(chromium: Any, out: Path, market: str, speed: str, accounts: int) -> 
         yield Studio(tutorial.story_of(announcement), chromium, out)
 
 
+def side_by_side(chromium: Any, out: Path) -> None:
+    """Where each dollar of loss beyond margin went, from the report of a replay."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "crash"
+        command = [sys.executable, "-m", "closeout.cli", "replay", "oct-10", "--rulebook", ",".join(SIDES)]
+        subprocess.run([*command, "--out", folder], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        page = chromium.new_page(viewport={"width": 1180, "height": 900})
+        page.goto((folder / "report.html").as_uri())
+        file = out / "side-by-side.png"
+        save(page.locator("figure.sides").screenshot(), file)
+        page.close()
+    print(f"-> {file.name}, {file.stat().st_size / 1024:.0f} KiB", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", nargs="?", type=Path, default=ROOT / "docs" / "images", help="docs/images")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     with browser() as chromium:
+        side_by_side(chromium, out)
         with studio(chromium, out, "oct-10", "15", 300) as opened:
             afternoon(opened)
         with studio(chromium, out, tutorial.MARKET, "30", 1000) as opened:
