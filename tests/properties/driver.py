@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 from tests.model.auditor import Auditor
-from tests.model.rulebooks import SETTINGS, US, document
+from tests.model.rulebooks import SETTINGS, US, Setting, document
+from tests.model.rulebooks_waterfall import WATERFALLS
 from tests.model.streams import Stream, plain
 from tests.model.streams_look import START
 
@@ -19,16 +20,32 @@ from closeout.engine.engine import Engine
 from closeout.engine.state import State
 
 STREAMS = 120
+WATERFALL_STREAMS = 60
 LENGTH = 120
+WATERFALL_LENGTH = 150
 
 
 @cache
 def recorded(seed: int) -> tuple[Input, ...]:
-    """A stream's inputs; every kind of command, refused ones included."""
+    """A stream's inputs; every kind of command, refused ones included. The customer owes what is left of a deficit."""
+    return _recorded(seed, SETTINGS[seed % len(SETTINGS)], LENGTH)
+
+
+@cache
+def recorded_waterfall(seed: int) -> tuple[Input, ...]:
+    """The same where others take positions and bear deficits."""
+    return _recorded(seed, WATERFALLS[seed % len(WATERFALLS)], WATERFALL_LENGTH)
+
+
+def all_recorded() -> list[tuple[Input, ...]]:
+    return [recorded(seed) for seed in range(STREAMS)] + [recorded_waterfall(seed) for seed in range(WATERFALL_STREAMS)]
+
+
+def _recorded(seed: int, setting: Setting, length: int) -> tuple[Input, ...]:
     auditor = Auditor()
-    stream = Stream(Random(seed), SETTINGS[seed % len(SETTINGS)], auditor)
+    stream = Stream(Random(seed), setting, auditor)
     inputs: list[Input] = []
-    for _ in range(LENGTH):
+    for _ in range(length):
         given = stream.next()
         auditor.apply(given.source, given.number, given.time, plain(given.command))
         stream.took(given)

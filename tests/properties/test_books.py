@@ -1,12 +1,15 @@
 """Money is never made or lost: balanced postings, fees as taken, debts that add up, nobody else's balance."""
 
 from collections import Counter, defaultdict
+from decimal import Decimal
+from typing import Any
 
 import pytest
-from tests.properties.driver import STREAMS, recorded, replay
+from tests.properties.driver import STREAMS, WATERFALL_STREAMS, recorded, recorded_waterfall, replay
 
 from closeout.engine import commands as c
 from closeout.engine import events as e
+from closeout.engine.book import HOUSE
 from closeout.engine.engine import Engine
 
 
@@ -20,15 +23,25 @@ class Books:
         self.by_reason: Counter[str] = Counter()
         self.count: Counter[str] = Counter()
 
+    def begin(self, engine: Engine) -> None:
+        """What the fund begins with is in the rulebook; no event tells it."""
+        fund = engine.loaded.policy.insurance_fund or 0
+        self.balances["segregated_bank"], self.balances["insurance_fund"] = fund, -fund
+        self.cash["insurance_fund"] = fund
+
     def take(self, posted: e.Posted) -> None:
         assert posted.micros > 0
         self.balances[posted.debit] += posted.micros
         self.balances[posted.credit] -= posted.micros
         for name, sign in ((posted.debit, 1), (posted.credit, -1)):
-            if name in ("customer_cash", "suspense"):
+            if name in HOUSE:
+                self.cash[name] -= sign * posted.micros
+            elif name == "customer_cash":
                 self.cash[posted.account_id] -= sign * posted.micros
             elif name == "receivable":
                 self.owed[posted.account_id] += sign * posted.micros
+        if posted.reason.startswith("socialised loss of"):
+            self.by_reason["socialised"] += posted.micros
         self.by_reason[posted.reason] += posted.micros
         self.count[posted.reason] += 1
 
@@ -70,6 +83,57 @@ def test_the_postings_explain_every_balance() -> None:
     for name in ("deficit owed by the customer", "trade fee", "liquidation fee", "realised profit"):
         assert count[name] >= 100, name
     assert count["write-off"] >= 10
+
+
+MONEY_STAGES = {
+    "insurance_fund": "deficit paid by the insurance fund",
+    "socialised_loss": "socialised",
+    "withdrawal_haircut": "deficit left to withdrawals",
+    "venue_bears": "deficit borne by the venue",
+}
+
+
+@pytest.mark.rule("G-01", "G-02", "G-10", "EX-03", "EX-05", "US-13")
+def test_every_deficit_has_somebody_who_bears_it() -> None:
+    """Postings explain every balance, the house's own as well; what each stage is said to have paid is what was posted;
+    what a receipt says is missing is borne by those whom it names, to the micro."""
+    said: Counter[str] = Counter()
+    for seed in range(WATERFALL_STREAMS):
+        books, told = Books(), Counter[str]()
+
+        def look(
+            engine: Engine, given: c.Input, events: list[e.AnyEvent], books: Books = books, told: Counter[str] = told
+        ) -> None:
+            if engine.state is None:
+                return
+            if not books.balances:
+                books.begin(engine)
+            for event in events:
+                if isinstance(event, e.Posted):
+                    books.take(event)
+                elif isinstance(event, e.DeficitCovered):
+                    told[event.stage] += event.micros
+                elif isinstance(event, e.CloseOutEnded):
+                    told["receipts with a deficit"] += check_receipt(event.receipt)
+            books.check(engine)
+
+        engine = replay(recorded_waterfall(seed), look)
+        for stage, reason in MONEY_STAGES.items():
+            assert told[stage] == books.by_reason[reason], stage
+        if not engine.loaded.policy.customer_owes:
+            assert not any(books.owed.values())
+        said += told
+    print(dict(said))
+    assert said["receipts with a deficit"] >= 100
+    for stage in (*MONEY_STAGES, "auto_deleveraging", "unwind", "insurance_fund_takes", "liquidity_providers"):
+        assert said[stage] > 0, stage
+
+
+def check_receipt(receipt: dict[str, Any]) -> bool:
+    deficit = Decimal(receipt["deficit"])
+    assert sum(Decimal(part["amount"]) for part in receipt["borne_by"]) == deficit
+    assert all(Decimal(part["amount"]) > 0 for part in receipt["borne_by"])
+    return deficit > 0
 
 
 @pytest.mark.rule("US-13", "G-15")

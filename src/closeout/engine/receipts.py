@@ -177,9 +177,8 @@ def issue(state: State, row: int, active: CloseOut, left: Shortfall) -> None:
         "net_liq": text(risk.net_liq),
         "requirement": text(risk.requirement),
     }
-    borne = dict(active.covered)
-    for stage, micros in left.paid.items():
-        borne[stage] = borne.get(stage, 0) + micros
+    stages = dict.fromkeys(stage.kind.value for stage in state.policy.waterfall)
+    borne = {stage: active.covered.get(stage, 0) + left.paid.get(stage, 0) for stage in stages}
     other_cash = left.deficit - left.owed - sum(left.paid.values())
     deficit = left.deficit + sum(active.covered.values())
     receipt["deficit"] = text(deficit)
