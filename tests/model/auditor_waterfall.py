@@ -19,6 +19,8 @@ HOLDERS = {
     "backstop_vault": "backstop_vault",
 }
 POSITION_STAGES = (*HOLDERS, "auto_deleveraging", "unwind")
+ROUNDINGS = 3
+"""Micros that are left to whoever is closed against a position: by what is rounded it could be below zero else."""
 
 
 def shares(total: int, weights: Mapping[str, Fraction]) -> dict[str, int]:
@@ -167,7 +169,7 @@ class Waterfall(Steps):
                 continue
             most = min(abs(lots_of(contract, quantity)), whole)
             cost = up(given * Fraction(most, whole), contract.micro)
-            if self.figures.net_liq(rival) >= max(cost, Fraction(0)):
+            if self.figures.net_liq(rival) >= max(cost, Fraction(0)) + ROUNDINGS * contract.micro:
                 found.append(rival)
             else:
                 self.reached["winner would be below zero"] += 1

@@ -5,7 +5,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.model.rulebooks_waterfall import WATERFALLS
+from tests.model.rulebooks import document
+from tests.model.rulebooks_waterfall import FLATTEN, LOTTERY, UNWIND, VENUE, WATERFALLS, adl
 from tests.properties.driver import WATERFALL_STREAMS, Desk, recorded_waterfall, replay
 
 from closeout.core.margin import Level
@@ -120,8 +121,50 @@ def check_winners(
             continue
         lost = before.net_liq[account_id] - after.net_liq[account_id]
         assert abs(lost - sum(parts)) <= 2 * len(parts), (account_id, lost, parts)
-        assert after.net_liq[account_id] >= -2 * len(parts) or before.net_liq[account_id] < 0
+        assert after.net_liq[account_id] >= 0
         reached["winner's net liq"] += 1
+
+
+TO_WINNERS = [
+    {**table, "close_out": FLATTEN, "liquidation_fee": None, "insurance_fund": None, "waterfall": [stage, VENUE]}
+    for table in (UNWIND, LOTTERY)
+    for stage in (adl("leveraged_return"), {"stage": "unwind"})
+]
+
+
+@pytest.mark.rule("EX-04", "EX-05", "G-01")
+def test_the_price_takes_nobody_below_zero_and_passes_over_nobody_who_can_pay() -> None:
+    """Winners with what the price takes of all their lots, a few micros more, or a micro less: each part is taken from
+    somebody who has zero or more afterwards; who has less than the price takes is passed over."""
+    reached: Counter[str] = Counter()
+    for seed in range(600):
+        random = Random(seed)
+        setting = WATERFALLS[3 if seed % 4 < 2 else 4]
+        desk, name = Desk(document(TO_WINNERS[seed % 4]), setting.prices), random.choice(list(setting.prices))
+        sign, whole = random.choice((-1, 1)), random.randint(1, 3 * setting.sizes[name])
+        desk.open("A", random.randint(1, setting.wealth // 100))
+        desk.accept(c.DeskAction("A", "hold", "desk", "to set the scene"))
+        desk.bring("A", {name: sign * whole})
+        for winner in "BCDE":
+            desk.open(winner, 10**13)
+            desk.bring(winner, {name: -sign * random.randint(1, 2 * setting.sizes[name])})
+        price = max(1, desk.prices[name] * (100 - sign * random.randint(30, 70)) // 100)
+        for _ in range(2):  # the second confirms the jump
+            desk.mark({name: price})
+        spare = {winner: random.choice((-1, 0, 2, 3, 3, 4, 10**6)) for winner in "BCDE"}
+        for winner, micros in spare.items():
+            most = min(abs(desk.position(winner, name)), whole)
+            change = -(desk.net_liq("A") * most // whole) + micros - desk.net_liq(winner)
+            desk.accept(c.AdjustCash(winner, change, "desk", "second", "to set the scene"))
+        desk.accept(c.DeskAction("A", "release_hold", "desk", "go"))
+        for order_id in desk.outstanding("A"):
+            for event in desk.accept(c.OrderDone(order_id, "nothing within the limit")):
+                if isinstance(event, e.Deleveraged):
+                    assert desk.net_liq(event.account_id) >= 0
+                    assert spare[event.account_id] >= 3
+                    reached[f"{event.stage} with {spare[event.account_id]} to spare"] += 1
+    print(dict(reached))
+    assert min(reached[f"{stage} with {n} to spare"] for stage in ("auto_deleveraging", "unwind") for n in (3, 4)) >= 50
 
 
 @pytest.mark.rule("G-02", "G-07", "EX-04", "EX-05")

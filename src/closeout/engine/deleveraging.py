@@ -29,6 +29,10 @@ from closeout.engine.events import Deleveraged, Notice
 from closeout.engine.state import State
 from closeout.rulebooks.policy import Ranking, Stage, StageKind, TransferPrice
 
+ROUNDINGS = 3
+"""Micros that the roundings of one part can come to: of the part itself, of the trade, and of what is left at the mark.
+Who has no more than these above what the price takes is passed over, so that nobody is a micro below zero by it."""
+
 Taken = list[tuple[int, int]]
 """Account rows and |lots| taken from each."""
 
@@ -111,7 +115,7 @@ def _close(
 
 def _rivals(state: State, contract: ContractState, side: int, covered: int, whole: int) -> list[int]:
     """Who could be closed against a position of this side. Closing all of its own lots would cost it its part of
-    `covered`, which is for `whole` lots; who has less is passed over."""
+    `covered`, which is for `whole` lots; who has less than that and `ROUNDINGS` is passed over."""
     book = state.book
     found: list[int] = []
     for other in contract.holders().tolist():
@@ -119,7 +123,7 @@ def _rivals(state: State, contract: ContractState, side: int, covered: int, whol
         if lots * side > 0 or other in book.house or other in book.close_outs:
             continue
         cost = -mul_div_floor(-covered, min(abs(lots), whole), whole)
-        if state.risk(other).net_liq >= max(cost, 0):
+        if state.risk(other).net_liq >= max(cost, 0) + ROUNDINGS:
             found.append(other)
     return sorted(found, key=book.ids.__getitem__)
 
