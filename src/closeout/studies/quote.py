@@ -220,17 +220,23 @@ def explain(result: dict[str, Any]) -> str:
     rows = [
         [str(p[key] or "none") for key in (*keys, "liquidation_price", "bankruptcy_price")] for p in result["positions"]
     ]
+    owes = result["liability"] == "unlimited"
     if rows:
         blocks.append(columns([names, *rows], left=1))
         gaps = [
             (
                 _percent(row["move"]),
-                row["amount"],
+                row["amount" if owes else "borne_by_others"],
                 f"worst minute of {row['worst_minute']}" if row["worst_minute"] else "",
             )
             for row in result["could_owe"]
         ]
-        blocks.append("What it could owe if the market gapped there (no loss is capped):\n" + columns(gaps, left=3))
+        what = (
+            "What it could owe if the market gapped there (no loss is capped)"
+            if owes
+            else "What others would bear if the market gapped there (it owes nothing: its loss ends at zero)"
+        )
+        blocks.append(f"{what}:\n{columns(gaps, left=3)}")
     ahead = result["look_ahead"]
     if ahead is not None:
         blocks.append(
