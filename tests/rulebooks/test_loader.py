@@ -112,7 +112,7 @@ def refusal(name: str, overrides: dict[str, Any] | None = None) -> str:
         ('"0.05" }]', '"0.05", max_leverag = "5" }]', "contracts.X.tiers[0].max_leverag: unknown key; did you mean"),
         ('alert = "0.8"', 'alert = "0.4"', "windows.always.alert: expected a rate from 0.5 to 4, got 0.4"),
         ('alert = "0.8"', 'alert = "1.1"', "windows.always: expected alert <= liquidate_only <= auto_liquidate"),
-        ('"maintenance"', '"overnight"', "windows.always.requirement: invalid enum value 'overnight'"),
+        ('"maintenance"', '"overnight"', "windows.always.requirement: expected one of intraday, initial, maintenance,"),
         ('opening_window = "always"', 'opening_window = "day"', "windows.day: expected a window of this name"),
         ('currency = "USD"', 'currency = "EUR"', "currency: expected one of USD,"),
         ('jump = "0.5"', 'jump = "0"', "marks.jump: expected a rate above 0 and up to 100, got 0"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -228,12 +228,33 @@ def _plain_error(message: str, where: str) -> str:
     if field := re.search(r"(missing required|unknown) field `(.+)`", text):
         key = f"{path}.{field[2]}".lstrip(".")
         return f"{key}: {_unknown(field[2])}" if field[1] == "unknown" else f"{key}: expected a value, got none"
+    if wrong := re.search(r"[Ii]nvalid enum value (.+)", text):
+        words = _words(path.rpartition(".")[2], wrong[1].strip("'"))
+        return f"{path}: expected one of {', '.join(words)}, got {wrong[1]}" if words else f"{path}: {text}"
     return f"{path}: {text[0].lower()}{text[1:]}"
 
 
+def _shapes() -> list[type[Struct]]:
+    return [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, Struct)]
+
+
+def _words(key: str, got: str) -> list[str]:
+    """The words that a key of this name takes, the nearest to what was given first."""
+    found: dict[str, None] = {}
+    for shape in _shapes():
+        for part in _parts(get_type_hints(shape).get(key)):
+            found |= dict.fromkeys(word for word in get_args(part) if isinstance(word, str))
+    near = difflib.get_close_matches(got, found, 1)
+    return list(dict.fromkeys([*near, *found]))
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """A Literal itself, or those among the parts of a union."""
+    return (hint,) if get_origin(hint) is Literal else tuple(p for p in get_args(hint) if get_origin(p) is Literal)
+
+
 def _unknown(key: str) -> str:
-    shapes = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, Struct)]
-    known = {field for shape in shapes for field in shape.__struct_fields__}
+    known = {field for shape in _shapes() for field in shape.__struct_fields__}
     near = difflib.get_close_matches(key, sorted(known), 1)
     return "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
 
