@@ -95,6 +95,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "open again": (c.OpenAccount("A"), "duplicate_account"),
     "open without id": (c.OpenAccount(""), "duplicate_account"),
     "open the suspense account": (c.OpenAccount("suspense"), "duplicate_account"),
+    "open a house account": (c.OpenAccount("backstop_vault"), "duplicate_account"),
     "parent": (c.OpenAccount("N", parent="nobody"), "unknown_account"),
     "leverage of what": (c.OpenAccount("N", leverage={"XYZ": RATE}), "unknown_contract"),
     "leverage": (c.OpenAccount("N", leverage={"CAR": 0}), "out_of_bounds"),

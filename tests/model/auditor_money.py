@@ -268,7 +268,10 @@ class Money:
         self.reached["deficit"] += 1
 
     def _to_parent(self, child: Account, parent: Account) -> None:
-        """An isolated account gives its parent what is left, or takes what is missing; the rest the parent owes."""
+        """An isolated account gives its parent what is left, or takes what is missing; the rest the parent owes. The
+        day's winnings go along."""
+        parent.won += child.won
+        child.won = Fraction(0)
         if child.cash > 0:
             self.reached["surplus to the parent"] += 1
             moved = child.cash

@@ -5,7 +5,7 @@ from __future__ import annotations
 from closeout.core.units import MAX_VALUE, RATE, mul_div_ceil, rate_text
 from closeout.engine import brakes, receipts, scan
 from closeout.engine import ledger as books
-from closeout.engine.book import Flag
+from closeout.engine.book import HOUSE, Flag
 from closeout.engine.commands import (
     AdjustCash,
     CorrectFill,
@@ -28,7 +28,7 @@ MIN_LEVERAGE = RATE // 10
 
 def open_account(state: State, command: OpenAccount) -> None:
     book = state.book
-    if not command.account_id or command.account_id in book.row:
+    if not command.account_id or command.account_id in book.row or command.account_id in HOUSE:
         raise Reject("duplicate_account", f"account {command.account_id!r} exists")
     parent = state.row(command.parent) if command.parent is not None else None
     for name, leverage in command.leverage.items():

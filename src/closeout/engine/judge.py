@@ -203,8 +203,10 @@ def _cover(state: State, row: int, shortfall: int, receipt_id: str) -> None:
 def _settle_isolated(state: State, row: int, parent: int, receipt_id: str) -> receipts.Shortfall:
     """An isolated account that is flat: what is left goes to the parent. What is missing goes down the waterfall;
     where the customer owes, the parent's cash pays first what stages before that one left, and the rest becomes the
-    parent's receivable."""
+    parent's receivable. What it won today is the account's from then on."""
     book, cash = state.book, int(state.book.cash[row])
+    book.won[parent] += book.won[row]
+    book.won[row] = 0
     if cash > 0:
         state.post(row, books.CUSTOMER_CASH, books.TRANSFER, cash, "isolated margin returned")
         state.post(parent, books.TRANSFER, books.CUSTOMER_CASH, cash, "isolated margin returned")
