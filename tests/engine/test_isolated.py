@@ -97,11 +97,11 @@ def test_the_parent_is_judged_with_what_its_isolated_account_took() -> None:
 
 
 @pytest.mark.rule("US-14", "G-10")
-def test_funding_that_an_isolated_position_left_behind_is_paid_from_home() -> None:
+def test_funding_that_is_due_stays_with_an_isolated_position_until_it_is_booked() -> None:
     desk = isolated("100")
     desk.done(c.AccrueFunding("CAR", 10**7))  # 20 dollars
     desk.trade("P/CAR", "CAR", "-2", "1000")
-    assert (desk.cash("P/CAR"), desk.accrued("P/CAR"), desk.cash("P")) == ("0.00", "-20.00", "300.00")
+    assert (desk.cash("P/CAR"), desk.accrued("P/CAR"), desk.cash("P")) == ("20.00", "-20.00", "280.00")
     desk.done(c.BookFunding())
     assert (desk.cash("P/CAR"), desk.cash("P"), desk.owed("P")) == ("0.00", "280.00", "0.00")
 

@@ -131,7 +131,7 @@ def test_a_tier_by_entry_is_left_by_closing_a_part() -> None:
     table = {"tick": "0.01", "lot": "1", "tiers": tiers, "requirement_base": "entry"}
     desk = Desk("reference", {
         "contracts": {"CAR": table},
-        "close_out": {"method": "lower_tier", "then": [{"method": "flatten_all"}]},
+        "close_out": {"method": "lower_tier", "limit": "any_price", "then": [{"method": "flatten_all"}]},
     })  # fmt: skip
     desk.marks(CAR="100")
     desk.account("A", "400")

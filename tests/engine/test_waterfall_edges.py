@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.engine.bench import of
-from tests.engine.test_waterfall import FUND, VENUE, desk_of, filled, hold, nothing_filled
+from tests.engine.bench import Desk, of
+from tests.engine.test_waterfall import ADL, BANKRUPT, CAR, FUND, VENUE, desk_of, filled, hold, nothing_filled
 
 from closeout.core.margin import Level
 from closeout.engine import commands as c
@@ -61,3 +61,89 @@ def test_what_the_funds_own_positions_lose_beyond_it_is_the_venues_loss() -> Non
     desk.marks(CAR="860")
     nothing_filled(desk, "B")
     assert desk.cash("insurance_fund") == "0.00"
+
+
+SURPLUS = {"method": "flatten_all", "limit": "bankruptcy", "surplus": "insurance_fund"}
+
+
+@pytest.mark.rule("EX-03", "G-10")
+def test_a_deposit_that_comes_too_late_is_no_surplus() -> None:
+    """The fund gets what the order brought beyond its limit, and not what was paid in meanwhile."""
+    desk = desk_of(VENUE, fund="0", close_out=SURPLUS)
+    hold(desk, "A", "100", "1")
+    desk.marks(CAR="940")
+    desk.deposit("A", "5000")
+    filled(desk, "A", "930")
+    assert (desk.cash("A"), desk.cash("insurance_fund")) == ("5000.00", "30.00")
+
+
+@pytest.mark.rule("EX-03", "US-20")
+def test_what_the_desk_has_closed_leaves_no_surplus() -> None:
+    desk = desk_of(VENUE, fund="0", close_out=SURPLUS)
+    hold(desk, "A", "100", "1")
+    desk.marks(CAR="990")
+    desk.desk("A", "liquidate")
+    filled(desk, "A", "990")
+    assert (desk.cash("A"), desk.cash("insurance_fund")) == ("90.00", "0.00")
+
+
+@pytest.mark.rule("EX-04", "G-18", "G-06")
+def test_nobody_pays_for_a_leg_without_a_mark() -> None:
+    """Its loss is a bounded guess: the waterfall waits until it is known, and the other leg goes to the market."""
+    desk = Desk("reference", {
+        "contracts": {"CAR": CAR, "BUS": CAR}, "close_out": BANKRUPT, "waterfall": [ADL, VENUE],
+    })  # fmt: skip
+    desk.marks(CAR="1000")
+    hold(desk, "W", "500", "-1")
+    desk.account("A")
+    for name in ("CAR", "BUS"):
+        desk.done(c.TransferPosition("A", name, 1, desk.facts(name).value(100_000, 1), last=False))
+    desk.deposit("A", "400")
+    desk.marks(CAR="950")
+    events = nothing_filled(desk, "A")
+    assert of(events, ev.Deleveraged) == []
+    assert [(order.contract, order.limit_ticks) for order in of(events, ev.CloseOutOrder)] == [("CAR", None)]
+
+
+@pytest.mark.rule("EX-03")
+def test_the_fund_pays_only_what_its_positions_have_not_lost() -> None:
+    desk = desk_of({"stage": "insurance_fund_takes"}, FUND, VENUE, fund="100")
+    hold(desk, "A", "100", "1")
+    hold(desk, "B", "300", "1", contract="BUS")
+    desk.marks(CAR="940")
+    nothing_filled(desk, "A")  # the fund holds 1 at 900
+    desk.marks(CAR="830", BUS="730")
+    assert desk.net_liq("insurance_fund") == "30.00"
+    (order,) = of(desk.log, ev.CloseOutOrder)[-1:]
+    desk.fill_order(order.order_id, "650")
+    assert {e.stage: e.micros for e in of(desk.log, ev.DeficitCovered) if e.account_id == "B"} == {
+        "insurance_fund": 30_000_000,
+        "venue_bears": 20_000_000,
+    }
+
+
+@pytest.mark.rule("EX-05")
+def test_an_accounts_other_cash_does_not_share_its_own_isolated_loss() -> None:
+    desk = desk_of({"stage": "socialised_loss", "among": "balances"}, VENUE)
+    desk.account("P", "500")
+    desk.account("P/CAR", parent="P")
+    desk.done(c.TransferPosition("P/CAR", "CAR", 1, desk.facts("CAR").value(100_000, 1), last=False))
+    desk.deposit("P/CAR", "100")
+    desk.account("W", "500")
+    desk.marks(CAR="850")
+    nothing_filled(desk, "P/CAR")
+    filled(desk, "P/CAR", "850")
+    assert (desk.cash("P"), desk.cash("W")) == ("500.00", "450.00")
+
+
+@pytest.mark.rule("EX-04")
+def test_each_position_draws_its_own_lots() -> None:
+    """Eight positions of one batch do not all fall on the same winner."""
+    desk = desk_of({"stage": "auto_deleveraging", "ranking": "random"}, VENUE)
+    for number in range(8):
+        hold(desk, f"W{number}", "5000", "-8")
+        hold(desk, f"L{number}", "100", "1")
+    desk.marks(CAR="890")
+    for number in range(8):
+        nothing_filled(desk, f"L{number}")
+    assert len({event.account_id for event in desk.events(ev.Deleveraged)}) > 2

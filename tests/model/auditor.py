@@ -176,8 +176,6 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         if account.event is not None or account.held():
             return False
         moved = account.parent is not None and account.cash != 0
-        if any(event.filled and not event.own for event in ended[-1:]):
-            self.give_surplus(account)
         self.flat_rules(account)
         return moved
 
@@ -292,6 +290,8 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         order_id = f"{event.receipt_id}-{event.sent}"
         event.outstanding[order_id] = (name, quantity)
         event.limited |= {order_id} if limit is not None else set()
+        if limit is not None and (step.method, step.limit) == ("flatten_all", "bankruptcy"):
+            event.takeovers[order_id] = limit * self.rules.contracts[name].tick
         lots = lots_of(self.rules.contracts[name], quantity)
         self.out.append(("order", account.account_id, order_id, name, lots, limit))
         self.reached["close-out order"] += 1

@@ -272,10 +272,15 @@ class Money:
         day's winnings go along."""
         parent.won += child.won
         child.won = Fraction(0)
-        if child.cash > 0:
+        free = child.cash + min(child.accrued, Fraction(0))
+        if free > 0:
             self.reached["surplus to the parent"] += 1
-            moved = child.cash
-        elif child.cash < 0:
+            self.reached["funding kept back"] += free < child.cash
+            self.came(parent, free)
+            child.cash -= free
+            parent.cash += free
+            return
+        if child.cash < 0:
             if self.cover(child, -child.cash) == 0:
                 return
             self.reached["shortfall from the parent"] += 1

@@ -61,7 +61,8 @@ class Event:
     """A liquidation under way. `outstanding` maps sent orders to (contract, signed quantity still to fill).
 
     `flatten`: the desk ordered it; `own`: the customer's own brake did. `waiting`: why contracts take no order. `step`
-    is the rulebook's step that is on, `limited` the orders that are immediate-or-cancel, `missed` that one of them left
+    is the rulebook's step that is on, `limited` the orders that are immediate-or-cancel,
+    `takeovers` the limits of those that take everything over for the fund, `missed` that one of them left
     something, `rests` that the last step is over until the next look, `shared_at` when orders went out last."""
 
     receipt_id: str
@@ -74,6 +75,7 @@ class Event:
     waiting: dict[str, str] = field(default_factory=dict)
     step: int = 0
     limited: set[str] = field(default_factory=set)
+    takeovers: dict[str, Fraction] = field(default_factory=dict)
     missed: bool = False
     rests: bool = False
     shared_at: int | None = None

@@ -40,6 +40,10 @@ class Steps(Money):
         assert self.rules is not None
         if event.own or event.outstanding:
             return False
+        grades = {self.rules.contracts[n].grade_at(self.now, self.rules.stale_after) for n in account.held()}
+        if grades != {"ok"}:
+            self.reached["not handed over while a leg is badly marked"] += 1
+            return False
         if event.step >= len(self.rules.steps):
             return True
         if self.rules.take_over_below is None:

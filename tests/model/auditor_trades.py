@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tests.model.auditor_money import Money
-from tests.model.auditor_rules import Contract, up
+from tests.model.auditor_rules import Contract, down, up
 from tests.model.auditor_state import FUND, SUSPENSE, Account, Refusal
 
 
@@ -66,7 +66,11 @@ class Trades(Money):
             return
         if event is not None and orders is event.outstanding:
             event.filled = True
-            self.charge_by_rate(account, target, quantity, price, above)
+            charged = self.charge_by_rate(account, target, quantity, price, above)
+            if order_id in event.takeovers:
+                better = target.cost(event.takeovers[order_id], quantity) - target.cost(price, quantity)
+                fees = target.fee(price, quantity) + charged
+                self.give_surplus(account, down(better, target.micro) - fees)
             self.reached["overfill"] += abs(quantity) > abs(rest)
         orders[order_id] = (contract, rest - quantity)
         if (rest - quantity) * rest <= 0:
@@ -74,18 +78,19 @@ class Trades(Money):
 
     def charge_by_rate(
         self, account: Account, contract: Contract, quantity: Fraction, price: Fraction, above: Fraction
-    ) -> None:
+    ) -> Fraction:
         """The liquidation fee by what a close-out order fills: where it is capped, never more than the fill brought
         beyond the bankruptcy price; none where the customer's own brake closes."""
         assert self.rules is not None
         if self.rules.fee_rate == 0 or (account.event is not None and account.event.own):
-            return
+            return Fraction(0)
         fee = up(contract.notional(price, quantity) * self.rules.fee_rate, self.rules.micro)
         if self.rules.fee_capped:
             self.reached["fee by rate capped"] += above < fee
             fee = min(fee, max(Fraction(0), above))
         self.post("customer_cash", FUND if self.rules.fee_to_fund else "fees", fee, account)
         self.reached["fee by rate to the fund" if self.rules.fee_to_fund else "fee by rate"] += fee > 0
+        return fee
 
     def _trade(self, account: Account, contract: Contract, quantity: Fraction, value: Fraction) -> None:
         self.realise(account, contract, account.position(contract.name).trade(quantity, value, contract.quantum))

@@ -104,7 +104,7 @@ class Waterfall(Steps):
         assert self.rules is not None
         bounds = [] if stage.capacity is None else [stage.capacity]
         if stage.of_fund is not None:
-            bounds.append(down(self.accounts[FUND].cash * stage.of_fund, self.rules.micro))
+            bounds.append(down(self.in_fund() * stage.of_fund, self.rules.micro))
         if not bounds:
             return whole
         held = taker.held().items()
@@ -126,7 +126,7 @@ class Waterfall(Steps):
             parts = {a: n for a, n in shares(need, {a: Fraction(n) for a, n in sizes.items()}).items() if n}
         else:
             parts, left = {}, need
-            for rival in sorted(rivals, key=lambda r: (-self._score(stage, r, name), r.account_id)):
+            for rival in sorted(rivals, key=lambda r: (-self._score(stage, r, name, account.account_id), r.account_id)):
                 if left:
                     parts[rival.account_id] = min(left, sizes[rival.account_id])
                     left -= parts[rival.account_id]
@@ -175,11 +175,11 @@ class Waterfall(Steps):
                 self.reached["winner would be below zero"] += 1
         return found
 
-    def _score(self, stage: Stage, account: Account, name: str) -> Fraction:
+    def _score(self, stage: Stage, account: Account, name: str, against: str) -> Fraction:
         """The highest is taken first."""
         assert self.rules is not None
         if stage.ranking == "random":
-            text = f"{stage.seed} {self.seq} {account.account_id}"
+            text = f"{stage.seed} {self.seq} {against} {name} {account.account_id}"
             return Fraction(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big"))
         contract, position, _ = self._facts(account, name)
         profit, notional = self.figures.profit(contract, position), self.figures.notional(contract, position)
@@ -228,13 +228,20 @@ class Waterfall(Steps):
         self.reached["withdrawal haircut"] += 1
         return min(hole, amount, up(amount * hole / max(total, hole), self.rules.micro))
 
-    def give_surplus(self, account: Account) -> None:
-        """What a close-out of everything left above zero, funding that is due and debts counted, is the fund's."""
+    def give_surplus(self, account: Account, beyond: Fraction) -> None:
+        """What a takeover brought beyond its limit is the fund's, but nothing that funding or a debt claims."""
         assert self.rules is not None
-        left = account.cash + min(account.accrued, Fraction(0)) - account.receivable
-        if self.rules.surplus_to_fund and left > 0:
-            self.post("customer_cash", FUND, left, account)
+        free = account.cash + min(account.accrued, Fraction(0)) - account.receivable
+        surplus = min(beyond, free)
+        if self.rules.surplus_to_fund and surplus > 0:
+            self.post("customer_cash", FUND, surplus, account)
             self.reached["surplus to the fund"] += 1
+
+    def in_fund(self) -> Fraction:
+        """The fund's cash, less what the positions that it holds have lost."""
+        fund = self.accounts[FUND]
+        self.reached["the fund's positions have lost"] += self.figures.net_liq(fund) < fund.cash
+        return max(Fraction(0), min(fund.cash, self.figures.net_liq(fund)))
 
     def cover(self, account: Account, deficit: Fraction) -> Fraction:
         assert self.rules is not None
@@ -242,7 +249,7 @@ class Waterfall(Steps):
         for stage in self.rules.stages:
             paid = Fraction(0)
             if stage.kind == "insurance_fund":
-                paid = min(left, self.accounts[FUND].cash)
+                paid = min(left, self.in_fund())
                 self.post(FUND, "customer_cash", paid, account)
                 self.reached["the fund is empty"] += paid < left
             elif stage.kind == "socialised_loss":
@@ -263,7 +270,8 @@ class Waterfall(Steps):
         won. What one could not pay is not asked of the others."""
         assert self.rules is not None
         micro, paid = self.rules.micro, Fraction(0)
-        others = [a for a in self.people() if a is not account and a.event is None]
+        own = account.parent or account.account_id
+        others = [a for a in self.people() if (a.parent or a.account_id) != own and a.event is None]
         weights = {a.account_id: self._weight(a, stage) for a in others}
         weights = {name: weight for name, weight in weights.items() if weight > 0}
         bounds = {name: max(Fraction(0), self.figures.net_liq(self.accounts[name])) for name in weights}

@@ -173,7 +173,8 @@ class CloseOut:
     """A close-out in progress. `outstanding` maps order ids to (contract, signed lots left). `own` is the reason of the
     customer's own brake; "" for a liquidation event. `step` is the rulebook's step that is on, `missed` that an order
     of it found no price within its limit, `paused` that the last step waits for the next look, `sent_at` when a share
-    was sent last. `charged` are liquidation fees by rate, `covered` what stages of the waterfall paid, in micros."""
+    was sent last. `charged` are liquidation fees by rate, `surplus` what fills of `takeovers` (orders by id with
+    their limits in ticks) brought the fund beyond them, `covered` what stages of the waterfall paid, all in micros."""
 
     receipt_id: str
     flatten: bool
@@ -189,6 +190,8 @@ class CloseOut:
     paused: bool = False
     sent_at: int | None = None
     charged: int = 0
+    surplus: int = 0
+    takeovers: dict[str, int] = field(default_factory=dict[str, int])
     covered: dict[str, int] = field(default_factory=dict[str, int])
 
 

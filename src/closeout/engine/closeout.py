@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from fractions import Fraction
 
-from closeout.core.bankruptcy import bankruptcy_value, fillable_value, limit_of, share_of
+from closeout.core.bankruptcy import bankruptcy_value, fillable_value, limit_of
 from closeout.core.margin import Level, below, line
 from closeout.core.risk import Holding, Risk, assess
 from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil, mul_div_floor
@@ -114,6 +114,8 @@ def _taken_over(state: State, row: int, active: CloseOut) -> bool:
     """Whether the positions go to the waterfall now."""
     if active.own or not state.policy.takes_positions:
         return False
+    if any(state.grade(state.contracts[held.contract.name]) != Grade.OK for held in state.holdings(row)):
+        return False  # its net liq is not known well enough for others to pay by it
     policy = state.policy.close_out
     if active.step >= len(policy.steps):
         return True
@@ -142,12 +144,10 @@ def _limit(state: State, row: int, step: CloseOutStep, holding: Holding) -> int 
         return None
     exact = None
     if step.limit is not Limit.ANY_PRICE:
-        risk, holdings = state.risk(row), state.holdings(row)
         if step.limit is Limit.BANKRUPTCY:
-            index = [held.contract.name for held in holdings].index(facts.name)
-            share = share_of(risk.net_liq, holdings, index)
-            value: int | Fraction = bankruptcy_value(holding, share, abs(holding.lots))
+            value: int | Fraction = bankruptcy_value(holding, state.share(row, facts.name), abs(holding.lots))
         else:
+            risk = state.risk(row)
             adjustment, spread = step.bankruptcy_adjustment, step.spread_to_maintenance
             value = fillable_value(holding, risk.net_liq, risk.requirement, adjustment, spread)
         exact = limit_of(facts, holding.lots, value)
@@ -316,7 +316,11 @@ def _send(state: State, row: int, active: CloseOut, step: CloseOutStep, holding:
     active.outstanding[order_id] = (holding.contract.name, signed)
     active.sent_at = state.time
     state.order_owner[order_id] = row
-    shown = None if limit is None else ANY if step.limit is Limit.ANY_PRICE else holding.contract.price_text(limit)
+    is_any = step.limit is Limit.ANY_PRICE or (limit is not None and abs(limit) == MAX_PRICE_TICKS)
+    shown = None if limit is None else ANY if is_any else holding.contract.price_text(limit)
+    takeover = step.method is CloseOutMethod.FLATTEN_ALL and step.limit is Limit.BANKRUPTCY
+    if limit is not None and takeover and state.policy.close_out.surplus_to_fund:
+        active.takeovers[order_id] = limit
     receipts.order_sent(state, row, active, order_id, holding, signed, shown)
     state.emit(CloseOutOrder(state.book.ids[row], order_id, active.receipt_id, holding.contract.name, signed, limit))
 
@@ -346,37 +350,45 @@ def above_bankruptcy(state: State, row: int, contract: ContractState, lots: int,
     if not position.lots or (position.lots > 0) == (lots > 0):
         return 0
     part = min(abs(lots), abs(position.lots))
-    holdings = state.holdings(row)
-    index = [held.contract.name for held in holdings].index(contract.contract.name)
-    share = share_of(state.risk(row).net_liq, holdings, index)
+    holding = state.holding(row, contract, position)
+    share = state.share(row, contract.contract.name)
     brought = -value if part == abs(lots) else mul_div_floor(-value, part, abs(lots))
-    beyond = brought - bankruptcy_value(holdings[index], share, part)
+    beyond = brought - bankruptcy_value(holding, share, part)
     return max(0, floor_div(beyond, contract.contract.units_per_micro) - trade_fee)
 
 
 def charge_by_rate(
     state: State, row: int, active: CloseOut, contract: ContractState, lots: int, ticks: int, above: int
-) -> None:
+) -> int:
     """The liquidation fee of what a close-out order filled (EX-02): a rate of its value, rounded up; where it is
     capped, at most what the fill brought `above` bankruptcy. What was taken is what is booked (G-10)."""
     policy = state.policy.liquidation_fee
     if active.own or not policy.rate:
-        return
+        return 0
     fee = mul_div_ceil(contract.contract.notional(ticks, lots), policy.rate, RATE)
     if policy.capped:
         fee = min(fee, above)
     payee = books.INSURANCE_FUND if policy.to_fund else books.FEES
     state.post(row, books.CUSTOMER_CASH, payee, fee, "liquidation fee")
     active.charged += fee
+    return fee
 
 
-def give_surplus(state: State, row: int, active: CloseOut) -> None:
-    """What closing everything left above zero goes to the insurance fund where the rulebook says so (EX-03): cash that
-    neither accrued funding nor a debt claims already."""
-    left = int(state.book.cash[row]) + min(0, int(state.book.accrued[row])) - int(state.book.receivable[row])
-    if state.policy.close_out.surplus_to_fund and active.filled and left > 0:
-        state.post(row, books.CUSTOMER_CASH, books.INSURANCE_FUND, left, "surplus to the insurance fund")
-        active.receipt["surplus"] = state.policy.currency.text(left)
+def give_surplus(
+    state: State, row: int, active: CloseOut, order_id: str, contract: ContractState, lots: int, value: int, fees: int
+) -> None:
+    """What a fill of a takeover, which has its limit at bankruptcy, brought beyond that limit, its fees taken off, goes
+    to the insurance fund where the rulebook says so (EX-03): not what was paid in since, and nothing that accrued
+    funding or a debt claims already."""
+    limit = active.takeovers.get(order_id)
+    if limit is None:
+        return
+    book, facts = state.book, contract.contract
+    beyond = floor_div(facts.trade_value(limit, lots) - value, facts.units_per_micro) - fees
+    free = int(book.cash[row]) + min(0, int(book.accrued[row])) - int(book.receivable[row])
+    surplus = max(0, min(beyond, free))
+    state.post(row, books.CUSTOMER_CASH, books.INSURANCE_FUND, surplus, "surplus to the insurance fund")
+    active.surplus += surplus
 
 
 def held(state: State, row: int) -> bool:

@@ -3,7 +3,8 @@
     leveraged_return            return x leverage, or return / leverage where it lost; leverage = value / equity
     profit_times_margin_ratio   max(0, open profit) / max(1, wallet) x (maintenance margin / equity)
     return_times_leverage       mark / entry (a short: entry / mark) x (notional / equity)
-    random                      by the hash of the rulebook's seed, the input's number and the account id
+    random                      by the hash of the rulebook's seed, the input's number, the account that is closed out,
+                                the contract, and the candidate's id
 
 The highest is taken first, of equal ones the lower account id; whoever the price itself would leave below zero, is
 being closed out, or holds nothing on the other side is passed over. An unwind takes all of them, each in proportion to
@@ -18,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from fractions import Fraction
 
-from closeout.core.bankruptcy import bankruptcy_value, price_text, share_of
+from closeout.core.bankruptcy import bankruptcy_value, price_text
 from closeout.core.contracts import Kind
 from closeout.core.margin import MarginKind
 from closeout.core.risk import Holding
@@ -41,12 +42,13 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
     """Close as much of the holding as there is somebody to close it against."""
     contract, whole = state.contracts[holding.contract.name], abs(holding.lots)
     side = 1 if holding.lots > 0 else -1
-    share = _share(state, row, holding)
+    share = state.share(row, holding.contract.name)
     value, given = _terms(contract, holding, stage, share, whole)
     rivals = _rivals(state, contract, side, given, whole)
-    taken = _unwound(state, contract, rivals, whole) if stage.kind is StageKind.UNWIND else _ranked(
-        state, contract, rivals, whole, stage
-    )  # fmt: skip
+    if stage.kind is StageKind.UNWIND:
+        taken = _unwound(state, contract, rivals, whole)
+    else:
+        taken = _ranked(state, contract, rivals, whole, stage, state.book.ids[row])
     lots = sum(part for _, part in taken)
     if not lots:
         return
@@ -70,14 +72,9 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
         "price": price_text(holding.contract, side * lots, value),
         "covered": state.policy.currency.text(max(0, given) - beyond),
         "beyond": state.policy.currency.text(beyond),
+        "kept": state.policy.currency.text(max(0, -given)),
         "to": told,
     })  # fmt: skip
-
-
-def _share(state: State, row: int, holding: Holding) -> int:
-    holdings = state.holdings(row)
-    names = [held.contract.name for held in holdings]
-    return share_of(state.risk(row).net_liq, holdings, names.index(holding.contract.name))
 
 
 def _terms(contract: ContractState, holding: Holding, stage: Stage, share: int, lots: int) -> tuple[int, int]:
@@ -128,9 +125,9 @@ def _rivals(state: State, contract: ContractState, side: int, covered: int, whol
     return sorted(found, key=book.ids.__getitem__)
 
 
-def _ranked(state: State, contract: ContractState, rivals: list[int], need: int, stage: Stage) -> Taken:
+def _ranked(state: State, contract: ContractState, rivals: list[int], need: int, stage: Stage, against: str) -> Taken:
     assert stage.ranking is not None  # noqa: S101
-    keys = {row: -_score(state, contract, row, stage) for row in rivals}
+    keys = {row: -_score(state, contract, row, stage, against) for row in rivals}
     taken: Taken = []
     for other in sorted(rivals, key=keys.__getitem__):  # stable: of equal ones the lower id
         part = min(need, abs(contract.position(other).lots))
@@ -151,9 +148,9 @@ def _unwound(state: State, contract: ContractState, rivals: list[int], need: int
     return [(row, parts[row]) for row in rivals if parts[row]]
 
 
-def _score(state: State, contract: ContractState, row: int, stage: Stage) -> Fraction:
+def _score(state: State, contract: ContractState, row: int, stage: Stage, against: str) -> Fraction:
     if stage.ranking is Ranking.RANDOM:
-        text = f"{stage.seed} {state.seq} {state.book.ids[row]}"
+        text = f"{stage.seed} {state.seq} {against} {contract.contract.name} {state.book.ids[row]}"
         return Fraction(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()))
     holding, money = state.holding(row, contract, contract.position(row)), state.money(row)
     equity = max(1, state.risk(row).net_liq)

@@ -34,10 +34,19 @@ def judge_rows(state: State, rows: Iterable[int], *, executed: bool = False) -> 
 def _judge_touched(state: State) -> None:
     """Whoever a close-out touched is judged right after its account, as often as it takes: each time a position closed
     or money moved. So no account that is judged in vain changes anybody's turn (G-12)."""
-    while state.touched:
-        due, state.touched = state.touched, set()
-        for row in _by_id(state, due):
-            judge(state, row)
+    waiting = _touched(state)
+    while waiting:  # a chain may be as long as there are accounts
+        row = waiting.pop()
+        waterfall.keep_fund_whole(state)
+        parent = _judge_alone(state, row, executed=False)
+        waiting += [] if parent is None else [parent]
+        waiting += _touched(state)
+
+
+def _touched(state: State) -> list[int]:
+    """Who was touched since the last look, the lowest account id last."""
+    due, state.touched = state.touched, set()
+    return _by_id(state, due)[::-1]
 
 
 def _by_id(state: State, rows: Iterable[int]) -> list[int]:
@@ -57,12 +66,18 @@ def judge(state: State, row: int, *, executed: bool = False) -> None:
 
 
 def _judge(state: State, row: int, *, executed: bool) -> int | None:
+    """One account's verdict, and the verdicts of those that it touched. Returns the parent if it must be judged now."""
+    parent = _judge_alone(state, row, executed=executed)
+    _judge_touched(state)
+    return parent
+
+
+def _judge_alone(state: State, row: int, *, executed: bool) -> int | None:
     """One account's verdict, and what it means for its margin call. Returns the parent if it must be judged now."""
     if row in state.book.house:
         return None
     parent = _verdict(state, row, executed=executed)
     margin_calls.look(state, row)
-    _judge_touched(state)
     return parent
 
 
@@ -81,6 +96,7 @@ def _verdict(state: State, row: int, *, executed: bool) -> int | None:
     if active is not None:
         due = executed or not active.outstanding or closeout.reopened(state, row, active)
         if not due or not closeout.advance(state, row, active, executed=executed):
+            brakes.watch(state, row)  # a part may have been taken over
             _flag_debit(state, row)
             return None
         ended.append(active)
@@ -90,8 +106,6 @@ def _verdict(state: State, row: int, *, executed: bool) -> int | None:
     parent = None
     if not state.holdings(row) and row not in book.close_outs:
         parent = book.parent.get(row) if int(book.cash[row]) else None
-        if ended and not ended[-1].own:
-            closeout.give_surplus(state, row, ended[-1])
         left = _settle_flat(state, row, ended[-1].receipt_id if ended else "")
     _flag_debit(state, row)
     for over in ended:
@@ -207,10 +221,11 @@ def _settle_isolated(state: State, row: int, parent: int, receipt_id: str) -> re
     book, cash = state.book, int(state.book.cash[row])
     book.won[parent] += book.won[row]
     book.won[row] = 0
-    if cash > 0:
-        state.post(row, books.CUSTOMER_CASH, books.TRANSFER, cash, "isolated margin returned")
-        state.post(parent, books.TRANSFER, books.CUSTOMER_CASH, cash, "isolated margin returned")
-        brakes.move(state, parent, cash)
+    free = cash + min(0, int(book.accrued[row]))  # funding that is due stays, until it is booked
+    if free > 0:
+        state.post(row, books.CUSTOMER_CASH, books.TRANSFER, free, "isolated margin returned")
+        state.post(parent, books.TRANSFER, books.CUSTOMER_CASH, free, "isolated margin returned")
+        brakes.move(state, parent, free)
     if cash >= 0:
         return receipts.Shortfall()
     stages = waterfall.pay(state, row, -cash, receipt_id)

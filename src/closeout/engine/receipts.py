@@ -20,6 +20,8 @@ from closeout.rulebooks.policy import StageKind
 
 OTHER_CASH = "customer, from other cash"
 DEBT = "customer, as a debt"
+SHARED = tuple(k.value for k in (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND, StageKind.SOCIALISED_LOSS))
+"""Stages that other customers bear."""
 
 RULES = ["G-04", "G-07", "US-01", "US-04", "US-09", "US-10", "US-13"]
 LIMITED_RULES = ["G-04", "G-07", "EX-02", "EX-03", "EX-04", "EX-05"]
@@ -181,6 +183,8 @@ def issue(state: State, row: int, active: CloseOut, left: Shortfall) -> None:
     borne = {stage: active.covered.get(stage, 0) + left.paid.get(stage, 0) for stage in stages}
     other_cash = left.deficit - left.owed - sum(left.paid.values())
     deficit = left.deficit + sum(active.covered.values())
+    if active.surplus:
+        receipt["surplus"] = text(active.surplus)
     receipt["deficit"] = text(deficit)
     receipt["owed"] = text(left.owed)
     receipt["borne_by"] = [
@@ -252,31 +256,44 @@ def words(receipt: dict[str, Any], currency: Currency) -> str:
         if own
         else f"The liquidation fee was {receipt['liquidation_fee']} {code}."
     )
+    said += _passed_on(receipt, code)
     said.append(f"At {end['time']} the account was {end['how']} with a net liq of {end['net_liq']} {code}.")
     said += _borne(receipt, currency, own=own)
     return " ".join(said)
 
 
-def _borne(receipt: dict[str, Any], currency: Currency, *, own: bool) -> list[str]:
-    """Who bore what was missing."""
-    code, said = currency.code, list[str]()
+def _passed_on(receipt: dict[str, Any], code: str) -> list[str]:
+    """What changed hands without the book, and what the fund kept."""
+    said: list[str] = []
     for transfer in receipt.get("transfers", []):
         others = [part["account_id"] for part in transfer["to"]]
         whom = f"{len(others)} accounts" if len(others) > 1 else others[0]
+        kept = "" if not transfer["kept"].strip("0.") else f", and {transfer['kept']} {code} of equity with it"
         said.append(
             f"{transfer['quantity']} {transfer['contract']} passed to {whom} at {transfer['price']} without the book "
-            f"({transfer['stage'].replace('_', ' ')})."
+            f"({transfer['stage'].replace('_', ' ')}){kept}."
         )
+    if "surplus" in receipt:
+        said.append(
+            f"What was brought beyond the bankruptcy price went to the insurance fund: {receipt['surplus']} {code}."
+        )
+    return said
+
+
+def _borne(receipt: dict[str, Any], currency: Currency, *, own: bool) -> list[str]:
+    """Who bore what was missing."""
+    code, said = currency.code, list[str]()
     for part in receipt["borne_by"]:
         if part["party"] == OTHER_CASH:
             said.append(f"Of the deficit of {receipt['deficit']} {code}, {part['amount']} {code} came from other cash.")
         elif part["party"] != DEBT:
             party = part["party"].replace("_", " ")
             said.append(f"Of the deficit of {receipt['deficit']} {code}, {part['amount']} {code} fell to: {party}.")
+    shared = any(part["party"] in SHARED for part in receipt["borne_by"])
     if receipt["owed"] != currency.text(0):
         act = "Closing" if own else "Liquidation"
         said.append(
             f"{act} does not cap the loss: the customer owes {receipt['owed']} {code}, due at once. "
-            "The firm has covered it from its own money; no other customer's balance moved."
+            "The firm has covered it from its own money" + ("." if shared else "; no other customer's balance moved.")
         )
     return said

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from closeout.core.bankruptcy import share_of
 from closeout.core.contracts import OutOfBounds, Position
 from closeout.core.margin import Level, MarginKind, News, Tiers
 from closeout.core.risk import Holding, Money, Risk, assess
@@ -220,6 +221,12 @@ class State:
 
     def risk(self, row: int) -> Risk:
         return assess(self.money(row), self.holdings(row), self.policy.net_liq_floor)
+
+    def share(self, row: int, name: str) -> int:
+        """The part of the account's net liq that its position in a contract stands for (`core.bankruptcy`)."""
+        holdings = self.holdings(row)
+        index = [holding.contract.name for holding in holdings].index(name)
+        return share_of(self.risk(row).net_liq, holdings, index)
 
     def initial(self, row: int) -> int:
         """Initial margin in micros of the positions held, without news (US-17)."""

@@ -22,12 +22,12 @@ without a limit: an account below the line always has a plan (G-08).
 
 from __future__ import annotations
 
-from closeout.core.bankruptcy import bankruptcy_value, price_text, share_of
+from closeout.core.bankruptcy import bankruptcy_value, price_text
 from closeout.core.risk import Holding
 from closeout.core.units import RATE, apportion, mul_div_floor
 from closeout.engine import deleveraging, receipts
 from closeout.engine import ledger as books
-from closeout.engine.book import CloseOut
+from closeout.engine.book import Book, CloseOut
 from closeout.engine.events import DeficitCovered, Notice, Socialised
 from closeout.engine.state import Reject, State
 from closeout.rulebooks.policy import POSITION_STAGES, TAKERS, Among, Policy, Stage, StageKind
@@ -73,15 +73,13 @@ def _holding(state: State, row: int, name: str) -> Holding | None:
 
 def _assign(state: State, row: int, active: CloseOut, stage: Stage, holding: Holding) -> None:
     """A taker gets the position, or the part that it has room for, at its bankruptcy value."""
-    net_liq, holdings = state.risk(row).net_liq, state.holdings(row)
-    if stage.solvent_only and net_liq < 0:
+    if stage.solvent_only and state.risk(row).net_liq < 0:
         return
     taker = state.book.row[HOLDERS[stage.kind]]
     lots = min(abs(holding.lots), _room(state, taker, stage, holding))
     if not lots:
         return
-    names = [held.contract.name for held in holdings]
-    share = share_of(net_liq, holdings, names.index(holding.contract.name))
+    share = state.share(row, holding.contract.name)
     value = bankruptcy_value(holding, share, lots)
     signed = lots if holding.lots > 0 else -lots
     contract = state.contracts[holding.contract.name]
@@ -105,6 +103,7 @@ def _assign(state: State, row: int, active: CloseOut, stage: Stage, holding: Hol
         "quantity": holding.contract.quantity_text(lots),
         "price": price_text(holding.contract, signed, value),
         "covered": state.policy.currency.text(max(0, -own)),
+        "kept": state.policy.currency.text(max(0, own)),
         "to": [{"account_id": HOLDERS[stage.kind], "quantity": holding.contract.quantity_text(lots)}],
     })  # fmt: skip
 
@@ -113,8 +112,7 @@ def _room(state: State, taker: int, stage: Stage, holding: Holding) -> int:
     """Lots that a taker's capacity leaves room for: notional at the marks, all its positions counted."""
     room = None if stage.capacity is None else stage.capacity
     if stage.capacity_of_fund is not None:
-        fund = int(state.book.cash[state.book.row[books.INSURANCE_FUND]])
-        of_fund = mul_div_floor(fund, stage.capacity_of_fund, RATE)
+        of_fund = mul_div_floor(_in_fund(state), stage.capacity_of_fund, RATE)
         room = of_fund if room is None else min(room, of_fund)
     if room is None:
         return abs(holding.lots)
@@ -130,6 +128,12 @@ def _fund_stays_whole(state: State, fund: int, holding: Holding, lots: int, valu
 
 
 # -- money ---------------------------------------------------------------------------------------------
+
+
+def _in_fund(state: State) -> int:
+    """What the fund has: its cash, less what the positions that it holds have lost."""
+    row = state.book.row[books.INSURANCE_FUND]
+    return max(0, min(int(state.book.cash[row]), state.risk(row).net_liq))
 
 
 def keep_fund_whole(state: State) -> None:
@@ -150,7 +154,7 @@ def pay(state: State, row: int, deficit: int, receipt_id: str) -> dict[str, int]
         micros = 0
         match stage.kind:
             case StageKind.INSURANCE_FUND:
-                micros = min(left, int(state.book.cash[state.book.row[books.INSURANCE_FUND]]))
+                micros = min(left, _in_fund(state))
                 state.post(row, books.INSURANCE_FUND, books.CUSTOMER_CASH, micros, "deficit paid by the insurance fund")
             case StageKind.SOCIALISED_LOSS:
                 micros = _socialise(state, row, left, stage, receipt_id)
@@ -170,10 +174,14 @@ def pay(state: State, row: int, deficit: int, receipt_id: str) -> dict[str, int]
 
 
 def _socialise(state: State, row: int, deficit: int, stage: Stage, receipt_id: str) -> int:
-    """Each pays in proportion to its weight, and never more than `_bound`. Returns what was paid together: what one
-    could not pay is left to the next stage, not asked of the others."""
+    """Each pays in proportion to its weight, and never more than `_bound`; the account's own parent and its other
+    isolated positions do not. Returns what was paid together: what one could not pay is left to the next stage, not
+    asked of the others."""
     book, paid = state.book, 0
-    weights = {other: weight for other, weight in _weights(state, stage).items() if weight > 0 and other != row}
+    own = _family(book, row)
+    weights = {
+        other: weight for other, weight in _weights(state, stage).items() if weight > 0 and _family(book, other) != own
+    }
     if not weights:
         return 0
     bounds = {other: _bound(state, other, stage, weight) for other, weight in weights.items()}
@@ -190,6 +198,10 @@ def _socialise(state: State, row: int, deficit: int, stage: Stage, receipt_id: s
     return paid
 
 
+def _family(book: Book, row: int) -> int:
+    return book.parent.get(row, row)
+
+
 def _bound(state: State, row: int, stage: Stage, weight: int) -> int:
     """Winners give up no more than they won; nobody is taken below zero."""
     has = max(0, state.risk(row).net_liq)
@@ -197,7 +209,8 @@ def _bound(state: State, row: int, stage: Stage, weight: int) -> int:
 
 
 def _weights(state: State, stage: Stage) -> dict[int, int]:
-    """By row: the day's profit, realised and open; or |notional| of all positions; or net liq."""
+    """By row: what it realised since the business day began and has open now; or |notional| of all it holds; or net
+    liq."""
     book = state.book
     rows = [row for row in range(book.count) if row not in book.house and row not in book.close_outs]
     rows.sort(key=book.ids.__getitem__)
