@@ -14,7 +14,7 @@ from closeout.core.margin import MarginKind, MarginTier, Terms, Window
 from closeout.core.risk import Holding
 from closeout.core.units import RATE, USD, floor_div
 
-TIER = MarginTier(0, (RATE // 10,) * 3, (0, 0, 0), (0, 0, 0))
+TIER = MarginTier(0, (RATE // 10, RATE // 10, RATE // 10), (0, 0, 0), (0, 0, 0))
 TERMS = Terms((TIER,), Window("all", MarginKind.MAINTENANCE, RATE, RATE, RATE))
 CAR = Contract.define(
     "CAR", kind=Kind.LINEAR, currency=USD, tick=Decimal("0.001"), lot=Decimal("0.0001"), contract_size=Decimal(1)

@@ -64,7 +64,7 @@ def test_rate_of_a_constant_premium(premium_percent: str, rate_percent: str) -> 
 def test_the_shipped_rulebook_names_the_same_constants() -> None:
     funding = load("kraken-us").table.funding
     assert funding is not None
-    assert (rate(funding.interest, "interest"), rate(funding.clamp, "clamp")) == (INTEREST, CLAMP)
+    assert (rate(funding.interest or "", "interest"), rate(funding.clamp or "", "clamp")) == (INTEREST, CLAMP)
     assert funding.samples == SAMPLES
     assert funding.interval_ends == ["03:00", "11:00", "19:00"]
     assert funding.booking == "15:00"
@@ -139,8 +139,8 @@ def test_the_documents_example_is_the_rate_before_it_is_divided(row: dict[str, A
 @pytest.mark.parametrize("row", published("GetMaxAbsFundingClampPpm"))
 def test_dydx_caps_a_rate_by_the_margins(row: dict[str, Any]) -> None:
     given = row["inputs"]
-    got = max_funding_ppm(*(int(given[key]) for key in ("clamp_factor_ppm", "initial_margin_ppm")),
-                          int(given["maintenance_fraction_ppm"]))  # fmt: skip
+    clamp, initial = int(given["clamp_factor_ppm"]), int(given["initial_margin_ppm"])
+    got = max_funding_ppm(clamp, initial, int(given["maintenance_fraction_ppm"]))
     assert got == row["expected"]["max_abs_funding_ppm"]
 
 

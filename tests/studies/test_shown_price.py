@@ -43,7 +43,7 @@ def test_the_price_is_rounded_to_the_safe_side_of_the_venues_step() -> None:
 
 @pytest.mark.rule("G-05", "EX-08")
 def test_an_isolated_position_may_be_shown_one_step_nearer_to_the_entry() -> None:
-    okx = {"liquidation_price_rounding": "one_tick_towards_entry", "liquidation_price_tick": "0.1"}
+    okx: dict[str, Any] = {"liquidation_price_rounding": "one_tick_towards_entry", "liquidation_price_tick": "0.1"}
     assert price("1", isolated=True, **okx) == "947.47"
     assert price("-1", isolated=True, **okx) == "1047.51"
     assert (price("1", **okx), price("-1", **okx)) == ("947.37", "1047.61")

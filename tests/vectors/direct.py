@@ -6,7 +6,7 @@ unit; the numbers found are put back into coins.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -74,7 +74,7 @@ def deribit_linear(row: Row) -> Found:
 def bitmex_steps(row: Row) -> Found:
     """A rate for the whole position that rises by steps: the tiers as the venue's table has them."""
     start, step, base_mm, base_im = of(row, "base_risk_limit_xbt", "risk_step_xbt", "base_mm", "base_im")
-    tiers = [
+    tiers: list[Mapping[str, str]] = [
         {
             "notional_from": text(0 if not number else start + (number - 1) * step),
             "maintenance_margin_rate": text(base_mm * (number + 1)),
@@ -137,7 +137,7 @@ def kraken_inverse_account(row: Row) -> Found:
 def kraken_brackets(row: Row) -> Found:
     """The rate of the first bracket, of a position within it; an amount makes brackets of the tiers."""
     (first, second) = row["inputs"]["tiers"]
-    tiers = [
+    tiers: list[Mapping[str, str]] = [
         {"initial_margin_rate": text(first[1]), "maintenance_margin_rate": text(first[2])},
         {
             "notional_from": text(first[0]),

@@ -117,7 +117,7 @@ def _after(desk: Desk, user: Row, fund_before: int) -> Row:
         "user_base": base,
         "user_quote": money - user["deposit"] - position.cost // facts.units_per_micro,
         "liquidator_base": -other,
-        "liquidator_quote": facts.value(contract.mark, facts.lots(other * _BASE)) // facts.units_per_micro + fees,
+        "liquidator_quote": facts.value(contract.mark or 0, facts.lots(other * _BASE)) // facts.units_per_micro + fees,
         "total_liquidation_fee": int(state.book.cash[state.row("insurance_fund")]) - fund_before,
         "user_open_orders": sum(1 for order_id, owner in state.order_owner.items() if owner == row),
     }
