@@ -332,7 +332,7 @@ def surplus_to_the_fund(row: Row) -> Found:
     given = {
         "contracts": {"C": contract},
         "insurance_fund": {"initial": text(row["inputs"]["fund_start"])},
-        "close_out": {"surplus": "insurance_fund"},
+        "close_out": {"limit": "bankruptcy", "surplus": "insurance_fund"},
         "waterfall": [
             {"stage": "insurance_fund"},
             {"stage": "customer_owes"},
