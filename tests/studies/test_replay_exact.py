@@ -11,6 +11,7 @@ import csv
 import json
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,7 @@ def test_the_published_rows(
     lots = str(Fraction(10**6 * 10**4) / Fraction(entry) // 1)
     quantity = f"{lots[:-4]}.{lots[-4:]}"
     notional = Fraction(quantity) * Fraction(entry)
-    cash = f"{float(notional / leverage):.6f}"
+    cash = f"{float(Fraction(ceil(notional / leverage * 10**6), 10**6)):.6f}"  # the margin, not a micro less
     account: dict[str, object] = {
         "account_id": "A", "cash": cash, "opened_at": opened,
         "positions": [{"contract": "BTCUSDT", "quantity": quantity, "entry_price": entry}],

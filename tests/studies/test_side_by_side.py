@@ -260,7 +260,8 @@ def test_the_population_is_two_sided_where_a_rulebook_takes_from_winners(market:
     for name in ("winners", "unwound", "shared"):
         assert population_for(["reference", own[name]], market, 1, 30) == two_sided
     waterfall = [{"stage": "auto_deleveraging", "ranking": "random"}, {"stage": "venue_bears"}]
-    assert population_for(["reference"], market, 1, 30, {"waterfall": waterfall}) == two_sided
+    overrides = {"waterfall": waterfall, "close_out": {"limit": "bankruptcy"}}
+    assert population_for(["reference"], market, 1, 30, overrides) == two_sided
 
 
 # -- sizes and money ----------------------------------------------------------------------------------------

@@ -16,8 +16,10 @@ Every distribution is an assumption, named here and nowhere else; no venue has p
 Where a venue matches its customers' orders with one another, somebody holds the other side of every position: a
 two-sided population has as many lots long as short of each contract at each opening time. Its accounts come in pairs:
 the first is drawn as above, its counterpart holds the same positions the other way round, from the same time to the
-same time, at the same leverage and with the same cash, so that a venue admits both or neither. Of an odd number the
-last three belong together: one holds twice what each of the two others has against it.
+same time, at the same leverage and with the same cash, so that a venue admits both or neither at their time. Where they
+come in later, because a contract has no mark yet or its market is shut, the price may have put one of them below the
+venue's margin. Of an odd number the last three belong together: one holds twice what each of the two others has against
+it, and a venue that asks more of large positions may admit these alone.
 
 Quantities are multiples of the coarsest lot among the shipped rulebooks (`LOTS`), so that one book can be held under
 each of them. A venue's own limit on leverage is not applied here: whoever is above it is not admitted in the run.

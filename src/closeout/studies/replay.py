@@ -8,12 +8,17 @@ its executions come back as fills. All marks of a bar carry the bar's time.
 from __future__ import annotations
 
 import time as wall
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
+from msgspec import structs
+
 from closeout.adapters.venues.simulated import BarTicks, Depth, FillMode, SimulatedVenue
-from closeout.core.risk import Holding, Money, assess
+from closeout.core.contracts import Kind
+from closeout.core.margin import entry_requirement, value_at_entry
+from closeout.core.risk import Holding
 from closeout.core.times import time_text
 from closeout.core.units import InputError
 from closeout.engine.commands import (
@@ -312,23 +317,57 @@ def all_marked(state: State, commands: Sequence[Command]) -> bool:
 
 
 def opening_check(state: State, commands: Sequence[Command]) -> tuple[int, int, bool]:
-    """Net liq and notional in micros with which an account would open, and whether its book passes the opening check
-    (EX-09): none of its margin accounts stands below the requirement in force for positions held."""
+    """Net liq and notional in micros with which an account would open, and whether it passes the opening check (EX-09):
+    none of its margin accounts has less than the engine's order check asks for opening its positions. What the venue
+    asks is asked at the marks, what the positions' own leverage asks at the marks or at the prices of entry.
+
+    A position whose entry price is the mark but for rounding to the tick is opened at that price, without profit: half
+    a tick turns nobody away. Accounts of one moment are measured against the same open interest, that before them."""
     net_liq, notional, admitted = 0, 0, True
     for opening in (command for command in commands if isinstance(command, OpenAccount)):
         own = [command for command in commands if getattr(command, "account_id", "") == opening.account_id]
         cash = sum(command.micros for command in own if isinstance(command, Deposit))
-        holdings: dict[str, Holding] = {}
-        for command in own:
-            if isinstance(command, TransferPosition):
-                contract = state.contracts[command.contract]
-                before = holdings.get(command.contract)
-                lots, cost = (before.lots, before.cost) if before else (0, 0)
-                holdings[command.contract] = Holding(
-                    contract.contract, contract.terms, lots + command.lots, cost + command.cost, contract.mark
-                )
-        risk = assess(Money(cash), list(holdings.values()), None)
-        net_liq += risk.net_liq
-        notional += sum(holding.notional for holding in holdings.values())
-        admitted = admitted and risk.net_liq >= risk.requirement
+        holdings = list(_brought(state, opening, own))
+        net_liq += cash + sum(holding.profit for holding in holdings)
+        notional += sum(holding.notional for holding in holdings)
+        now = [holding for holding in holdings if not _opens_at_the_mark(holding)]
+        moved = cash + sum(holding.profit for holding in now)
+        entry, marks = _asked(opening, holdings, []), _asked(opening, holdings, now)
+        admitted = admitted and moved >= _asked(structs.replace(opening, leverage={}), holdings, now)
+        admitted = admitted and (cash >= entry or moved >= marks)
     return net_liq, notional, admitted
+
+
+def _brought(state: State, opening: OpenAccount, commands: Sequence[Command]) -> Iterator[Holding]:
+    """The positions that one margin account brings, a holding a contract, under the terms for orders."""
+    positions: dict[str, tuple[int, int]] = {}
+    for command in commands:
+        if isinstance(command, TransferPosition):
+            lots, cost = positions.get(command.contract, (0, 0))
+            positions[command.contract] = lots + command.lots, cost + command.cost
+    for name, (lots, cost) in positions.items():
+        contract = state.contracts[name]
+        yield Holding(contract.contract, contract.order_terms, lots, cost, contract.mark)
+
+
+def _asked(opening: OpenAccount, holdings: Sequence[Holding], now: Sequence[Holding]) -> int:
+    """What the order check asks for these positions: of those in `now` on what they are worth at the marks, of the
+    others on their value at entry."""
+    return sum(
+        entry_requirement(
+            holding.terms,
+            holding.lots,
+            holding.required_on if holding in now else value_at_entry(holding.cost, holding.contract.units_per_micro),
+            with_intraday=opening.validate_with_intraday,
+            leverage=opening.leverage.get(holding.contract.name, 0),
+        )
+        for holding in holdings
+    )
+
+
+def _opens_at_the_mark(holding: Holding) -> bool:
+    """Whether the mark is the tick nearest to the entry price."""
+    units = holding.lots * holding.contract.unit_value
+    linear = holding.contract.kind is Kind.LINEAR
+    entry = Fraction(holding.cost, units) if linear else Fraction(-units, holding.cost)
+    return holding.mark is not None and abs(entry - holding.mark) <= Fraction(1, 2)
