@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
+
 from closeout.core.units import RATE, Currency, InputError
 from closeout.rulebooks.policy import (
     POSITION_STAGES,
@@ -33,9 +35,22 @@ _OWN_KEYS: dict[str, tuple[StageKind, ...]] = {
     "price": (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND),
     "among": (StageKind.SOCIALISED_LOSS,),
 }
+_STEP_KEYS = {
+    "share": ("method", "reduce_by_share"),
+    "share_above": ("method", "reduce_by_share"),
+    "interval_seconds": ("method", "reduce_by_share"),
+    "bankruptcy_adjustment": ("limit", "fillable"),
+    "spread_to_maintenance": ("limit", "fillable"),
+}
+_STEP_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(StepTable)}
 
 
 def close_out(table: CloseOutTable, currency: Currency) -> CloseOutPolicy:
+    for index, step in enumerate((table, *table.then[:-1])):
+        if table.then and step.limit == "none":
+            raise InputError(
+                f"close_out.then[{index}]: expected a limit in the step before it, which works until it is filled"
+            )
     steps = [_step(table, "close_out", currency)]
     steps += [_step(step, f"close_out.then[{index}]", currency) for index, step in enumerate(table.then)]
     return CloseOutPolicy(
@@ -49,6 +64,10 @@ def close_out(table: CloseOutTable, currency: Currency) -> CloseOutPolicy:
 
 
 def _step(table: StepTable, key: str, currency: Currency) -> CloseOutStep:
+    for name, (reader, value) in _STEP_KEYS.items():
+        given, default = getattr(table, name), _STEP_DEFAULTS[name]
+        if given != default and getattr(table, reader) != value:
+            raise InputError(f"{key}.{name}: expected it with {reader} {value} only, else its default {default}")
     return CloseOutStep(
         CloseOutMethod(table.method),
         Limit(table.limit),
@@ -93,7 +112,18 @@ def waterfall(table: RulebookTable, currency: Currency) -> tuple[Stage, ...]:
                 f"waterfall[{index + 1}].stage: expected stages that take positions before those that pay money, got "
                 f"{following.kind.value} after {stage.kind.value}"
             )
+    if stages[0].kind in POSITION_STAGES and not _leads_on(table.close_out):
+        raise InputError(
+            "waterfall[0].stage: expected a limit in close_out's last step, or close_out.take_over_below: without "
+            f"either nothing comes to {stages[0].kind.value}"
+        )
     return tuple(stages)
+
+
+def _leads_on(table: CloseOutTable) -> bool:
+    """Whether anything comes to the stages that take positions: what an immediate-or-cancel order of the last step
+    leaves, or accounts below the line for them."""
+    return table.take_over_below is not None or [table, *table.then][-1].limit != "none"
 
 
 def _stage(table: StageTable, key: str, rulebook: RulebookTable, currency: Currency) -> Stage:
@@ -102,6 +132,8 @@ def _stage(table: StageTable, key: str, rulebook: RulebookTable, currency: Curre
         given = getattr(table, name)
         if given not in (None, False, "bankruptcy") and kind not in kinds:
             raise InputError(f"{key}.{name}: expected it with {' or '.join(k.value for k in kinds)} only")
+    if table.seed and table.ranking != Ranking.RANDOM.value:
+        raise InputError(f"{key}.seed: expected it with ranking random only")
     if kind is StageKind.AUTO_DELEVERAGING and table.ranking is None:
         raise InputError(f"{key}.ranking: expected one of {', '.join(ranking.value for ranking in Ranking)}")
     if kind is StageKind.SOCIALISED_LOSS and table.among is None:

@@ -94,9 +94,10 @@ class StepTable(Stated, frozen=True, kw_only=True):
 
     `reduce_by_share` closes `share` of the position every `interval_seconds` while it is worth more than `share_above`,
     and all of it from there on; `lower_tier` closes what it takes to reach the margin tier below. An order with a limit
-    is immediate-or-cancel, and what it leaves is the next step's; one without works until it is filled. `fillable` is
-    the limit that concedes up to `spread_to_maintenance` of the maintenance margin, the more the nearer the account is
-    to zero, faster by `bankruptcy_adjustment`.
+    is immediate-or-cancel, and what it leaves is the next step's; one without works until it is filled, so that no step
+    may follow. `fillable` is the limit that concedes up to `spread_to_maintenance` of the maintenance margin, the more
+    the nearer the account is to zero, faster by `bankruptcy_adjustment`. A key that a step's method or limit does not
+    read keeps its default.
     """
 
     method: Literal["flatten_all", "reduce_to_target", "reduce_by_share", "lower_tier"]
@@ -111,8 +112,8 @@ class StepTable(Stated, frozen=True, kw_only=True):
 class CloseOutTable(StepTable, frozen=True, kw_only=True):
     """The first step, and those that follow it. `target` is the usage at which `reduce_to_target` is cured. Net liq
     below `take_over_below` of the requirement goes to the waterfall at once, and the last step is tried at each look
-    until then; without it the waterfall follows the last step. `surplus`: who keeps what a close-out of everything
-    leaves above zero."""
+    until then; without it the waterfall follows the last step, which needs a limit then where stages take positions.
+    `surplus`: who keeps what a close-out of everything leaves above zero."""
 
     target: str = "1.00"
     take_over_below: str | None = None
@@ -141,8 +142,9 @@ class StageTable(Stated, frozen=True, kw_only=True):
     """One stage of the deficit waterfall (EX-02 to EX-05); `engine.waterfall` says what each does.
 
     Takers (`liquidity_providers`, `insurance_fund_takes`, `backstop_vault`) hold at most `capacity` of notional, or
-    `capacity_of_fund` x the fund; with `solvent_only` they take nothing of an account below zero. `ranking`, `price`
-    and `seed` are those of `auto_deleveraging`, `price` of `unwind` too; `among` that of `socialised_loss`.
+    `capacity_of_fund` x the fund; with `solvent_only` they take nothing of an account below zero. `ranking` and `price`
+    are those of `auto_deleveraging`, `price` of `unwind` too, `seed` that of the ranking `random`; `among` that of
+    `socialised_loss`.
     """
 
     stage: Literal[
