@@ -140,6 +140,7 @@ def _rulebook_text(shown: dict[str, Any]) -> str:
     width = max(len(row["key"]) for row in shown["parameters"])
     for row in shown["parameters"]:
         value = ", ".join(map(str, row["value"])) if isinstance(row["value"], list) else row["value"]
+        value = "true" if value is True else value
         origin = "ASSUMED" if row["assumed"] else f"{', '.join(row['source'])}; {row['as_of']}"
         said.append(f"{row['key']:<{width}}  {value}  [{origin}]")
     said += ["Sources:", *(f"  {tag}: {source}" for tag, source in shown["sources"].items())]

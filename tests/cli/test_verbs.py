@@ -50,7 +50,7 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
 
 def test_rulebooks(command: Command) -> None:
     listed = command("rulebooks", "list", "--json").json
-    assert [book["name"] for book in listed] == ["kraken-us", "kraken-us:as_if_24x7", "reference"]
+    assert [book["name"] for book in listed] == loader.names()
     assert command("rulebooks", "--json").json == listed
     assert command("rulebooks").out == command("rulebooks", "list").out
     for book in listed:
@@ -60,7 +60,7 @@ def test_rulebooks(command: Command) -> None:
         text = command("rulebooks", "show", book["name"]).out
         assert [row["key"] for row in shown.json["parameters"] if row["key"] not in text] == []
         assert "[ASSUMED]" in text
-        assert "['" not in text
+        assert not any(word in text for word in ("['", "True", "False", "None"))  # TOML's own words
         checked = command("rulebooks", "check", book["name"])
         assert (checked.code, "good" in checked.out) == (0, True)
 
