@@ -247,6 +247,9 @@ class Money:
             self.post("receivable", "customer_cash", short, account)
             self.owes_more(account, short)
 
+    def give_surplus(self, account: Account, beyond: Fraction) -> None:
+        raise NotImplementedError
+
     def cover(self, account: Account, deficit: Fraction) -> Fraction:
         """What the money stages of the waterfall leave of a flat account's deficit."""
         raise NotImplementedError

@@ -22,9 +22,6 @@ class Fill:
 class Trades(Money):
     """Whoever trades is judged anew, and a close-out of his planned anew."""
 
-    def give_surplus(self, account: Account, beyond: Fraction) -> None:
-        raise NotImplementedError
-
     def _Fill(self, account_id: str, contract: str, lots: int, price_ticks: int, order_id: str, fill_id: str) -> str:
         target = self.live(contract)
         if lots == 0:

@@ -74,7 +74,7 @@ IN_WATERFALLS_AT_LEAST_30 = """
     fee by rate, fee by rate capped, fee by rate to the fund,
     insurance_fund_takes pays, backstop_vault takes over what is left,
     insolvent account not taken, no room, winner is being closed out, nobody on the other side,
-    auto_deleveraging pays, auto_deleveraging beyond the deficit, auto_deleveraging at zero,
+    auto_deleveraging pays, auto_deleveraging at zero, not handed over while a leg is badly marked,
     auto_deleveraging of a part, auto_deleveraging return_times_leverage at previous_mark, unwind  at bankruptcy,
     unwind pays, insurance_fund pays, the fund is empty, socialised_loss pays, socialised among balances,
     socialised among days_winners, withdrawal_haircut pays
@@ -85,6 +85,7 @@ IN_WATERFALLS = """
     auto_deleveraging leveraged_return at bankruptcy, auto_deleveraging profit_times_margin_ratio at mark,
     auto_deleveraging random at bankruptcy, auto_deleveraging of several, ranked by return / leverage,
     unwind of several, unwind of a part, unwind takes over what is left, winner would be below zero,
+    auto_deleveraging beyond the deficit, the fund's positions have lost, funding kept back,
     socialised among positions, sharer has too little, nobody to share with among balances,
     nobody to share with among days_winners, nobody to share with among positions, withdrawal haircut,
     liquidity_providers pays, no room for all of it, venue_bears pays, deficit, own close-out, desk liquidates
