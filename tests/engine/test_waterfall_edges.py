@@ -147,3 +147,18 @@ def test_each_position_draws_its_own_lots() -> None:
     for number in range(8):
         nothing_filled(desk, f"L{number}")
     assert len({event.account_id for event in desk.events(ev.Deleveraged)}) > 2
+
+
+@pytest.mark.rule("EX-03")
+def test_the_fund_takes_nothing_that_would_net_it_below_zero() -> None:
+    """It holds 1 at 900 and has 10: a short at 850 would cost it 50 at once."""
+    desk = desk_of({"stage": "insurance_fund_takes"}, VENUE, fund="10")
+    hold(desk, "A", "100", "1")
+    desk.marks(CAR="940")
+    nothing_filled(desk, "A")
+    desk.marks(CAR="800")
+    hold(desk, "B", "50", "-1", "800")
+    desk.marks(CAR="845")
+    (order,) = of(nothing_filled(desk, "B"), ev.CloseOutOrder)
+    assert (order.lots, order.limit_ticks) == (1, None)
+    assert (desk.position("insurance_fund", "CAR"), desk.cash("insurance_fund")) == ("1", "10.00")
