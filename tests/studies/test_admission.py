@@ -76,9 +76,10 @@ def test_intraday_margin_opens_where_the_account_validates_with_it(tmp_path: Pat
 
 
 @pytest.mark.rule("EX-09")
-@pytest.mark.parametrize(("name", "leverage"), [("kraken-linear", 50), ("dydx-v4", 20)])
-def test_half_a_tick_turns_nobody_away(tmp_path: Path, market: Market, name: str, leverage: int) -> None:
-    """Long and short at the venue's own most, on a tick coarser than the market's."""
+@pytest.mark.parametrize(("name", "leverage"), [("kraken-linear", 50), ("dydx-v4", 20), ("bybit", 10)])
+def test_half_a_tick_or_a_fee_turns_nobody_away(tmp_path: Path, market: Market, name: str, leverage: int) -> None:
+    """Long and short at the venue's own most, on a tick coarser than the market's; and at 10x with a tenth where margin
+    includes the fee of closing."""
     accounts = [one for one in population_for([name], market, 1, 200) if one.positions[0].leverage == leverage]
     assert len(accounts) > 10
     assert set(admitted(accounts, market, name, tmp_path)) == {one.account_id for one in accounts}

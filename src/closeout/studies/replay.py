@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import time as wall
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-
-from msgspec import structs
 
 from closeout.adapters.venues.simulated import BarTicks, Depth, FillMode, SimulatedVenue
 from closeout.core.contracts import Kind
@@ -265,7 +263,7 @@ class Replay:
 
 def matches_orders(policy: Policy) -> bool:
     """Whether a rulebook takes from customers who won: then its customers are one another's counterparties, and a book
-    of accounts needs both sides."""
+    of accounts needs both sides. A cut of withdrawals falls on whoever withdraws, and needs none."""
     kinds = (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND, StageKind.SOCIALISED_LOSS)
     return any(stage.kind in kinds for stage in policy.waterfall)
 
@@ -319,7 +317,8 @@ def all_marked(state: State, commands: Sequence[Command]) -> bool:
 def opening_check(state: State, commands: Sequence[Command]) -> tuple[int, int, bool]:
     """Net liq and notional in micros with which an account would open, and whether it passes the opening check (EX-09):
     none of its margin accounts has less than the engine's order check asks for opening its positions. What the venue
-    asks is asked at the marks, what the positions' own leverage asks at the marks or at the prices of entry.
+    asks is asked at the marks, what the positions' own leverage asks at the marks or at the prices of entry, without a
+    fee of closing: who names 10x has a tenth.
 
     A position whose entry price is the mark but for rounding to the tick is opened at that price, without profit: half
     a tick turns nobody away. Accounts of one moment are measured against the same open interest, that before them."""
@@ -332,9 +331,8 @@ def opening_check(state: State, commands: Sequence[Command]) -> tuple[int, int, 
         notional += sum(holding.notional for holding in holdings)
         now = [holding for holding in holdings if not _opens_at_the_mark(holding)]
         moved = cash + sum(holding.profit for holding in now)
-        entry, marks = _asked(opening, holdings, []), _asked(opening, holdings, now)
-        admitted = admitted and moved >= _asked(structs.replace(opening, leverage={}), holdings, now)
-        admitted = admitted and (cash >= entry or moved >= marks)
+        entry, marks = _asked(opening, holdings, [], named=True), _asked(opening, holdings, now, named=True)
+        admitted = admitted and moved >= _asked(opening, holdings, now) and (cash >= entry or moved >= marks)
     return net_liq, notional, admitted
 
 
@@ -350,16 +348,16 @@ def _brought(state: State, opening: OpenAccount, commands: Sequence[Command]) ->
         yield Holding(contract.contract, contract.order_terms, lots, cost, contract.mark)
 
 
-def _asked(opening: OpenAccount, holdings: Sequence[Holding], now: Sequence[Holding]) -> int:
+def _asked(opening: OpenAccount, holdings: Sequence[Holding], now: Sequence[Holding], *, named: bool = False) -> int:
     """What the order check asks for these positions: of those in `now` on what they are worth at the marks, of the
-    others on their value at entry."""
+    others on their value at entry. `named`: at the leverage that they name, without a fee of closing."""
     return sum(
         entry_requirement(
-            holding.terms,
+            replace(holding.terms, rules=replace(holding.terms.rules, close_fee=0)) if named else holding.terms,
             holding.lots,
             holding.required_on if holding in now else value_at_entry(holding.cost, holding.contract.units_per_micro),
             with_intraday=opening.validate_with_intraday,
-            leverage=opening.leverage.get(holding.contract.name, 0),
+            leverage=opening.leverage.get(holding.contract.name, 0) if named else 0,
         )
         for holding in holdings
     )
