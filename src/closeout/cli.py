@@ -162,7 +162,10 @@ def replay(
     population: Annotated[int, typer.Option(min=1, help="Accounts in the population.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the population.")] = 1,
     rulebook: Annotated[str, typer.Option(help="NAME[:VARIANT] or a .toml file; several with commas.")] = "reference",
-    overrides: Annotated[Path | None, typer.Option(help="JSON of rulebook parameters to use instead.")] = None,
+    overrides: Annotated[
+        Path | None,
+        typer.Option(help="JSON of rulebook parameters to use instead; amounts are in each rulebook's own currency."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("closeout-replay"),
     fill: Annotated[str, typer.Option(help="How close-outs fill: book, adverse or close.")] = "book",
     latency: Annotated[str, typer.Option(help="Until an order reaches the book: 500ms, or 2bars.")] = "500ms",

@@ -18,7 +18,8 @@ RULEBOOKS = ("reference", "kraken-us:as_if_24x7")
 COLUMNS = {
     "accounts.csv": "rulebook,account_id,state,net_liq_before,net_liq_after,liquidated_at,liquidation_price,fill_price,"
     "fees,deficit,owed,fund_paid,adl_amount,paid_from_other_cash,liquidity_providers_bore,backstop_vault_bore,"
-    "winners_bore,customers_shared,venue_bore,adl_beyond,adl_gain,times_deleveraged,socialised_paid",
+    "winners_bore,customers_shared,withdrawals_bore,venue_bore,adl_beyond,adl_gain,times_deleveraged,socialised_paid,"
+    "fund_kept,left_with_takers",
     "liquidations.csv": "rulebook,receipt_id,account_id,contract,time,side,quantity,limit_price,fill_price,"
     "filled_quantity,fee",
     "ledger.csv": "rulebook,seq,time,debit,credit,currency,amount,account_id,reason",

@@ -107,6 +107,25 @@ def test_summary_of_one_rulebook() -> None:
     assert "What these debts rest on:\n- Margin: one window throughout." in text
 
 
+@pytest.mark.rule("EX-05", "EX-09")
+def test_the_other_path_is_told_where_nobody_owes() -> None:
+    run = run_of([account("A1", after=3 * ONE)])
+    run.other_path = {"debtors": 0, "deficits": {"total": "1234.50", "customers_owe": "0.00"}}
+    said = " ".join(summary_text([run], "out").split())
+    assert "With the high first 1,234.50 USD would be lost beyond margin, and 0 customers would owe 0.00 USD" in said
+    run.other_path = {"debtors": 2, "deficits": {"total": "30.00", "customers_owe": "30.00"}}
+    assert "With the high first 2 customers would owe 30.00 USD" in " ".join(summary_text([run], "out").split())
+
+
+@pytest.mark.rule("EX-04")
+def test_the_headline_says_what_winners_gave_beyond_deficits() -> None:
+    winner = account("W1", after=900 * ONE)
+    winner.adl_amount, winner.adl_beyond = 10 * ONE, 2_500_000
+    assert "Deleveraging took 2.50 USD from winners beyond what it covered." in summary_text([run_of([winner])], "out")
+    winner.adl_beyond = 0
+    assert "Deleveraging" not in summary_text([run_of([winner])], "out")
+
+
 @pytest.mark.rule("EX-03")
 def test_summary_says_that_sums_do_not_agree() -> None:
     run = run_of([account("A1")])

@@ -19,17 +19,20 @@ from tests.studies.waterfalls import VENUE, WINNERS, rulebook
 from closeout.core.units import InputError
 from closeout.engine.commands import Deposit, TransferPosition
 from closeout.rulebooks.loader import load
+from closeout.rulebooks.policy import StageKind
+from closeout.studies import conservation
 from closeout.studies.accounts import AccountFile, AccountPosition, to_commands
 from closeout.studies.market import Market, load_market
 from closeout.studies.outcome import BEARERS, Totals
 from closeout.studies.population import generate
 from closeout.studies.replay import Settings
 from closeout.studies.runner import Finished, population_for, run_replay
+from closeout.studies.side_by_side import figures
 from closeout.studies.sizing import Sizer
 
 BORNE = (
     "owed", "paid_from_other_cash", "fund_paid", "liquidity_providers_bore", "backstop_vault_bore", "winners_bore",
-    "customers_shared", "venue_bore",
+    "customers_shared", "withdrawals_bore", "venue_bore",
 )  # fmt: skip
 SHIPPED = ("reference", "kraken-us", "kraken-linear", "kraken-coinm", "binance-usdm", "hyperliquid", "dydx-v4")
 
@@ -52,6 +55,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "winners": ([WINNERS, VENUE], None),
         "previous": ([WINNERS | {"price": "previous_mark"}, VENUE], None),
         "unwound": ([{"stage": "unwind"}, VENUE], None),
+        "haircut": ([{"stage": "withdrawal_haircut"}], None),
         "shared": ([{"stage": "socialised_loss", "among": "positions"}, VENUE], None),
         "all": ([providers, WINNERS, {"stage": "insurance_fund"}, {"stage": "customer_owes"}], "100"),
     }  # fmt: skip
@@ -116,7 +120,8 @@ def test_the_fund_ends_with_what_it_had_and_got_less_what_it_paid(run: Finished,
     ("name", "key"),
     [("fund", "fund_paid"), ("fund-takes", "fund_paid"), ("providers", "liquidity_providers"),
      ("providers", "customers_owe"), ("winners", "deleveraged"), ("previous", "deleveraged"),
-     ("unwound", "deleveraged"), ("shared", "socialised"), ("all", "deleveraged"), ("all", "liquidity_providers")],
+     ("unwound", "deleveraged"), ("shared", "socialised"), ("haircut", "withdrawals"),
+     ("all", "deleveraged"), ("all", "liquidity_providers")],
 )  # fmt: skip
 def test_the_same_loss_falls_to_whom_the_rulebook_says(run: Finished, own: dict[str, str], name: str, key: str) -> None:
     assert Decimal(run.summary["rulebooks"][own[name]]["deficits"][key]) > 0
@@ -144,6 +149,74 @@ def test_what_a_price_takes_beyond_the_deficit_is_counted_apart(run: Finished, o
 def _taken(transfer: dict[str, Any]) -> Fraction:
     """What a transfer took from winners, as its receipt tells it."""
     return sum((max(Fraction(part.get("taken", "0")), Fraction(0)) for part in transfer["to"]), Fraction(0))
+
+
+def test_every_stage_has_one_bearer() -> None:
+    stages = [stage for bearer in BEARERS for stage in bearer.stages]
+    assert sorted(stages) == sorted(kind.value for kind in StageKind)
+
+
+@pytest.mark.rule("EX-03", "EX-05")
+def test_a_stage_without_a_bearer_is_a_sum_that_does_not_agree(
+    tmp_path: Path, market: Market, own: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conservation, "BEARERS", [one for one in BEARERS if one.key != "withdrawals"])
+    accounts = generate(1, 60, market)
+    done = run_replay(["oct-10"], market, accounts, [own["haircut"]], tmp_path / "run", settings=Settings())
+    (problem,) = done.runs[0].problems
+    assert problem.startswith("deficits, and what bore them: ")
+
+
+@pytest.mark.rule("EX-02", "EX-03")
+def test_fees_and_surplus_are_those_of_the_ledger_whoever_gets_them(run: Finished) -> None:
+    """A liquidation fee is one in the firm's books or in the fund's; what the fund keeps beside it stands apart."""
+    assert_fees_are_the_ledgers(run, "liquidation fee")
+
+
+@pytest.mark.rule("EX-03")
+def test_what_the_fund_keeps_of_a_takeover_is_told(tmp_path: Path, market: Market, own: dict[str, str]) -> None:
+    accounts, changes = generate(1, 60, market), {"close_out": {"surplus": "insurance_fund"}}
+    done = run_replay(
+        ["oct-10"], market, accounts, [own["fund-takes"]], tmp_path / "run", settings=Settings(), overrides=changes
+    )
+    assert done.runs[0].problems == []
+    assert_fees_are_the_ledgers(done, "surplus to the insurance fund")
+    (kept,) = [figure for figure in figures(done.runs) if figure.name == "kept by the insurance fund"]
+    assert kept.values == [Totals.of(done.runs[0]).fund_kept] != [0]
+
+
+def assert_fees_are_the_ledgers(run: Finished, to_fund: str) -> None:
+    """`to_fund`: what some rulebook gives to the fund."""
+    kept, fees, gave = Counter[str](), Counter[str](), 0
+    with (run.folder / "ledger.csv").open(newline="", encoding="utf-8") as file:
+        for leg in csv.DictReader(file):
+            micros = int(Decimal(leg["amount"]).scaleb(8))
+            fee = leg["reason"] == "liquidation fee"
+            fees[leg["rulebook"]] += micros * (fee or leg["credit"] == "fees")
+            gave += micros * (leg["reason"] == to_fund and leg["credit"] == "insurance_fund")
+            kept[leg["rulebook"]] += micros * (leg["reason"] == "surplus to the insurance fund")
+    assert gave
+    for name, part in run.summary["rulebooks"].items():
+        assert int(Decimal(part["fees"]).scaleb(8)) == fees[name], name
+        assert int(Decimal(part["fund_kept"]).scaleb(8)) == kept[name], name
+        assert total(rows(run, name), "fees") == Decimal(part["fees"])
+        assert total(rows(run, name), "fund_kept") == Decimal(part["fund_kept"])
+
+
+@pytest.mark.rule("EX-03")
+def test_equity_that_went_with_a_position_is_told(run: Finished) -> None:
+    takers = {"liquidity_providers", "insurance_fund_takes", "backstop_vault"}
+    for one in run.runs:
+        kept = sum(
+            Decimal(transfer["kept"])
+            for receipt in one.receipts
+            for transfer in receipt.get("transfers", [])
+            if transfer["stage"] in takers
+        )
+        part = run.summary["rulebooks"][one.rulebook]
+        assert Decimal(part["left_with_takers"]) == kept == total(rows(run, one.rulebook), "left_with_takers")
+    assert any(Decimal(part["left_with_takers"]) for part in run.summary["rulebooks"].values())
+    assert "left with the takers" in {figure.name for figure in figures(run.runs)}
 
 
 @pytest.mark.rule("G-02")

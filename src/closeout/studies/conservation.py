@@ -13,9 +13,13 @@ from closeout.engine import ledger as books
 from closeout.engine import receipts
 from closeout.engine.events import DeficitBooked, DeficitCovered, Deleveraged, Socialised
 from closeout.engine.state import State
-from closeout.rulebooks.policy import StageKind
-from closeout.studies.outcome import SOCIALISED, WINNERS, AccountOutcome, Fund, Run
+from closeout.rulebooks.policy import TAKERS, StageKind
+from closeout.studies.outcome import BEARERS, OTHER_CASH, SOCIALISED, WINNERS, AccountOutcome, Fund, Run
 from closeout.studies.recorder import Recorder
+
+LIQUIDATION_FEE = "liquidation fee"
+SURPLUS = "surplus to the insurance fund"
+"""What the engine's postings say of themselves."""
 
 
 def deficits(recorder: Recorder) -> Counter[str]:
@@ -75,6 +79,38 @@ def _taken(recorder: Recorder) -> Iterator[tuple[str, int, int]]:
             yield account_id, micros - part, part
 
 
+def fees(recorder: Recorder) -> tuple[Counter[str], Counter[str]]:
+    """By account its trade fees and its liquidation fees, whether the firm or the insurance fund gets them."""
+    trade: Counter[str] = Counter()
+    liquidation: Counter[str] = Counter()
+    for _, _, posting in recorder.postings:
+        if posting.reason == LIQUIDATION_FEE:
+            liquidation[posting.account_id] += posting.micros
+        elif posting.credit == books.FEES:
+            trade[posting.account_id] += posting.micros
+    return trade, liquidation
+
+
+def surplus(recorder: Recorder) -> Counter[str]:
+    """By account what the insurance fund kept of what close-outs brought."""
+    found: Counter[str] = Counter()
+    for _, _, posting in recorder.postings:
+        if posting.reason == SURPLUS:
+            found[posting.account_id] += posting.micros
+    return found
+
+
+def left_with_takers(recorder: Recorder) -> Counter[str]:
+    """By account the equity that went with its positions to takers, in close-outs that go on too."""
+    micros, takers = recorder.state.policy.currency.micros_of_text, {kind.value for kind in TAKERS}
+    found: Counter[str] = Counter()
+    for receipt in [*recorder.receipts, *(active.receipt for active in recorder.state.book.close_outs.values())]:
+        for transfer in receipt.get("transfers", []):
+            if transfer["stage"] in takers:
+                found[receipt["account_id"]] += micros(transfer["kept"])
+    return found
+
+
 def fund_of(recorder: Recorder) -> Fund | None:
     """The insurance fund's own account of the run; None under a rulebook without one."""
     state = recorder.state
@@ -98,13 +134,12 @@ def problems(run: Run, recorder: Recorder, outcomes: Mapping[str, list[str]]) ->
     """Sums that do not agree, in words. None are expected: a number of such a run is not to be trusted."""
     state, text = recorder.state, run.currency.text
     accounts = run.admitted
-    borne = sum(sum(account.covered.values()) for account in accounts)
-    owed = sum(account.owed for account in accounts)
+    borne = sum(account.borne_by(bearer) for account in accounts for bearer in BEARERS if bearer is not OTHER_CASH)
     own = _from_other_cash(recorder) + _repaid(recorder, {member for ids in outcomes.values() for member in ids})
     taken = sum(account.adl_amount for account in accounts)
     shared = sum(account.socialised for account in accounts)
     checks = [
-        ("deficits, and what bore them", sum(account.deficit for account in accounts), borne + owed + own),
+        ("deficits, and what bore them", sum(account.deficit for account in accounts), borne + own),
         ("taken by deleveraging, and covered by it", taken, sum(account.borne_by(WINNERS) for account in accounts)),
         ("shared losses, and what they covered", shared, sum(account.borne_by(SOCIALISED) for account in accounts)),
         ("the ledger's sum, and zero", run.ledger_imbalance, 0),

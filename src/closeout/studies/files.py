@@ -17,7 +17,7 @@ from closeout.core.times import time_text
 from closeout.core.units import InputError
 from closeout.engine import ledger as books
 from closeout.studies import side_by_side
-from closeout.studies.outcome import OTHER_CASH, PROVIDERS, SOCIALISED, VAULT, VENUE, WINNERS, Run, Totals
+from closeout.studies.outcome import OTHER_CASH, PROVIDERS, SOCIALISED, VAULT, VENUE, WINNERS, WITHDRAWALS, Run, Totals
 from closeout.studies.recorder import Recorder
 
 SUMMARY = "summary.json"
@@ -25,8 +25,9 @@ SUMMARY = "summary.json"
 ACCOUNTS = (
     "rulebook", "account_id", "state", "net_liq_before", "net_liq_after", "liquidated_at", "liquidation_price",
     "fill_price", "fees", "deficit", "owed", "fund_paid", "adl_amount", "paid_from_other_cash",
-    "liquidity_providers_bore", "backstop_vault_bore", "winners_bore", "customers_shared", "venue_bore",
-    "adl_beyond", "adl_gain", "times_deleveraged", "socialised_paid",
+    "liquidity_providers_bore", "backstop_vault_bore", "winners_bore", "customers_shared",
+    "withdrawals_bore", "venue_bore", "adl_beyond", "adl_gain", "times_deleveraged", "socialised_paid", "fund_kept",
+    "left_with_takers",
 )  # fmt: skip
 LIQUIDATIONS = (
     "rulebook", "receipt_id", "account_id", "contract", "time", "side", "quantity", "limit_price", "fill_price",
@@ -165,6 +166,8 @@ def totals(run: Run) -> dict[str, Any]:
         "deleveraged_beyond": text(total.adl_beyond),
         "deleveraged_gain": text(total.adl_gain),
         "socialised_amount": text(total.socialised),
+        "fund_kept": text(total.fund_kept),
+        "left_with_takers": text(total.left_with_takers),
         "conservation": {
             "deficits_less_what_bore_them": text(total.deficit - sum(total.borne.values())),
             "taken_from_winners_less_what_it_covered": text(total.adl_amount - total.borne[WINNERS.key]),
@@ -191,6 +194,10 @@ def _rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -
         writer.writerows(rows)
 
 
+_APART = (OTHER_CASH, PROVIDERS, VAULT, WINNERS, SOCIALISED, WITHDRAWALS, VENUE)
+"""The bearers whose columns stand together."""
+
+
 def _accounts(run: Run) -> Iterable[Sequence[object]]:
     text = run.currency.text
     for account in run.accounts:
@@ -200,8 +207,9 @@ def _accounts(run: Run) -> Iterable[Sequence[object]]:
             run.rulebook, account.account_id, state, text(account.net_liq_before), text(account.net_liq_after), at,
             account.liquidation_price or "", account.fill_price or "", text(account.fees), text(account.deficit),
             text(account.owed), text(account.fund_paid), text(account.adl_amount),
-            *(text(account.borne_by(b)) for b in (OTHER_CASH, PROVIDERS, VAULT, WINNERS, SOCIALISED, VENUE)),
+            *(text(account.borne_by(b)) for b in _APART),
             text(account.adl_beyond), text(account.adl_gain), account.deleveraged, text(account.socialised),
+            text(account.fund_kept), text(account.left_with_takers),
         )  # fmt: skip
 
 

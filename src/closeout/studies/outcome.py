@@ -16,22 +16,23 @@ from closeout.rulebooks.policy import StageKind
 @dataclass(frozen=True, slots=True)
 class Bearer:
     """Who can bear a part of a deficit: the key in summary.json and accounts.csv, words, and the stages of the
-    waterfall that it stands for. The customer has no stage: he bears what the stages leave."""
+    waterfall that it stands for. Every stage has one bearer; what a customer owes is read from the books."""
 
     key: str
     words: str
     stages: tuple[str, ...] = ()
 
 
-OWED = Bearer("customers_owe", "the customers owe it")
+OWED = Bearer("customers_owe", "the customers owe it", (StageKind.CUSTOMER_OWES.value,))
 OTHER_CASH = Bearer("customers_paid_from_other_cash", "customers' other cash")
 FUND = Bearer("fund_paid", "the insurance fund", (StageKind.INSURANCE_FUND.value, StageKind.INSURANCE_FUND_TAKES.value))
 PROVIDERS = Bearer("liquidity_providers", "liquidity providers", (StageKind.LIQUIDITY_PROVIDERS.value,))
 VAULT = Bearer("backstop_vault", "the backstop vault", (StageKind.BACKSTOP_VAULT.value,))
 WINNERS = Bearer("deleveraged", "deleveraged winners", (StageKind.AUTO_DELEVERAGING.value, StageKind.UNWIND.value))
 SOCIALISED = Bearer("socialised", "shared among customers", (StageKind.SOCIALISED_LOSS.value,))
+WITHDRAWALS = Bearer("withdrawals", "a cut of withdrawals", (StageKind.WITHDRAWAL_HAIRCUT.value,))
 VENUE = Bearer("venue_bears", "the venue", (StageKind.VENUE_BEARS.value,))
-BEARERS = (OWED, OTHER_CASH, FUND, PROVIDERS, VAULT, WINNERS, SOCIALISED, VENUE)
+BEARERS = (OWED, OTHER_CASH, FUND, PROVIDERS, VAULT, WINNERS, SOCIALISED, WITHDRAWALS, VENUE)
 """Everybody who can, in the order in which they are shown."""
 
 
@@ -43,7 +44,9 @@ class AccountOutcome:
     `covered` what stages of the waterfall bore of it. `adl_amount` is what auto-deleveraging and unwinding took from
     the account as a winner to cover deficits, `adl_beyond` what their price took on top of that, `adl_gain` what it
     gave the account where the other side was still above zero, `deleveraged` how often they reduced it; `socialised` is
-    what it paid of others' deficits.
+    what it paid of others' deficits. `fees` are trade and liquidation fees, whoever got them; `fund_kept` is the
+    surplus of its close-outs that the insurance fund kept, `left_with_takers` its equity that went with positions to
+    the takers of the waterfall.
     `leverage` is opening notional / net liq before, rounded to one decimal place, for grouping only.
     """
 
@@ -69,6 +72,8 @@ class AccountOutcome:
     adl_beyond: int = 0
     adl_gain: int = 0
     socialised: int = 0
+    fund_kept: int = 0
+    left_with_takers: int = 0
 
     def borne_by(self, bearer: Bearer) -> int:
         """What one bearer bore of the account's deficit."""
@@ -208,6 +213,8 @@ class Totals:
     adl_beyond: int
     adl_gain: int
     socialised: int
+    fund_kept: int
+    left_with_takers: int
 
     @staticmethod
     def of(run: Run) -> Totals:
@@ -229,6 +236,8 @@ class Totals:
             adl_beyond=sum(account.adl_beyond for account in admitted),
             adl_gain=sum(account.adl_gain for account in admitted),
             socialised=sum(account.socialised for account in admitted),
+            fund_kept=sum(account.fund_kept for account in admitted),
+            left_with_takers=sum(account.left_with_takers for account in admitted),
         )
 
 

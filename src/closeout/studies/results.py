@@ -13,7 +13,6 @@ from closeout.adapters.venues.simulated import BarTicks, FillMode, SimulatedVenu
 from closeout.core.margin import Level
 from closeout.core.prices import liquidation_price
 from closeout.core.times import time_text
-from closeout.engine import ledger as books
 from closeout.engine import scan
 from closeout.engine.book import Column, Flag
 from closeout.engine.commands import Command, OpenAccount, TransferPosition
@@ -162,10 +161,8 @@ class Tracker:
     def _finish_accounts(self) -> None:
         """Figures of each account with its isolated positions: state, fees, deficits, debts."""
         state = self.recorder.state
-        fees: dict[str, int] = {}
-        for _, _, posting in self.recorder.postings:
-            if posting.credit == books.FEES:
-                fees[posting.account_id] = fees.get(posting.account_id, 0) + posting.micros
+        trade, liquidation = conservation.fees(self.recorder)
+        kept, left = conservation.surplus(self.recorder), conservation.left_with_takers(self.recorder)
         deficits = conservation.deficits(self.recorder)
         conservation.gather(self.recorder, [(self.outcomes[key], ids) for key, ids in self.members.items()])
         self._taken_over()
@@ -179,7 +176,9 @@ class Tracker:
             for row in rows:
                 flags |= Flag(int(state.book.flags[row]) & ~Flag.INITIAL_ONLY)
             outcome.flags = tuple(flag.label for flag in flags)
-            outcome.fees = sum(fees.get(member, 0) for member in members)
+            outcome.fees = sum(trade[member] + liquidation[member] for member in members)
+            outcome.fund_kept = sum(kept[member] for member in members)
+            outcome.left_with_takers = sum(left[member] for member in members)
             outcome.deficit = sum(deficits[member] for member in members)
             outcome.owed = sum(int(state.book.receivable[row]) for row in rows)
             first = min((self.triggered[m] for m in members if m in self.triggered), default=None, key=lambda t: t[0])
@@ -246,21 +245,19 @@ class Tracker:
             return []
         rows = {member for outcome in debtors for member in self.members[outcome.account_id]}
         brought = sum(outcome.net_liq_before for outcome in debtors)
-        liquidation = trade = 0
-        for _, _, posting in self.recorder.postings:
-            if posting.account_id in rows and posting.credit == books.FEES:
-                if posting.reason == "liquidation fee":
-                    liquidation += posting.micros
-                else:
-                    trade += posting.micros
+        trade, liquidation = (sum(part[row] for row in rows) for part in conservation.fees(self.recorder))
+        kept = sum(outcome.fund_kept for outcome in debtors)
+        left = sum(outcome.left_with_takers for outcome in debtors)
         owed = sum(outcome.owed for outcome in debtors)
         others = sum(sum(outcome.covered.values()) for outcome in debtors)
-        lost = brought + owed + others - liquidation - trade
+        lost = brought + owed + others - liquidation - trade - kept - left
         return [
             ("equity the debtors had", brought),
             ("lost in the market", -lost),
             ("trade fees", -trade),
             ("liquidation fees", -liquidation),
+            *([("kept by the insurance fund", -kept)] if kept else []),
+            *([("left with the takers", -left)] if left else []),
             *([("borne by others", others)] if others else []),
             ("owed by the customers", owed),
         ]
@@ -304,6 +301,11 @@ class Tracker:
         turned_away = sum("not_admitted" in outcome.flags for outcome in self.outcomes.values())
         if turned_away:
             said.append(f"Admission: {turned_away} accounts would not pass the opening check and are left out.")
+        if self.venue.unheard:
+            said.append(
+                f"End: {self.venue.unheard} orders with a limit had not reached the market when the data ended. What "
+                "it would have given is not in the data: their accounts are left in close-out."
+            )
         if waiting:
             said.append(f"Admission: {waiting} accounts never had a complete set of marks and stayed out.")
         return said

@@ -270,8 +270,11 @@ def _told(run: Run, runs: Sequence[Run], folder: Path | str, common: Sequence[st
                  "What it rests on:"]  # fmt: skip
     said += _rests(own)
     if run.other_path is not None:
-        debtors, owed = run.other_path["debtors"], run.other_path["deficits"]["customers_owe"]
-        other = f"{count(debtors, 'customer')} would owe {grouped(owed)} {run.currency.code} in total"
+        debtors, deficits, code = run.other_path["debtors"], run.other_path["deficits"], run.currency.code
+        owed, lost = deficits["customers_owe"], deficits["total"]
+        other = f"{count(debtors, 'customer')} would owe {grouped(owed)} {code} in total"
+        if lost != owed or totals.deficit != totals.owed:
+            other = f"{grouped(lost)} {code} would be lost beyond margin, and {other}"
         said.append(_wrap(f"Path: each bar's low comes before its high. With the high first {other}.", "- "))
     if run.ledger_imbalance:
         said.append(f"THE BOOKS DO NOT BALANCE: they are off by {amount(run.currency, run.ledger_imbalance)}.")

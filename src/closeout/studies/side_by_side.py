@@ -124,6 +124,8 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
         fund("insurance fund before", "before"),
         fund("insurance fund after", "after"),
         fund("open profit of what it holds", "open_profit"),
+        summed("kept by the insurance fund", lambda total: total.fund_kept),
+        summed("left with the takers", lambda total: total.left_with_takers),
     ]
     fees = summed("fees taken", lambda total: total.fees)
     return [*always, *(figure for figure in [*parts, *debts] if any(figure.values)), fees]

@@ -53,8 +53,14 @@ def owner(account_id: str) -> str:
 
 
 def headline(run: Run) -> str:
-    """The outcome in one or two sentences."""
+    """The outcome in a few sentences."""
     totals = Totals.of(run)
+    beyond = amount(run.currency, totals.adl_beyond)
+    more = f" Deleveraging took {beyond} from winners beyond what it covered." if totals.adl_beyond else ""
+    return _outcome(run, totals) + more
+
+
+def _outcome(run: Run, totals: Totals) -> str:
     if not totals.accounts:
         return f"No account was admitted under {clean(run.rulebook)}; there is nothing to report."
     closed = f"{totals.closed_out:,} of {count(totals.accounts, 'account')}"

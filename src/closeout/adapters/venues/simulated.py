@@ -113,7 +113,8 @@ class _Book:
 
 @dataclass(slots=True)
 class SimulatedVenue:
-    """Fills orders as the module says. `interval` is the length of a bar in nanoseconds (`Market.interval`).
+    """Fills orders as the module says. `interval` is the length of a bar in nanoseconds (`Market.interval`); `unheard`
+    counts the orders that `end` left unanswered.
 
     Fill ids are ``ORDER-fN``, N = 1, 2, ...: the same in every run.
     """
@@ -122,6 +123,7 @@ class SimulatedVenue:
     mode: FillMode = FillMode.BOOK
     depth: Depth = Depth()
     interval: int = MINUTE
+    unheard: int = 0
     _time: int = 0
     _bars: dict[str, BarTicks] = field(default_factory=dict[str, BarTicks])
     _open: dict[str, _Order] = field(default_factory=dict[str, _Order])
@@ -181,8 +183,14 @@ class SimulatedVenue:
         return self._open.pop(order_id, None) is not None
 
     def end(self) -> list[Fill | OrderDone]:
-        """The market's data are over: what is still open is done without further fills."""
-        told: list[Fill | OrderDone] = [OrderDone(order_id, "end of data") for order_id in sorted(self._open)]
+        """The market's data are over: what is still open is done without further fills. But an order with a limit that
+        has not reached the market stays unanswered: that it found no price there is not known."""
+        told: list[Fill | OrderDone] = []
+        for order_id, resting in sorted(self._open.items()):
+            if resting.order.limit_ticks is None or resting.tried:
+                told.append(OrderDone(order_id, "end of data"))
+            else:
+                self.unheard += 1
         self._open.clear()
         return told
 
