@@ -33,6 +33,10 @@ rulebooks_app = typer.Typer(
 )
 app.add_typer(rulebooks_app, name="rulebooks", invoke_without_command=True)
 
+Overrides = Annotated[
+    Path | None,
+    typer.Option(help="JSON of rulebook parameters to use instead; amounts are in each rulebook's own currency."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 
 INTERRUPTED = 130
@@ -162,10 +166,7 @@ def replay(
     population: Annotated[int, typer.Option(min=1, help="Accounts in the population.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the population.")] = 1,
     rulebook: Annotated[str, typer.Option(help="NAME[:VARIANT] or a .toml file; several with commas.")] = "reference",
-    overrides: Annotated[
-        Path | None,
-        typer.Option(help="JSON of rulebook parameters to use instead; amounts are in each rulebook's own currency."),
-    ] = None,
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path("closeout-replay"),
     fill: Annotated[str, typer.Option(help="How close-outs fill: book, adverse or close.")] = "book",
     latency: Annotated[str, typer.Option(help="Until an order reaches the book: 500ms, or 2bars.")] = "500ms",

@@ -48,6 +48,11 @@ def test_without_a_verb_the_help_is_shown(command: Command) -> None:
     assert (answer.code, "Usage: closeout" in answer.out + answer.err) == (2, True)
 
 
+def test_the_help_says_whose_money_overrides_are_in(command: Command) -> None:
+    told = " ".join(command("replay", "--help").out.replace("│", " ").split())
+    assert "amounts are in each rulebook's own currency" in told
+
+
 def test_rulebooks(command: Command) -> None:
     listed = command("rulebooks", "list", "--json").json
     assert [book["name"] for book in listed] == loader.names()

@@ -110,6 +110,18 @@ def test_debtors_and_exact_amounts(tmp_path: Path) -> None:
     assert "D4</bdi></th>" not in text
 
 
+@pytest.mark.rule("EX-03")
+def test_what_the_fund_and_the_takers_kept_is_a_figure_of_its_own(tmp_path: Path) -> None:
+    one = account("A1", after=0)
+    text, _ = written(tmp_path, run_of([one]))
+    assert "kept by" not in text
+    one.fund_kept, one.left_with_takers = 1_250_000, 7_500_000
+    text, page = written(tmp_path, run_of([one]))
+    assert {"1.25", "7.50"} <= set(page.values)
+    assert "kept by the insurance fund, USD" in text
+    assert "left with the takers, USD" in text
+
+
 def test_nobody_owes(tmp_path: Path) -> None:
     run = run_of([account("A1", after=12_345_678), account("B2", after=500 * ONE)])
     text, page = written(tmp_path, run)

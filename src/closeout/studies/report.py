@@ -125,6 +125,12 @@ def _keys(run: Run, totals: Totals) -> str:
     if totals.deleveraged:
         sub = f"taken from {count(len(totals.deleveraged), 'account')} that won"
         keys.append((f"deleveraged, {text.code}", exact(text, totals.adl_amount + totals.adl_beyond), sub, "debt"))
+    if totals.fund_kept:
+        sub = "of what close-outs brought beyond bankruptcy"
+        keys.append((f"kept by the insurance fund, {text.code}", exact(text, totals.fund_kept), sub, ""))
+    if totals.left_with_takers:
+        sub = "customers' equity that went with positions"
+        keys.append((f"left with the takers, {text.code}", exact(text, totals.left_with_takers), sub, ""))
     cells = "\n".join(
         f"<div{f' class={kind}' if kind else ''}><dt>{escaped(name)}</dt><dd>{value}<small>{sub}</small></dd></div>"
         for name, value, sub, kind in keys
