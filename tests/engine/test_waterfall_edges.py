@@ -77,6 +77,15 @@ def test_a_deposit_that_comes_too_late_is_no_surplus() -> None:
     assert (desk.cash("A"), desk.cash("insurance_fund")) == ("5000.00", "30.00")
 
 
+@pytest.mark.rule("EX-03")
+def test_in_the_lowest_tier_dropping_a_tier_is_a_takeover() -> None:
+    desk = desk_of(VENUE, fund="0", close_out={**SURPLUS, "method": "lower_tier"})
+    hold(desk, "A", "100", "1")
+    desk.marks(CAR="940")
+    filled(desk, "A", "930")
+    assert (desk.cash("A"), desk.cash("insurance_fund")) == ("0.00", "30.00")
+
+
 @pytest.mark.rule("EX-03", "US-20")
 def test_what_the_desk_has_closed_leaves_no_surplus() -> None:
     desk = desk_of(VENUE, fund="0", close_out=SURPLUS)

@@ -290,7 +290,8 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         order_id = f"{event.receipt_id}-{event.sent}"
         event.outstanding[order_id] = (name, quantity)
         event.limited |= {order_id} if limit is not None else set()
-        if limit is not None and (step.method, step.limit) == ("flatten_all", "bankruptcy"):
+        whole = abs(quantity) == abs(account.held()[name].quantity)
+        if limit is not None and whole and step.limit == "bankruptcy" and step.method in ("flatten_all", "lower_tier"):
             event.takeovers[order_id] = limit * self.rules.contracts[name].tick
         lots = lots_of(self.rules.contracts[name], quantity)
         self.out.append(("order", account.account_id, order_id, name, lots, limit))

@@ -28,6 +28,9 @@ Plan = dict[str, int]
 
 MARKET = CloseOutStep(CloseOutMethod.FLATTEN_ALL)
 """Everything, without a limit."""
+TAKEOVERS = (CloseOutMethod.FLATTEN_ALL, CloseOutMethod.LOWER_TIER)
+"""Methods whose order for a whole position, with its limit at bankruptcy, takes it over: in the lowest tier there is no
+tier to drop to."""
 ANY = "any"
 """On receipts, the limit of an immediate-or-cancel order that takes any price."""
 
@@ -318,8 +321,8 @@ def _send(state: State, row: int, active: CloseOut, step: CloseOutStep, holding:
     state.order_owner[order_id] = row
     is_any = step.limit is Limit.ANY_PRICE or (limit is not None and abs(limit) == MAX_PRICE_TICKS)
     shown = None if limit is None else ANY if is_any else holding.contract.price_text(limit)
-    takeover = step.method is CloseOutMethod.FLATTEN_ALL and step.limit is Limit.BANKRUPTCY
-    if limit is not None and takeover and state.policy.close_out.surplus_to_fund:
+    is_takeover = step.limit is Limit.BANKRUPTCY and step.method in TAKEOVERS and lots == abs(holding.lots)
+    if limit is not None and is_takeover and state.policy.close_out.surplus_to_fund:
         active.takeovers[order_id] = limit
     receipts.order_sent(state, row, active, order_id, holding, signed, shown)
     state.emit(CloseOutOrder(state.book.ids[row], order_id, active.receipt_id, holding.contract.name, signed, limit))
