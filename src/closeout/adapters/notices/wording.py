@@ -257,7 +257,25 @@ def _payment(event: Notice, about: About) -> Words:
     ]
 
 
+def _auto_deleveraging(event: Notice, about: About) -> Words:
+    return f"Deleveraged: account {event.account_id}, {event.detail}", [
+        f"A part of the position of account {event.account_id} was closed against an account that the market could not "
+        f"close out, as the venue's rules say: {event.detail}. Working orders in the contract are cancelled.",
+        "It is no liquidation. The page shows what is left of the position.",
+    ]
+
+
+def _socialised_loss(event: Notice, about: About) -> Words:
+    paid = f"{event.detail} {about.currency.code}"
+    return f"Account {event.account_id} bears {paid} of a loss that is shared", [
+        "An account was closed out below zero. By the venue's rules customers share what is missing: "
+        f"{paid} were taken from the cash of account {event.account_id}.",
+    ]
+
+
 KINDS: dict[str, Callable[[Notice, About], Words]] = {
+    "auto_deleveraging": _auto_deleveraging,
+    "socialised_loss": _socialised_loss,
     "deficit": _deficit,
     "desk_alert": _desk_alert,
     "expiry": _expiry,
