@@ -9,35 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.rulebooks.venues import contracts, crash, rows, vectors
 
 from closeout.core.margin import MarginKind, margin
 from closeout.core.units import RATE
 from closeout.rulebooks.loader import describe, load, variants
 from closeout.rulebooks.policy import Among, CloseOutMethod, ContractPolicy, Limit, Ranking, StageKind, TransferPrice
-from closeout.studies.market import load_market
 from closeout.studies.quote import quote
-from closeout.studies.replay import Replay, Settings
-from closeout.studies.runner import population_for
 
 ROOT = Path(__file__).parents[2]
 TRIAL = "docs/examples/rulebooks/paradex.toml"
 SHIPPED = ("bitmex", "bybit", "bybit:2023", "okx", "deribit", "binance-coinm", "drift-v2", "ftx")
-VECTORS = ROOT.parent / "shared" / "vectors"
-vectors = pytest.mark.skipif(not VECTORS.exists(), reason="the published examples are not part of the project")
 
 
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # the trial is a file of the docs, named from here
-
-
-def rows(name: str) -> dict[str, dict[str, Any]]:
-    found = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"), parse_float=Decimal)
-    return {row["id"]: row for row in found}
-
-
-def contracts(name: str) -> dict[str, ContractPolicy]:
-    return load(name).policy().contracts
 
 
 def position(rulebook: str, contract: str, mark: object, **held: object) -> dict[str, Any]:
@@ -326,11 +313,4 @@ def test_ftx_a_tenth_every_six_seconds_and_backstops_below_half() -> None:
 @pytest.mark.rule("G-02", "G-08", "EX-03", "EX-05", "EX-09")
 @pytest.mark.parametrize("name", [*SHIPPED, TRIAL])
 def test_a_crash_ends_with_every_deficit_borne(name: str, tmp_path: Path) -> None:
-    market = load_market(["oct-10"])
-    accounts = population_for([name], market, seed=1, count=30)
-    run = Replay(market, accounts, load(name), "oct-10", Settings()).run(tmp_path / "journal.sqlite")
-    assert run.problems == []
-    assert run.ledger_imbalance == 0
-    assert run.liquidated
-    assert not run.debtors
-    assert all(account.net_liq_after >= 0 for account in run.accounts)
+    crash(name, tmp_path)

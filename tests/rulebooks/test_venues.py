@@ -1,6 +1,5 @@
 """The offshore rulebooks: what their venues published, and that every close-out under them ends (EX-01, EX-02)."""
 
-import json
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -10,28 +9,15 @@ from typing import Any
 
 import pytest
 from tests.rulebooks import page
+from tests.rulebooks.venues import contracts, crash, rows, vectors
 
 from closeout.core.margin import MarginKind, margin
 from closeout.core.units import RATE
 from closeout.rulebooks.loader import describe, load
 from closeout.rulebooks.policy import CloseOutMethod, ContractPolicy, Limit, Ranking, StageKind, TransferPrice
-from closeout.studies.market import load_market
 from closeout.studies.quote import quote
-from closeout.studies.replay import Replay, Settings
-from closeout.studies.runner import population_for
 
 VENUES = ("kraken-linear", "kraken-linear:2025", "kraken-coinm", "binance-usdm", "hyperliquid", "dydx-v4")
-VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors"
-vectors = pytest.mark.skipif(not VECTORS.exists(), reason="the published examples are not part of the project")
-
-
-def rows(name: str) -> dict[str, dict[str, Any]]:
-    found = json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8"), parse_float=Decimal)
-    return {row["id"]: row for row in found}
-
-
-def contracts(name: str) -> dict[str, ContractPolicy]:
-    return load(name).policy().contracts
 
 
 @pytest.mark.rule("EX-01", "EX-07")
@@ -275,14 +261,7 @@ def test_dydx_concedes_margin_and_deleverages_at_random() -> None:
 @pytest.mark.rule("G-02", "G-08", "EX-03", "EX-05", "EX-09")
 @pytest.mark.parametrize("name", VENUES)
 def test_a_crash_ends_with_every_deficit_borne(name: str, tmp_path: Path) -> None:
-    market = load_market(["oct-10"])
-    accounts = population_for([name], market, seed=1, count=30)
-    run = Replay(market, accounts, load(name), "oct-10", Settings()).run(tmp_path / "journal.sqlite")
-    assert run.problems == []
-    assert run.ledger_imbalance == 0
-    assert run.liquidated
-    assert not run.debtors
-    assert all(account.net_liq_after >= 0 for account in run.accounts)
+    run = crash(name, tmp_path)
     assert run.fund is None or run.ledger["insurance_fund"] < 0, "its balance is a credit"
 
 

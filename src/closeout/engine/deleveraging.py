@@ -56,7 +56,6 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
         value, given = _terms(contract, holding, stage, share, lots)
     own = mul_div_floor(share, lots, whole)
     beyond = receipts.covered(state, row, active, stage.kind, own, given)
-    active.filled = True
     state.trade(row, contract, -side * lots, -value, f"position closed by {stage.kind.value}")
     told: list[dict[str, str]] = []
     done = 0
@@ -65,16 +64,11 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
         own_taken = mul_div_floor(given, done + part, lots) - mul_div_floor(given, done, lots)
         done += part
         told.append(_close(state, row, active, stage, contract, other, side * part, own_value, own_taken))
-    active.receipt.setdefault("transfers", []).append({
-        "stage": stage.kind.value,
-        "contract": holding.contract.name,
-        "quantity": holding.contract.quantity_text(lots),
-        "price": price_text(holding.contract, side * lots, value),
-        "covered": state.policy.currency.text(max(0, given) - beyond),
-        "beyond": state.policy.currency.text(beyond),
-        "kept": state.policy.currency.text(max(0, -given)),
-        "to": told,
-    })  # fmt: skip
+    text = state.policy.currency.text
+    receipts.transferred(
+        state, active, stage.kind, holding.contract, side * lots, value, -given, told,
+        covered=text(max(0, given) - beyond), beyond=text(beyond),
+    )  # fmt: skip
 
 
 def _terms(contract: ContractState, holding: Holding, stage: Stage, share: int, lots: int) -> tuple[int, int]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from closeout import __version__
+from closeout.core.bankruptcy import price_text
+from closeout.core.contracts import Contract
 from closeout.core.risk import Holding, Risk
 from closeout.core.times import time_text
 from closeout.core.units import Currency, mul_div_ceil, rate_text
@@ -164,6 +166,24 @@ def covered(state: State, row: int, active: CloseOut, stage: StageKind, share: i
     if borne or beyond:
         state.emit(DeficitCovered(state.book.ids[row], borne, stage.value, active.receipt_id, beyond))
     return beyond
+
+
+def transferred(
+    state: State, active: CloseOut, stage: StageKind, contract: Contract, lots: int, value: int, kept: int,
+    others: list[dict[str, str]], **more: str,
+) -> None:  # fmt: skip
+    """Signed `lots` changed hands for `value` units without the book; `others` got them, and `kept` micros of equity
+    where that is above zero."""
+    active.filled = True
+    active.receipt.setdefault("transfers", []).append({
+        "stage": stage.value,
+        "contract": contract.name,
+        "quantity": contract.quantity_text(abs(lots)),
+        "price": price_text(contract, lots, value),
+        **more,
+        "kept": state.policy.currency.text(max(0, kept)),
+        "to": others,
+    })  # fmt: skip
 
 
 def issue(state: State, row: int, active: CloseOut, left: Shortfall) -> None:

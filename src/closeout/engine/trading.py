@@ -24,9 +24,9 @@ def fill(state: State, command: Fill) -> None:
     fee = contract.contract.trade_fee(command.price_ticks, command.lots)
     state.check_outcome(row, contract, [(command.lots, value)], fee)
 
-    above = (
-        closeout.above_bankruptcy(state, row, contract, command.lots, value, fee) if row in state.book.close_outs else 0
-    )
+    above = 0
+    if row in state.book.close_outs and state.policy.liquidation_fee.capped:
+        above = closeout.above_bankruptcy(state, row, contract, command.lots, value, fee)
     profit = state.trade(row, contract, command.lots, value, "realised profit")
     state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "trade fee")
     state.fills[command.fill_id] = PastFill(row, command.contract, command.lots, command.price_ticks, fee)

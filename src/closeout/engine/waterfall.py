@@ -22,7 +22,7 @@ without a limit: an account below the line always has a plan (G-08).
 
 from __future__ import annotations
 
-from closeout.core.bankruptcy import bankruptcy_value, price_text
+from closeout.core.bankruptcy import bankruptcy_value
 from closeout.core.risk import Holding
 from closeout.core.units import RATE, apportion, mul_div_floor
 from closeout.engine import deleveraging, receipts
@@ -96,16 +96,11 @@ def _assign(state: State, row: int, active: CloseOut, stage: Stage, holding: Hol
     state.trade(taker, contract, signed, value, f"position of {state.book.ids[row]} taken")
     own = mul_div_floor(share, lots, abs(holding.lots))
     receipts.covered(state, row, active, stage.kind, own, -own)
-    active.filled = True
-    active.receipt.setdefault("transfers", []).append({
-        "stage": stage.kind.value,
-        "contract": holding.contract.name,
-        "quantity": holding.contract.quantity_text(lots),
-        "price": price_text(holding.contract, signed, value),
-        "covered": state.policy.currency.text(max(0, -own)),
-        "kept": state.policy.currency.text(max(0, own)),
-        "to": [{"account_id": HOLDERS[stage.kind], "quantity": holding.contract.quantity_text(lots)}],
-    })  # fmt: skip
+    facts, text = holding.contract, state.policy.currency.text
+    got = [{"account_id": HOLDERS[stage.kind], "quantity": facts.quantity_text(lots)}]
+    receipts.transferred(
+        state, active, stage.kind, facts, signed, value, own, got, covered=text(max(0, -own))
+    )  # fmt: skip
 
 
 def _room(state: State, taker: int, stage: Stage, holding: Holding) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
-from closeout.core.contracts import Contract, Kind
+from closeout.core.bankruptcy import price_text
+from closeout.core.contracts import Contract
 from closeout.core.margin import MarginKind, Window
 from closeout.core.outlook import MOVES, WORST_GAPS, Account, look_ahead, outcome
 from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
@@ -64,14 +64,7 @@ class Part:
 
 def average_entry(contract: Contract, lots: int, cost: int) -> str:
     """The average entry price of a position for display, to eight places, half to even; "" where it has none."""
-    if not lots or not cost:
-        return ""
-    unit = contract.unit_value * lots
-    ticks = Fraction(cost, unit) if contract.kind is Kind.LINEAR else Fraction(-unit, cost)
-    scaled = round(ticks * Fraction(contract.tick) * 10**8)
-    whole, rest = divmod(abs(scaled), 10**8)
-    fraction = f".{rest:08d}".rstrip("0") if rest else ""
-    return f"{'-' if scaled < 0 else ''}{whole}{fraction}"
+    return price_text(contract, lots, cost) if lots and cost else ""
 
 
 def document(parts: Sequence[Part], policy: Policy, as_of: int | None) -> dict[str, Any]:
