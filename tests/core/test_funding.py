@@ -12,21 +12,22 @@ from tests.core.funding_rows import published
 
 from closeout.core.funding import (
     Averaging,
+    Cadence,
     FundingTerms,
     Scaled,
+    Shortening,
     average,
     funding_index_delta,
     funding_rate,
     max_funding_ppm,
     mean,
     minute_medians,
-    next_interval,
     part_of_rate,
     premium,
     settlement,
     settlement_ppm,
 )
-from closeout.core.times import SECOND
+from closeout.core.times import HOUR, MINUTE, SECOND
 from closeout.core.units import InputError, rate
 from closeout.rulebooks.loader import load
 
@@ -218,9 +219,61 @@ def test_parts_of_a_rate_add_up_to_it(whole: int, parts: int) -> None:
     assert max(got) - min(got) <= 2
 
 
+# -- intervals that shorten (EX-06) ------------------------------------------------------------------
+
+STEPS = FundingTerms(0, None, 480, 480, cap=10, shortening=Shortening((240, 120, 60), 3, 2, 480))
+FOUR = FundingTerms(0, None, 240, 240, cap=10, shortening=Shortening((120, 60), 3, 2, 240))
+AT_ONCE = FundingTerms(0, None, 480, 480, cap=10, shortening=Shortening((60,), 3, 16, 240))
+
+
+def paid(terms: FundingTerms, rates: list[int], start: int) -> list[int]:
+    """The hours at which intervals end, the first one that ends after `start`, with these rates."""
+    cadence, at, hours = Cadence(terms.interval), start * HOUR, list[int]()
+    for value in rates:
+        at = cadence.next_end(at)
+        hours.append(at // HOUR)
+        cadence = cadence.after(terms, value, at + 7 * SECOND)
+    return [*hours, cadence.next_end(at) // HOUR]
+
+
 @pytest.mark.rule("EX-06")
-def test_the_next_interval_is_shorter_after_a_rate_at_the_cap() -> None:
-    assert [next_interval(480, (240, 120, 60), capped=capped) for capped in (False, True)] == [480, 240]
-    assert next_interval(240, (240, 120, 60), capped=True) == 120
-    assert next_interval(60, (240, 120, 60), capped=True) == 60
-    assert next_interval(480, (), capped=True) == 480
+def test_okx_shortens_one_step_at_a_time_and_goes_back_directly() -> None:
+    """The announcement's example: at the cap at 16:00 and 18:00, from four hours to two and to one."""
+    assert paid(FOUR, [10, -10, 0, 0], start=13) == [16, 18, 19, 20, 24]
+    assert paid(STEPS, [10, 10, 10, 10, 4], start=0) == [8, 12, 14, 15, 16, 17]
+
+
+@pytest.mark.rule("EX-06")
+def test_binance_shortens_to_an_hour_at_once_and_goes_back_to_four_after_sixteen_calm_ones() -> None:
+    """BTCUSDT's example, at the cap at 08:00, and that of the way back: 14:00 is paid hourly, then 16:00."""
+    assert paid(AT_ONCE, [-10, *[3] * 13, 4, *[-3] * 16], start=7) == [8, *range(9, 39), 40]
+    assert paid(AT_ONCE, [9], start=7) == [8, 16]
+    assert paid(AT_ONCE, [10, *[0] * 21, 9, 10], start=0)[-4:] == [44, 48, 52, 53]
+
+
+@pytest.mark.rule("EX-06")
+def test_the_first_interval_after_shorter_ones_is_what_is_left_of_it() -> None:
+    cadence = Cadence(60, 15, 13 * HOUR).after(AT_ONCE, 0, 14 * HOUR)
+    assert (cadence.interval, cadence.next_end(14 * HOUR)) == (240, 16 * HOUR)
+    assert cadence.begin(16 * HOUR) == 14 * HOUR
+    assert cadence.after(AT_ONCE, 9, 16 * HOUR).begin(20 * HOUR) == 16 * HOUR
+
+
+@pytest.mark.rule("EX-06")
+def test_a_contract_whose_intervals_do_not_shorten_stays_as_it_is() -> None:
+    terms = FundingTerms(0, None, 480, 480, cap=10)
+    assert Cadence(480).after(terms, 10, 8 * HOUR) == Cadence(480)
+    assert Cadence(480).begin(8 * HOUR) == 0
+
+
+@pytest.mark.rule("EX-06")
+@given(st.lists(st.integers(-10, 10), max_size=60), st.sampled_from([STEPS, FOUR, AT_ONCE]))
+def test_intervals_follow_one_another_without_a_gap_or_an_overlap(rates: list[int], terms: FundingTerms) -> None:
+    cadence, at = Cadence(terms.interval), 8 * HOUR
+    lengths = {terms.interval, *terms.shortening.shorter} if terms.shortening else set[int]()
+    for value in rates:
+        end = cadence.next_end(at)
+        assert cadence.begin(end) == at
+        assert end % (cadence.interval * MINUTE) == 0
+        cadence, at = cadence.after(terms, value, end), end
+        assert cadence.interval in lengths | {240}

@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 from tests.core.funding_rows import published
 
-from closeout.core.funding import Averaging, FundingTerms, Scaled, max_funding_ppm
+from closeout.core.funding import Averaging, FundingTerms, Scaled, Shortening, max_funding_ppm
 from closeout.core.times import SECOND
 from closeout.core.units import RATE, InputError, rate
 from closeout.rulebooks.loader import describe, load
 from closeout.rulebooks.policy import FundingPolicy
 
 HOURLY: dict[str, Any] = {"contracts": ["BTCUSDT"], "time_zone": "UTC", "interval_hours": 1, "interest": "0"}
+
+
+STEPS: dict[str, Any] = {"interval_hours": [4, 2, 1], "calm_rate": "0.00025", "calm_intervals": 16}
+SHORT: dict[str, Any] = STEPS | {"interval_hours": [1]}
+EIGHT: dict[str, Any] = {"interval_hours": 8, "cap": "0.01"}
 
 
 def built(**funding: Any) -> FundingPolicy:
@@ -44,7 +49,6 @@ def test_every_way_can_be_said() -> None:
     assert found == FundingPolicy(
         {"BTCUSDT": terms}, "UTC", booking="08:00", step=60 * SECOND, on_index=True, known_ahead=True
     )
-    assert found.interval == 60
 
 
 @pytest.mark.rule("EX-06")
@@ -55,7 +59,24 @@ def test_a_cap_may_be_a_share_of_the_gap_between_the_margins() -> None:
 
 @pytest.mark.rule("EX-06")
 def test_shorter_intervals_are_data() -> None:
-    assert built(interval_hours=8, capped_interval_hours=[4, 2, 1]).shorter == (240, 120, 60)
+    terms = built(interval_hours=8, cap="0.01", capped=STEPS).terms["BTCUSDT"]
+    assert terms.shortening == Shortening((240, 120, 60), 250_000, 16, 480)
+    terms = built(interval_hours=8, cap="0.01", capped=STEPS | {"interval_hours": [1], "restored_hours": 4}).terms
+    assert terms["BTCUSDT"].shortening == Shortening((60,), 250_000, 16, 240)
+
+
+@pytest.mark.rule("EX-06")
+def test_a_contract_may_have_its_own() -> None:
+    own = {
+        "ETHUSDT": {"cap": "0.0075", "interest": "0.0002", "clamp": "0.001"},
+        "SOLUSDT": {"interval_hours": 4, "period_hours": 8, "capped": {**STEPS, "interval_hours": []}},
+    }
+    given = {"contracts": ["BTCUSDT", "ETHUSDT", "SOLUSDT"], "interval_hours": 8, "cap_of_margins": "0.75"}
+    found = built(**given, capped=STEPS, own=own).terms
+    steps = Shortening((240, 120, 60), 250_000, 16, 480)
+    assert found["BTCUSDT"] == FundingTerms(0, None, 480, 480, cap=3_750_000, shortening=steps)
+    assert found["ETHUSDT"] == FundingTerms(200_000, 1_000_000, 480, 480, cap=7_500_000, shortening=steps)
+    assert found["SOLUSDT"] == FundingTerms(0, None, 240, 480, cap=7_500_000)  # 75 % of 2 % - 1 %
 
 
 @pytest.mark.rule("EX-01", "EX-06")
@@ -95,8 +116,23 @@ def test_what_a_rulebook_leaves_out_stays_out_of_its_description() -> None:
              "step_seconds": 60},
             "funding.accrual: continuous funding needs interval_hours",
         ),
-        ({"capped_interval_hours": [1]}, r"funding.capped_interval_hours\[0\]: expected less than the one before"),
-        ({"interval_hours": 8, "capped_interval_hours": [2, 4]}, r"capped_interval_hours\[1\]: expected less"),
+        ({"cap": "0.01", "capped": SHORT}, r"funding.capped.interval_hours\[0\]: expected less than the one before"),
+        ({**EIGHT, "capped": {**SHORT, "interval_hours": [2, 4]}}, r"capped.interval_hours\[1\]: expected less"),
+        ({**EIGHT, "capped": {**SHORT, "restored_hours": 1}}, "capped.restored_hours: expected more than the shorter"),
+        ({**EIGHT, "capped": {**SHORT, "calm_intervals": 0}}, "capped.calm_intervals: expected a whole number from 1"),
+        ({**EIGHT, "capped": {**SHORT, "calm_rate": "2"}}, "capped.calm_rate: expected a rate"),
+        ({"capped": SHORT}, "funding.capped: expected a cap for the interval"),
+        ({**EIGHT, "cap_for": "period", "capped": SHORT}, "funding.capped: expected a cap for the interval"),
+        ({**EIGHT, "known_ahead": True, "capped": SHORT}, "funding.capped: expected interval_hours, and rates of the"),
+        ({"own": {"ETHUSDT": {}}}, "funding.own.ETHUSDT: expected one of funding.contracts"),
+        ({"own": {"BTCUSDT": {"cap": "2"}}}, "funding.own.BTCUSDT.cap: expected a rate"),
+        ({"own": {"BTCUSDT": {"cap": "0.1", "cap_of_margins": "1"}}}, "own.BTCUSDT: expected at most one of cap and"),
+        ({"own": {"BTCUSDT": {"interval_hours": 5}}}, "own.BTCUSDT.interval_hours: expected one of 1, 2, 3, 4, 6, 8"),
+        (
+            {"accrual": "continuous", "step_seconds": 60, "own": {"BTCUSDT": {"interval_hours": 8}}},
+            "own.BTCUSDT.interval_hours: expected none beside interval_ends or continuous accrual",
+        ),
+        ({"own": {"BTCUSDT": {"booking": "08:00"}}}, "booking: unknown key"),
         ({"booking": "25:00"}, "funding.booking: expected a time HH:MM"),
         ({"samples": 0}, "funding.samples: expected a whole number from 1"),
         ({"basis": "mark"}, "funding.basis: unknown key"),
@@ -148,6 +184,8 @@ def test_hyperliquids_rulebook_gives_the_rate_that_it_settled(row: dict[str, Any
         ("deribit", "BTC-PERPETUAL", "0.001", "0.00075"),
         ("okx", "BTC-USDT-SWAP", "0.001", "0.001"),
         ("okx", "BTC-USDT-SWAP", "0.01", "0.00375"),
+        ("okx", "ETH-USDT-SWAP", "-0.01", "-0.0075"),
+        ("okx", "SOL-USDT-SWAP", "0.03", "0.015"),
         ("hyperliquid", "ETH", "0.01", "0.0011875"),  # an eighth of the 0.95 % of the documents' example
         ("hyperliquid", "ETH", "1", "0.04"),
         ("dydx-v4", "BTC-USD", "0.001", "0.000125"),
@@ -161,6 +199,32 @@ def test_hyperliquids_rulebook_gives_the_rate_that_it_settled(row: dict[str, Any
 )
 def test_the_venues_formulas(name: str, contract: str, premium: str, expected: str) -> None:
     assert shipped(name).terms[contract].rate_of(Fraction(premium)) == rate(expected, "rate")
+
+
+@pytest.mark.rule("EX-06")
+@pytest.mark.parametrize(
+    ("name", "contract", "expected"),
+    [
+        ("binance-usdm", "BTCUSDT", Shortening((60,), 250_000, 16, 240)),
+        ("bybit", "BTCUSDT", None),
+        ("bybit", "ETHUSDT", None),
+        ("bybit", "SOLUSDT", Shortening((60,), 250_000, 16, 480)),
+        ("okx", "ETH-USDT-SWAP", Shortening((240, 120, 60), 250_000, 16, 480)),
+    ],
+)
+def test_where_intervals_shorten(name: str, contract: str, expected: Shortening | None) -> None:
+    assert shipped(name).terms[contract].shortening == expected
+
+
+@pytest.mark.rule("EX-06")
+@pytest.mark.parametrize(
+    ("name", "contract", "rate_percent"),
+    [("binance-usdm", "BTCUSDT", "0.01875"), ("bybit", "SOLUSDT", "0.15"), ("okx", "BTC-USDT-SWAP", "0.2")],
+)
+def test_the_rate_of_a_shorter_interval(name: str, contract: str, rate_percent: str) -> None:
+    """A premium of 0.2 % for an hour: Binance divides the whole rate, Bybit the interest alone, OKX nothing."""
+    got = shipped(name).terms[contract].rate_of(Fraction(2, 1000), Fraction(60))
+    assert got == rate(rate_percent, "rate") // 100
 
 
 @pytest.mark.rule("EX-06", "EX-08")
@@ -179,14 +243,14 @@ def described(name: str) -> str:
     funding = shipped(name)
     first = next(iter(funding.terms.values()))
     caps = list(dict.fromkeys(percent(terms.cap) for terms in funding.terms.values()))
-    hours = ", ".join(f"{minutes // 60} h" for minutes in (funding.interval, *funding.shorter))
+    hours = list(dict.fromkeys(intervals(terms) for terms in funding.terms.values()))
     cells = (
         f"`{name}`",
         {"weighted": "weighted", "mean": "mean", "minute_medians": "minutes' medians"}[first.averaging.value],
         f"{percent(first.interest)} / {first.period // 60} h",
         percent(first.clamp),
         " or ".join(caps) + (f" of {first.period // 60} h" if first.cap_of_period else ""),
-        hours,
+        " or ".join(hours),
         "index" if funding.on_index else "mark",
         "before" if funding.known_ahead else "itself",
         f"each {funding.step // SECOND} s" if funding.step else "at its end",
@@ -194,6 +258,11 @@ def described(name: str) -> str:
         "free cash" if funding.from_balance else "its margin",
     )
     return f"| {' | '.join(cells)} |"
+
+
+def intervals(terms: FundingTerms) -> str:
+    shorter = terms.shortening.shorter if terms.shortening else ()
+    return " → ".join(f"{minutes // 60} h" for minutes in (terms.interval, *shorter))
 
 
 def percent(value: int | None) -> str:

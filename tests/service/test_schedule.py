@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.engine.bench import Desk, nanoseconds
 
+from closeout.core.funding import Cadence
 from closeout.core.times import MINUTE, SECOND, wall_instants
 from closeout.core.units import RATE, rate
 from closeout.engine import commands as c
@@ -259,3 +260,52 @@ def test_a_rate_known_ahead_is_paid_whole_at_the_end_of_the_next_interval() -> N
         ("20:00:00", c.AccrueFunding(BTC, rate("0.001", "rate"))),
         ("20:00:00", c.BookFunding()),
     ]
+
+
+CAPPED = {"interval_hours": [1], "calm_rate": "0.0001", "calm_intervals": 2, "restored_hours": 4}
+SHORTENING = {"interval_hours": 8, "period_hours": None, "cap": "0.001", "capped": CAPPED, "notional": "mark"}
+
+
+def premiums(schedule: Schedule, *found: tuple[str, int]) -> None:
+    """Premiums of so many ticks over an index of 2,000,000."""
+    for time, ticks in found:
+        schedule.samples[BTC].sample(nanoseconds(f"2026-06-10T{time}:00Z"), 2_000_000 + ticks, Fraction(2_000_000))
+
+
+@pytest.mark.rule("EX-06")
+def test_a_rate_at_the_cap_shortens_the_intervals_that_follow() -> None:
+    """At the cap at 16:00; calm at 17:00 and 18:00, when four hours come back: what is left of them ends at 20:00."""
+    schedule, bench = funded(**SHORTENING)
+    premiums(schedule, ("15:30", 9000), ("16:30", 0), ("17:30", 100), ("18:30", 400), ("19:30", 800))
+    expected = [("16:00", 1_000_000), ("17:00", 0), ("18:00", 6250), ("20:00", 75_000)]
+    pairs = [
+        (f"{at}:00", command) for at, rate in expected for command in (c.AccrueFunding(BTC, rate), c.BookFunding())
+    ]
+    assert said(schedule, bench, "12:00", "21:00") == pairs
+
+
+@pytest.mark.rule("EX-06", "G-03")
+def test_the_engine_remembers_the_interval_and_so_does_its_image() -> None:
+    schedule, bench = funded(**SHORTENING)
+    premiums(schedule, ("15:30", 9000), ("16:30", 0), ("17:30", 0), ("19:30", 0))
+    heard: list[str] = []
+    for since, until in pairwise(f"{hour}:00" for hour in range(12, 24)):
+        for at, command in said(schedule, bench, since, until):
+            bench.at(f"2026-06-10T{at}Z")
+            bench.wait(3)
+            bench.done(command)
+            heard += [at] if isinstance(command, c.AccrueFunding) else []
+    assert heard == ["16:00:00", "17:00:00", "18:00:00", "20:00:00"]
+    assert bench.engine.loaded.cadences[BTC] == Cadence(240, 0, nanoseconds("2026-06-10T20:00:00Z"))
+
+
+@pytest.mark.rule("EX-06")
+def test_a_rate_at_the_cap_shortens_intervals_also_while_nobody_holds_the_contract() -> None:
+    schedule, bench = funded(**SHORTENING)
+    bench.done(c.TransferPosition("A1", BTC, -10_000, -2 * 10**12))
+    premiums(schedule, ("15:30", 9000))
+    assert [at for at, command in said(schedule, bench, "12:00", "17:30") if isinstance(command, c.BookFunding)] == [
+        "16:00:00",
+        "17:00:00",
+    ]
+    assert not any(isinstance(command, c.RaiseAlarm) for _, command in said(schedule, bench, "12:00", "17:30"))

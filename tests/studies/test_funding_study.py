@@ -216,6 +216,15 @@ def test_bad_calls_are_named(tmp_path: Path, options: list[str], message: str) -
 
 
 @pytest.mark.rule("EX-06")
+def test_a_rate_at_the_cap_is_told_with_the_interval_that_would_follow(tmp_path: Path) -> None:
+    series = written(tmp_path, PLAIN + "BTC-USDT,2020-01-01 16:00:00,0.003\n".replace("01 16", "02 00"))
+    assert run(series, "binance-usdm").notes[1:] == [
+        "After each of them the rulebook's next interval is 1 h; paid here is what was recorded."
+    ]
+    assert len(run(series, "bybit").notes) == 1  # not for BTCUSDT
+
+
+@pytest.mark.rule("EX-06")
 def test_a_symbol_that_the_rulebook_does_not_have_asks_for_a_contract(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--contract: reference has none for DOGE-USDT"):
         run(written(tmp_path, PLAIN.replace("BTC", "DOGE")))

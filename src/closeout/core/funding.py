@@ -21,7 +21,7 @@ from enum import Enum
 from fractions import Fraction
 from statistics import median
 
-from closeout.core.times import MINUTE
+from closeout.core.times import HOUR, MINUTE
 from closeout.core.units import RATE, InputError
 
 PPM = 1_000_000
@@ -46,10 +46,25 @@ class Scaled(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Shortening:
+    """The intervals of a venue that shortens them after a rate at its cap (EX-06), in minutes.
+
+    After such a rate the longest of `shorter` that is below the present interval follows. After `calm_intervals`
+    shortened ones in a row whose rates were no further from zero than `calm_rate`, `restored` follows.
+    """
+
+    shorter: tuple[int, ...]
+    calm_rate: int
+    calm_intervals: int
+    restored: int
+
+
+@dataclass(frozen=True, slots=True)
 class FundingTerms:
     """A venue's formula for one contract: rates of 1e-9 for the `period`, lengths in minutes.
 
     `cap` bounds the rate of an interval, or with `cap_of_period` F before it is scaled. None: no clamp, no cap.
+    `shortening`: None where intervals are always `interval` long.
     """
 
     interest: int
@@ -60,6 +75,7 @@ class FundingTerms:
     scaled: Scaled = Scaled.RATE
     cap: int | None = None
     cap_of_period: bool = False
+    shortening: Shortening | None = None
 
     def rate(self, samples: Sequence[tuple[int, Fraction]], minutes: Fraction | None = None) -> int:
         """The rate of an interval from its premiums and their times, oldest first."""
@@ -138,10 +154,41 @@ def part_of_rate(rate: int, begin: int, end: int, whole: int) -> int:
     return round(Fraction(rate * end, whole)) - round(Fraction(rate * begin, whole))
 
 
-def next_interval(interval: int, shorter: Sequence[int], *, capped: bool) -> int:
-    """The interval after one of `interval` minutes whose rate was at the cap or not: where the venue has `shorter`
-    ones, the next of them (OKX, Bybit). How it lengthens again is the venue's decision, not a rule."""
-    return max((minutes for minutes in shorter if minutes < interval), default=interval) if capped else interval
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """Where a contract's funding stands: the present interval in minutes, how many shortened ones in a row were calm,
+    and the instant at which the last one ended (0: not known). Intervals end at whole multiples from midnight UTC, so
+    that the first after a longer one came back may be a part of it."""
+
+    interval: int
+    calm: int = 0
+    last: int = 0
+
+    def next_end(self, since: int) -> int:
+        """The first end of an interval after an instant."""
+        length = self.interval * MINUTE
+        return (since // length + 1) * length
+
+    def begin(self, end: int) -> int:
+        """When the interval that ends then began."""
+        begin = end - self.interval * MINUTE
+        return self.last if begin < self.last < end else begin
+
+    def after(self, terms: FundingTerms, rate: int, time: int) -> Cadence:
+        """What follows an interval with this rate. `time` is when it was said, at its end or within an hour of it."""
+        rule = terms.shortening
+        if rule is None:
+            return self
+        last = time - time % HOUR
+        if terms.cap is not None and abs(rate) >= terms.cap:
+            shorter = [minutes for minutes in rule.shorter if minutes < self.interval]
+            return Cadence(max(shorter, default=self.interval), 0, last)
+        if self.interval >= rule.restored:
+            return Cadence(self.interval, 0, last)
+        calm = self.calm + 1 if abs(rate) <= rule.calm_rate else 0
+        if calm < rule.calm_intervals:
+            return Cadence(self.interval, calm, last)
+        return Cadence(rule.restored, 0, last)
 
 
 # -- dYdX v4, as the chain computes ------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from closeout.core.funding import Cadence
 from closeout.core.margin import News, Tiers
 from closeout.core.units import InputError
 from closeout.engine.book import Book, CloseOut, ContractState, MarginCall, Receivable, WorkingOrder
@@ -22,7 +23,7 @@ from closeout.engine.commands import Limits, RiskSettings
 from closeout.engine.state import PastFill, Release, State
 
 ENCODER = msgspec.msgpack.Encoder(order="sorted")
-FORMAT = 4
+FORMAT = 5
 
 PLAIN = (
     "is_open", "halted", "margin_set_by", "desk", "stale_told", "expired", "mark", "good_mark", "previous_mark",
@@ -63,6 +64,7 @@ def _state(state: State) -> dict[str, Any]:
         "owner_limits": state.owner_limits,
         "releases": {key: asdict(release) for key, release in state.releases.items()},
         "reviews": sorted((seq, *raise_) for seq, raise_ in state.reviews.items()),
+        "cadences": {name: asdict(cadence) for name, cadence in state.cadences.items()},
         "ledger": state.ledger.balances,
         "ids": ids,
         "columns": {name: book.column(name)[order].tobytes() for name in Book.COLUMNS},
@@ -131,6 +133,7 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     state.owner_limits = msgspec.convert(raw["owner_limits"], dict[str, Limits])
     state.releases = msgspec.convert(raw["releases"], dict[str, Release])
     state.reviews = {seq: (contract, by) for seq, contract, by in raw["reviews"]}
+    state.cadences = {name: Cadence(**fields) for name, fields in raw["cadences"].items()}
     state.ledger.balances.update(raw["ledger"])
     state.book = _book(raw)
     row = state.book.row

@@ -7,6 +7,7 @@ of somebody's statement.
 from __future__ import annotations
 
 from closeout.core.contracts import OutOfBounds
+from closeout.core.funding import Cadence
 from closeout.core.times import time_text
 from closeout.core.units import MAX_VALUE, RATE, floor_div, mul_div_ceil
 from closeout.engine import brakes, margin_calls, rates
@@ -142,7 +143,17 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
     booked = sum(floor_div(units, divisor) for units in due)
     exact, contract.funding_residue = divmod(contract.funding_residue + sum(due), divisor)
     contract.funding_rounding += exact - booked
+    _next_interval(state, command)
     judge_rows(state, rows)
+
+
+def _next_interval(state: State, command: AccrueFunding) -> None:
+    """Where the venue shortens intervals after a rate at its cap, what follows this one (EX-06)."""
+    policy = state.policy.funding
+    terms = None if policy is None else policy.terms.get(command.contract)
+    if terms is not None and terms.shortening is not None:
+        cadence = state.cadences.get(command.contract, Cadence(terms.interval))
+        state.cadences[command.contract] = cadence.after(terms, command.rate, state.time)
 
 
 def book_funding(state: State, command: BookFunding) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from closeout.core.bankruptcy import share_of
 from closeout.core.contracts import OutOfBounds, Position
+from closeout.core.funding import Cadence
 from closeout.core.margin import Level, MarginKind, News, Tiers
 from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.units import MAX_RATE, MAX_VALUE, RATE, floor_div
@@ -66,8 +67,8 @@ class State:
     """`order_owner` maps the ids of working and close-out orders to account rows. `desk` holds the desk's flags for the
     firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
     which contract's margin alone, by the input's number, `trade_date` the last one told, and `ticked` the instant up to
-    which the clock has said everything. `touched` are rows whose positions or money another account's close-out
-    changed: they are judged in the same input."""
+    which the clock has said everything. `cadences` are those of contracts whose funding intervals change. `touched` are
+    rows whose positions or money another account's close-out changed: they are judged in the same input."""
 
     policy: Policy
     document: bytes
@@ -83,6 +84,7 @@ class State:
     owner_limits: dict[str, Limits] = field(default_factory=dict[str, Limits])
     releases: dict[str, Release] = field(default_factory=dict[str, Release])
     reviews: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
+    cadences: dict[str, Cadence] = field(default_factory=dict[str, Cadence])
     time: int = 0
     seq: int = 0
     touched: set[int] = field(default_factory=set[int])

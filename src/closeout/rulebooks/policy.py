@@ -172,22 +172,16 @@ class ReceivablePolicy:
 class FundingPolicy:
     """EX-06, US-14 (`schema.FundingTable`): each contract's formula, the wall times at which intervals end (none: every
     interval from midnight UTC), the wall time of the booking (None: at each interval's end), the nanoseconds between
-    two accruals of continuous funding (0: at the interval's end), the lengths in minutes of shorter intervals."""
+    two accruals of continuous funding (0: at the interval's end)."""
 
     terms: dict[str, FundingTerms]
     time_zone: str
     ends: tuple[str, ...] = ()
     booking: str | None = None
     step: int = 0
-    shorter: tuple[int, ...] = ()
     on_index: bool = False
     known_ahead: bool = False
     from_balance: bool = False
-
-    @property
-    def interval(self) -> int:
-        """Minutes of an interval, which all contracts share."""
-        return next(iter(self.terms.values())).interval
 
 
 @dataclass(frozen=True, slots=True)

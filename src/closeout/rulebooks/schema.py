@@ -175,11 +175,35 @@ class NewsTable(Stated, frozen=True, kw_only=True):
     after_minutes: int
 
 
-class FundingTable(Stated, frozen=True, kw_only=True):
-    """US-14, EX-06: the funding of `contracts` (`core.funding` has the formula).
+class CappedTable(Stated, frozen=True, kw_only=True):
+    """EX-06: the interval after one whose rate was at its cap is the longest of `interval_hours` below it. After
+    `calm_intervals` shortened ones in a row with rates of at most `calm_rate` either way it is `restored_hours`, or the
+    contract's own."""
 
-    Intervals end at the wall times `interval_ends`, or every `interval_hours` from midnight UTC; where the venue
-    shortens them after a rate at its cap, `capped_interval_hours` are the shorter ones. `interest`, `clamp` and
+    interval_hours: list[int]
+    calm_rate: str
+    calm_intervals: int
+    restored_hours: int | None = None
+
+
+class OwnFundingTable(Stated, frozen=True, kw_only=True):
+    """What of `[funding]` is another for one contract; what it leaves out is as there. A cap of either kind replaces
+    that of the other."""
+
+    interval_hours: int | None = None
+    period_hours: int | None = None
+    interest: str | None = None
+    clamp: str | None = None
+    cap: str | None = None
+    cap_of_margins: str | None = None
+    capped: CappedTable | None = None
+
+
+class FundingTable(Stated, frozen=True, kw_only=True):
+    """US-14, EX-06: the funding of `contracts` (`core.funding` has the formula); `own` has what is another for some.
+
+    Intervals end at the wall times `interval_ends`, or every `interval_hours` from midnight UTC; `capped` says what
+    follows a rate at its cap, where intervals become shorter then. `interest`, `clamp` and
     premiums are for `period_hours` (the interval's own length unless given); `scaled` says what of them becomes the
     interval's share: the whole `rate`, or the `interest` alone. The rate is at most `cap`, or `cap_of_margins` x
     (initial - maintenance margin rate of the first tier), before it is scaled where `cap_for` is the period.
@@ -194,7 +218,6 @@ class FundingTable(Stated, frozen=True, kw_only=True):
     time_zone: str
     interval_ends: list[str] = []
     interval_hours: int | None = None
-    capped_interval_hours: list[int] = []
     period_hours: int | None = None
     averaging: Literal["weighted", "mean", "minute_medians"] = "weighted"
     samples: int | None = None
@@ -204,12 +227,14 @@ class FundingTable(Stated, frozen=True, kw_only=True):
     cap: str | None = None
     cap_of_margins: str | None = None
     cap_for: Literal["interval", "period"] = "interval"
+    capped: CappedTable | None = None
     notional: Literal["mark", "index"] = "mark"
     known_ahead: bool = False
     accrual: Literal["interval_end", "continuous"] = "interval_end"
     step_seconds: int | None = None
     booking: str | None = None
     paid_from: Literal["position_margin", "balance"] = "position_margin"
+    own: dict[str, OwnFundingTable] = {}
 
 
 class SettlementTable(Stated, frozen=True, kw_only=True):

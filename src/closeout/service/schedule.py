@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from zoneinfo import ZoneInfo
 
-from closeout.core.funding import FundingTerms, part_of_rate, premium
+from closeout.core.funding import Cadence, part_of_rate, premium
 from closeout.core.sessions import Session
 from closeout.core.times import MINUTE, time_text, wall_instants
 from closeout.core.units import InputError
@@ -29,6 +29,7 @@ from closeout.engine.commands import (
     TradeDate,
 )
 from closeout.engine.state import State
+from closeout.rulebooks.intervals import multiples, next_end
 from closeout.rulebooks.loader import Rulebook
 from closeout.rulebooks.policy import FundingPolicy
 
@@ -36,19 +37,6 @@ DAY = dt.timedelta(days=1)
 DAY_NS = 24 * 60 * MINUTE
 KEPT = DAY_NS
 """How long premium samples are kept: three of the longest intervals."""
-
-
-def multiples(step: int, since: int, until: int) -> Iterator[int]:
-    """Every (since, until] that is a whole number of steps from midnight UTC, for steps that divide a day."""
-    yield from range((since // step + 1) * step, until + 1, step)
-
-
-def interval_ends(funding: FundingPolicy, zone: ZoneInfo, since: int, until: int) -> Iterator[int]:
-    """The ends of funding intervals in (since, until]."""
-    if not funding.ends:
-        yield from multiples(funding.interval * MINUTE, since, until)
-    for end in funding.ends:
-        yield from (at for at, _ in wall_instants(end, zone, since, until))
 
 
 @dataclass(slots=True)
@@ -190,40 +178,60 @@ class Schedule:
         return RaiseAlarm("", "no_settlement_price", detail)
 
     def _funding(self, state: State, since: int, until: int) -> Iterator[tuple[int, AnyCommand]]:
+        """Each contract's accruals, and the bookings after all of those at the same instant."""
         funding = self.funding
         if funding is None:
             return
-        zone = ZoneInfo(funding.time_zone)
-        ends = list(interval_ends(funding, zone, since, until))
-        steps = multiples(funding.step, since, until) if funding.step else ends
-        for at in steps:
-            for contract, terms in funding.terms.items():
-                if state.contracts[contract].holders().size:
-                    command = self._accrual(funding, contract, terms, at)
-                    if command is not None:
-                        yield at, command
+        ends: set[int] = set()
+        for contract, terms in funding.terms.items():
+            cadence = state.cadences.get(contract, Cadence(terms.interval))
+            if funding.step:
+                yield from self._steps(state, funding, contract, cadence, since, until)
+            at = since
+            while (at := next_end(funding, cadence, at)) <= until:
+                ends.add(at)
+                command = None if funding.step else self._accrual(state, funding, contract, cadence, at)
+                if command is not None:
+                    yield at, command
+                if isinstance(command, AccrueFunding):
+                    cadence = cadence.after(terms, command.rate, at)
         if funding.booking is None:
-            yield from ((at, BookFunding()) for at in ends)
+            yield from ((at, BookFunding()) for at in sorted(ends))
         else:
+            zone = ZoneInfo(funding.time_zone)
             yield from ((at, BookFunding()) for at, _ in wall_instants(funding.booking, zone, since, until))
 
-    def _accrual(self, funding: FundingPolicy, contract: str, terms: FundingTerms, at: int) -> AnyCommand | None:
-        """What accrues at an instant: the interval's rate at its end, or of continuous funding the step's part. The
-        base interval holds: shorter ones after a rate at its cap are the venue's announcements."""
-        length = terms.interval * MINUTE
+    def _steps(
+        self, state: State, funding: FundingPolicy, contract: str, cadence: Cadence, since: int, until: int
+    ) -> Iterator[tuple[int, AnyCommand]]:
+        for at in multiples(funding.step, since, until):
+            command = self._accrual(state, funding, contract, cadence, at)
+            if command is not None:
+                yield at, command
+
+    def _accrual(
+        self, state: State, funding: FundingPolicy, contract: str, cadence: Cadence, at: int
+    ) -> AnyCommand | None:
+        """What accrues at an instant: the interval's rate at its end, or of continuous funding the step's part. Nothing
+        where nobody holds the contract, but for the rate that decides on the interval after it."""
+        terms = funding.terms[contract]
+        held = bool(state.contracts[contract].holders().size)
+        if not held and terms.shortening is None:
+            return None
+        end = cadence.next_end(at - 1) if funding.step else at
+        begin = cadence.begin(end)
+        length, passed = end - begin, at - begin
         step = funding.step or length
-        passed = (at - 1) % length + 1 if funding.step else length
         if funding.known_ahead:
-            begin = at - passed - length
-            until, minutes = begin + length, None
+            since, until, minutes = begin - length, begin, None
         else:
-            begin, until, minutes = at - step, at, Fraction(step, MINUTE)
+            since, until, minutes = at - step, at, Fraction(step, MINUTE)
         samples = self.samples[contract]
-        premiums = [(time, value) for time, value in samples.premiums if begin < time <= until]
+        premiums = [(time, value) for time, value in samples.premiums if since < time <= until]
         try:
             rate = terms.rate(premiums, minutes)
         except InputError:
-            if passed < length:
+            if passed < length or not held:
                 return None  # told once an interval, at its end
             detail = f"{contract}: no funding rate for the interval to {time_text(at)}: no index was heard; give one"
             return RaiseAlarm("", "no_funding_rate", detail)

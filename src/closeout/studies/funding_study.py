@@ -161,6 +161,9 @@ def _notes(series: Series, funding: FundingPolicy | None, holding: Holding) -> I
         beyond = sum(abs(one.rate) > terms.cap for one in series.payments)
         at = sum(abs(one.rate) == terms.cap for one in series.payments)
         yield f"The rulebook's cap is {rate_text(terms.cap)}: {at:,} rates at it, {beyond:,} beyond it."
+        if terms.shortening is not None and at + beyond:
+            hours = max(terms.shortening.shorter) // 60
+            yield f"After each of them the rulebook's next interval is {hours} h; paid here is what was recorded."
 
 
 @dataclass(slots=True)
