@@ -1,5 +1,6 @@
 """Accounts drawn by hypothesis for the tests of displayed prices: few ticks, so that a scan can check the search."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -94,6 +95,8 @@ def holdings(draw: st.DrawFn, name: str, inverse: bool, windows: tuple[Window, .
     if news is not None and any(tier.rate[0] * news.multiplier > 2 * RATE * RATE for tier in tiers):
         news = None
     stands = PLAIN_RULES if bent else draw(rules)
+    if stands.close_fee and not growing and all(tier.rate[0] <= RATE for tier in tiers) and draw(st.booleans()):
+        stands = replace(stands, close_fee_side=-1 if inverse else 1)
     return Holding(own, Terms(tuple(tiers), draw(st.sampled_from(windows)), news, stands), lots, cost, mark)
 
 

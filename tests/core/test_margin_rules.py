@@ -1,6 +1,7 @@
 """Margin by brackets, by entry, with the fee of closing, by a slope, and by open interest (EX-02)."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -94,6 +95,22 @@ def test_the_fee_of_closing_is_added_to_every_margin_once() -> None:
     assert entry_requirement(terms, 1, 1_000 * USD, with_intraday=True) == 50_600_000
     assert entry_requirement(terms, 1, 1_000 * USD, with_intraday=False) == 100_600_000
     assert held_requirement(terms, 1, 1) == 2  # each rounded up
+
+
+@pytest.mark.rule("EX-02", "G-01")
+def test_the_fee_of_closing_on_what_a_bankrupt_position_is_worth() -> None:
+    """A tenth of initial margin: 900 of 1,000 are left of a long position, a short one is bought back for 1,100."""
+    rules = MarginRules(close_fee=_rate("0.0006"), close_fee_side=1)
+    terms = Terms(FLAT, DAY, rules=rules)
+    assert held_requirement(terms, 1, 1_000 * USD) == 50_540_000
+    assert held_requirement(terms, -1, 1_000 * USD) == 50_660_000
+    assert margin_of(terms, INITIAL, 1, 1_000 * USD) == 100_540_000
+    assert initial_margin(terms, 1, 1_000 * USD, 2 * RATE) == 500_540_000
+    # An inverse contract's long position is worth more of the coin as its price falls.
+    coins = Terms(FLAT, DAY, rules=replace(rules, close_fee_side=-1))
+    assert held_requirement(coins, 1, 1_000 * USD) == 50_660_000
+    both = held_requirement(terms, np.array([1, -1]), np.array([1_000 * USD, 1_000 * USD]))
+    assert both.tolist() == [50_540_000, 50_660_000]
 
 
 # -- slopes --------------------------------------------------------------------------------------------

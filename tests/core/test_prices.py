@@ -80,6 +80,17 @@ def test_none_is_its_own_value() -> None:
     assert bankruptcy_price(dollars(1_000), [long_at(RATE // 100)], 0) is None
 
 
+@pytest.mark.rule("G-05")
+@pytest.mark.parametrize(("lots", "expected"), [(10, 9_010), (-10, 10_989)])
+def test_a_bankruptcy_price_that_leaves_the_fee(lots: int, expected: int) -> None:
+    """100 are lost at 90.00 (110.00). At 90.10 a fee of 0.1 % is 0.901 of the 1.00 left, at 90.09 0.9009 of 0.90; at
+    109.89 it is 1.0989 of 1.10, at 109.90 1.099 of 1.00."""
+    own = long_at(RATE // 100, lots=lots)
+    own = replace(own, contract=replace(own.contract, taker_fee=RATE // 1000))
+    assert bankruptcy_price(dollars(100), [own], 0) == (9_000 if lots > 0 else 11_000)
+    assert bankruptcy_price(dollars(100), [own], 0, after_fee=True) == expected
+
+
 @pytest.mark.rule("G-05", "G-14")
 def test_a_price_may_be_negative() -> None:
     oil = contract("CL", size="1000", negative=True)

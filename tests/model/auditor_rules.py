@@ -87,6 +87,7 @@ class Contract:
     by_entry: bool = False
     fee_inside: bool = False
     interest: tuple[Fraction, Fraction] | None = None
+    fee_when_bankrupt: bool = False
     is_open: bool = True
     halted: bool = False
     expired: bool = False
@@ -149,7 +150,7 @@ class Contract:
 
     def margin(self, kind: str, quantity: Fraction, notional: Fraction) -> Fraction:
         """`notional`: or the value at entry, where requirements stand on that."""
-        return self._tiered(kind, quantity, notional) + self._fee_of_closing(notional)
+        return self._tiered(kind, quantity, notional) + self._fee_of_closing(quantity, notional)
 
     def _tiered(self, kind: str, quantity: Fraction, notional: Fraction, open_now: Fraction = Fraction(0)) -> Fraction:
         tier = next(tier for tier in reversed(self.tiers) if notional >= tier.notional_from or tier is self.tiers[0])
@@ -162,8 +163,14 @@ class Contract:
         share = up(notional * rate, self.micro)
         return share + abs(quantity) * tier.per_contract[kind] - tier.amount[kind]
 
-    def _fee_of_closing(self, notional: Fraction) -> Fraction:
-        return up(notional * self.taker_fee, self.micro) if self.fee_inside else Fraction(0)
+    def _fee_of_closing(self, quantity: Fraction, notional: Fraction) -> Fraction:
+        if not self.fee_inside:
+            return Fraction(0)
+        left = notional
+        if self.fee_when_bankrupt:
+            lost = self._tiered("initial", quantity, notional)
+            left += -lost if (quantity > 0) == self.linear else lost
+        return up(left * self.taker_fee, self.micro)
 
     def held_requirement(self, quantity: Fraction, notional: Fraction) -> Fraction:
         required = self.margin(self.window.requirement, quantity, notional)
@@ -195,12 +202,12 @@ class Contract:
         own = self._tiered("initial", quantity, notional, open_now)
         if leverage is not None:
             own = max(own, up(notional / leverage, self.micro))
-        return own + self._fee_of_closing(notional)
+        return own + self._fee_of_closing(quantity, notional)
 
     def _in_news(self, quantity: Fraction, notional: Fraction) -> Fraction:
         assert self.news_multiplier is not None
         intraday = self._tiered("intraday", quantity, notional)
-        return up(intraday * self.news_multiplier, self.micro) + self._fee_of_closing(notional)
+        return up(intraday * self.news_multiplier, self.micro) + self._fee_of_closing(quantity, notional)
 
 
 @dataclass(frozen=True)
@@ -323,4 +330,5 @@ class Rules:
             table.get("requirement_base") == "entry",
             bool(table.get("close_fee_in_requirement")),
             None if lower is None else (Fraction(lower), Fraction(table["open_interest_upper"])),
+            table.get("close_fee_on") == "bankruptcy",
         )

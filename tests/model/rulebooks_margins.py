@@ -30,7 +30,7 @@ MARGINS: dict[str, Any] = {
     "contracts": {
         "BTC": {
             "tick": "0.1", "lot": "0.01", "taker_fee": "0.0005", "expected_cost": "0.001",
-            "close_fee_in_requirement": True, "tiers": BRACKETS,
+            "close_fee_in_requirement": True, "close_fee_on": "bankruptcy", "tiers": BRACKETS,
         },
         "ETH": {"tick": "0.01", "lot": "0.1", "taker_fee": "0.0007", "tiers": [GROWING]},
         "ENTRY": {
@@ -85,7 +85,7 @@ COINS: dict[str, Any] = {
         },
         "XBTM": {
             "kind": "inverse", "tick": "0.7", "lot": "1", "contract_size": "10", "taker_fee": "0.0003",
-            "requirement_base": "entry",
+            "requirement_base": "entry", "close_fee_in_requirement": True, "close_fee_on": "bankruptcy",
             "open_interest_lower": "0.01", "open_interest_upper": "0.1",
             "tiers": [{"initial_margin_rate": "0.05", "maintenance_margin_rate": "0.025"}],
         },

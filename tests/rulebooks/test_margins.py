@@ -106,6 +106,10 @@ def test_what_requirements_stand_on() -> None:
     assert built(PLAIN, taker_fee="0.0005").margin == MarginRules()
     found = built(PLAIN, taker_fee="0.0005", close_fee_in_requirement=True, requirement_base="entry").margin
     assert found == MarginRules(by_entry=True, close_fee=500_000)
+    fee: dict[str, Any] = {"taker_fee": "0.0005", "close_fee_in_requirement": True, "close_fee_on": "bankruptcy"}
+    assert built(PLAIN, **fee).margin == MarginRules(close_fee=500_000, close_fee_side=1)
+    assert built(PLAIN, kind="inverse", **fee).margin == MarginRules(close_fee=500_000, close_fee_side=-1)
+    assert built(PLAIN, taker_fee="0.0005", bankruptcy_price_after_fee=True).shown.after_fee
     found = built(PLAIN, open_interest_lower="1000", open_interest_upper="2000.5").margin
     assert found.open_interest == (1_000_000_000, 2_000_500_000)
 
@@ -116,6 +120,17 @@ def test_what_requirements_stand_on() -> None:
     [
         ({"requirement_base": "last"}, ".requirement_base: "),
         ({"close_fee_in_requirement": True}, ".close_fee_in_requirement: expected a taker_fee beside it"),
+        ({"close_fee_on": "bankruptcy"}, ".close_fee_on: expected close_fee_in_requirement beside it"),
+        (
+            {
+                "taker_fee": "0.0005",
+                "close_fee_in_requirement": True,
+                "close_fee_on": "bankruptcy",
+                "tiers": [{**PLAIN, "initial_margin_slope": "0.1"}],
+            },
+            ".close_fee_on: expected initial margins by rate, of at most 1, without a slope",
+        ),
+        ({"bankruptcy_price_after_fee": True}, ".bankruptcy_price_after_fee: expected a taker_fee beside it"),
         ({"open_interest_lower": "1"}, ": expected open_interest_lower and open_interest_upper together"),
         (
             {"open_interest_lower": "2", "open_interest_upper": "2"},

@@ -97,13 +97,19 @@ def bitmex_steps(row: Row) -> Found:
 
 
 def bybit_margins(row: Row) -> Found:
-    """Requirements on the value at entry that include the fee of closing."""
+    """Requirements on the value at entry that include the fee of closing what is left of it at a leverage that the
+    contract's tier allows."""
     leverage, fee, rate = of(row, "leverage", "taker_fee_rate", "maintenance_margin_rate")
     base = "mark_value" if "mark_value" in row["inputs"] else "entry_value"
     (value,) = of(row, base)
-    held = Held(Decimal(1), value, rate=rate, leverage=leverage)
-    given = {"taker_fee": text(fee), "close_fee_in_requirement": True, "requirement_base": "entry"}
-    found = answer(row, [held], given)
+    held = Held(Decimal(side(row)), value, rate=rate)
+    given = {
+        "taker_fee": text(fee),
+        "close_fee_in_requirement": True,
+        "close_fee_on": "bankruptcy",
+        "requirement_base": "entry",
+    }
+    found = answer(row, [held], given, tier={"max_leverage": text(leverage)}, cash=value)
     return {key: Decimal(found[key]) for key in row["expected"]}
 
 
@@ -287,10 +293,18 @@ def cross_with_close_fee(row: Row) -> Found:
         size, entry, cash, rate, fee, tick = of(row, "contracts_usd", "entry", "balance_btc", "mmr", "taker", "tick")
         held = Held(side(row) * size, entry, rate=rate, inverse_size=Decimal(1))
         base = "entry"
+        shown = {"liquidation_price_tick": text(tick)}
+        tick = _inverse_tick(Decimal(1)) * 10
     else:
         size, entry, cash, rate, fee = of(row, "size", "entry_price", "balance", "maintenance_rate", "taker_fee_rate")
-        held, tick, base = Held(side(row) * size, entry, rate=rate), Decimal("0.01"), "mark"
-    given = {"taker_fee": text(fee), "close_fee_in_requirement": True, "requirement_base": base}
+        held, tick, base, shown = Held(side(row) * size, entry, rate=rate), Decimal("0.01"), "mark", {}
+    given = {
+        "taker_fee": text(fee),
+        "close_fee_in_requirement": True,
+        "requirement_base": base,
+        "bankruptcy_price_after_fee": True,
+        **shown,
+    }
     found = answer(row, [held], given, cash=cash, tick=tick)
     return {key: price(found, key) for key in ("liquidation_price", "bankruptcy_price")}
 

@@ -87,11 +87,14 @@ class News:
 class MarginRules:
     """What a contract's rulebook says of margin beside its tiers (EX-02). `by_entry`: requirements, tiers and leverage
     stand on the value at entry, not at the mark. `close_fee`: a rate of that value that every margin includes for the
-    fee of closing. `open_interest`: micros from which on, and at which in full, open interest raises initial margin."""
+    fee of closing. `open_interest`: micros from which on, and at which in full, open interest raises initial margin.
+    `close_fee_side`: 0 where that fee is on the value itself; where it is on what is left of the value when the tiers'
+    initial margin is lost, 1 for a contract whose long position is then worth less, -1 for an inverse one (more)."""
 
     by_entry: bool = False
     close_fee: int = 0
     open_interest: tuple[int, int] | None = None
+    close_fee_side: int = 0
 
 
 PLAIN_RULES = MarginRules()
@@ -159,17 +162,27 @@ def value_at_entry(cost: IntOrArray, units_per_micro: int) -> IntOrArray:
     return ceil_div(abs(cost), units_per_micro)
 
 
-def with_close_fee(terms: Terms, required: IntOrArray, value: IntOrArray) -> IntOrArray:
+def with_close_fee(terms: Terms, required: IntOrArray, lots: IntOrArray, value: IntOrArray) -> IntOrArray:
     """Margin and the fee of closing where it includes one; each is rounded up."""
     whole: Any = required
     if terms.rules.close_fee:
-        whole = whole + mul_div_ceil(value, terms.rules.close_fee, RATE)
+        whole = whole + mul_div_ceil(_closed_at(terms, lots, value), terms.rules.close_fee, RATE)
     return whole
+
+
+def _closed_at(terms: Terms, lots: IntOrArray, value: IntOrArray) -> Any:
+    """The value that the fee of closing is a share of: `value`, or that less (a short position's plus) the initial
+    margin of the tiers, where the position is bankrupt if it was opened on no more than that."""
+    closed: Any = value
+    if terms.rules.close_fee_side:
+        sign: Any = (lots > 0) * 2 - 1
+        closed = closed - terms.rules.close_fee_side * sign * margin(terms.tiers, MarginKind.INITIAL, lots, value)
+    return closed
 
 
 def margin_of(terms: Terms, kind: MarginKind, lots: IntOrArray, value: IntOrArray) -> IntOrArray:
     """One kind of margin under these terms; `value` is the notional, or the value at entry (`MarginRules.by_entry`)."""
-    return with_close_fee(terms, margin(terms.tiers, kind, lots, value), value)
+    return with_close_fee(terms, margin(terms.tiers, kind, lots, value), lots, value)
 
 
 def held_requirement(terms: Terms, lots: IntOrArray, value: IntOrArray) -> IntOrArray:
@@ -178,7 +191,7 @@ def held_requirement(terms: Terms, lots: IntOrArray, value: IntOrArray) -> IntOr
     required = margin(terms.tiers, terms.window.requirement, lots, value)
     if terms.news is not None and terms.news.held:
         required = larger(required, _news_margin(terms.tiers, terms.news, lots, value))
-    return with_close_fee(terms, required, value)
+    return with_close_fee(terms, required, lots, value)
 
 
 def initial_margin(terms: Terms, lots: int, value: int, leverage: int) -> int:
@@ -188,7 +201,7 @@ def initial_margin(terms: Terms, lots: int, value: int, leverage: int) -> int:
     own = margin(_scaled(terms), MarginKind.INITIAL, lots, value)
     if leverage:
         own = max(own, mul_div_ceil(value, RATE, leverage))
-    return with_close_fee(terms, own, value)
+    return with_close_fee(terms, own, lots, value)
 
 
 def scaled_rate(rate: int, open_interest: int, lower: int, upper: int) -> int:
@@ -219,7 +232,8 @@ def entry_requirement(terms: Terms, lots: int, value: int, *, with_intraday: boo
     if not (with_intraday and terms.window.requirement is MarginKind.INTRADAY):
         required = max(required, initial_margin(terms, lots, value, leverage))
     if terms.news is not None:
-        required = max(required, with_close_fee(terms, _news_margin(terms.tiers, terms.news, lots, value), value))
+        news = _news_margin(terms.tiers, terms.news, lots, value)
+        required = max(required, with_close_fee(terms, news, lots, value))
     return required
 
 

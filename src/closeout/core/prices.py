@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from closeout.core.contracts import Kind
-from closeout.core.margin import Level, MarginKind, MarginTier, Window, held_requirement, line
+from closeout.core.margin import Level, MarginKind, MarginTier, Terms, Window, held_requirement, line
 from closeout.core.risk import Holding, Money, assess, lines_of, requirements_by_window
 from closeout.core.units import MAX_PRICE_TICKS, MAX_RATE, RATE, ceil_div, floor_div, mul_div_ceil
 
@@ -65,15 +65,21 @@ def liquidation_price(money: Money, holdings: Sequence[Holding], index: int, flo
     return own.mark + direction * (nearest if is_below else nearest - 1)
 
 
-def bankruptcy_price(money: Money, holdings: Sequence[Holding], index: int) -> int | None:
+def bankruptcy_price(money: Money, holdings: Sequence[Holding], index: int, *, after_fee: bool = False) -> int | None:
     """The tick of `holdings[index]` that brings net liq to zero: the lowest at which a long's account is not below
-    zero, the highest for a short. None where every tick leaves it on the same side. It needs no mark of its own."""
+    zero, the highest for a short; with `after_fee` once the fee of closing there is paid. None where every tick leaves
+    it on the same side. It needs no mark of its own."""
     own = holdings[index]
+
+    def left(tick: int) -> int:
+        fee = own.contract.trade_fee(tick, own.lots) if after_fee else 0
+        return rest + own.contract.profit(tick, own.lots, own.cost) - fee
+
     rest = money.sum + sum(holding.profit for holding in (*holdings[:index], *holdings[index + 1 :]))
     ticks = range(_lowest(own), MAX_PRICE_TICKS + 1)
     if own.lots < 0:
         ticks = ticks[::-1]
-    found = bisect_left(ticks, True, key=lambda tick: rest + own.contract.profit(tick, own.lots, own.cost) >= 0)
+    found = bisect_left(ticks, True, key=lambda tick: left(tick) >= 0)
     return ticks[found] if 0 < found < len(ticks) else None
 
 
@@ -291,12 +297,13 @@ def _slack(net_liq: int, auto: int, floor: int | None) -> int:
 def _doubt(moving: Sequence[Holding]) -> int:
     """Twice what all roundings of a holding together can do to the slack: value and profit 2 micros; value 2 at a rate
     of up to 200 %, its margin 1, a news multiple of that 1, and all this over a level down to 50 %, then 1. The fee of
-    closing is value 2 at up to 100 % and 1 more over the level; a rate that grows is a rate unit too high."""
+    closing is value 2 at up to 100 % and 1 more over the level, and on what is left of the value, whose initial margin
+    is at most 100 % and rounded by 1, 3 more; a rate that grows is a rate unit too high."""
     doubt = 0
     for holding in moving:
         terms = holding.terms
         multiple = 0 if terms.news is None else mul_div_ceil(terms.news.multiplier, 1, RATE)
-        doubt += 26 + 4 * multiple + (12 if terms.rules.close_fee else 0)
+        doubt += 26 + 4 * multiple + _of_close_fee(terms, 12, 24)
         doubt += max((4 * ceil_div(_capped_from(tier, holding), RATE) + 4 for tier in _bent(holding)), default=0)
     return doubt
 
@@ -304,13 +311,21 @@ def _doubt(moving: Sequence[Holding]) -> int:
 def _stray(moving: Sequence[Holding], floor: int | None) -> int | None:
     """How far the slack is from a straight line when all marks move in proportion, at most: each is rounded by up to a
     tick, which changes the profit by what it is worth and the line, at a rate of up to 200 % over a level down to 50 %,
-    by up to four times as much, six with the fee of closing in it. None where the line is not straight: the value of
-    an inverse contract, a floor above zero that may take the line's place, a mark below zero that stops where it is."""
+    by up to four times as much, six with the fee of closing in it, eight where that is on what is left of the value.
+    None where the line is not straight: the value of an inverse contract, a floor above zero that may take the line's
+    place, a mark below zero that stops where it is."""
     if (floor or 0) > 0 or any(
         h.contract.kind is Kind.INVERSE or ((h.mark or 0) < 0 and not h.contract.negative_prices) for h in moving
     ):
         return None
-    return _doubt(moving) + sum((7 if h.terms.rules.close_fee else 5) * h.contract.notional(1, h.lots) for h in moving)
+    return _doubt(moving) + sum((5 + _of_close_fee(h.terms, 2, 4)) * h.contract.notional(1, h.lots) for h in moving)
+
+
+def _of_close_fee(terms: Terms, on_value: int, on_rest: int) -> int:
+    """What the fee of closing adds to a bound: none, one on the value, or one on what is left of it."""
+    if not terms.rules.close_fee:
+        return 0
+    return on_rest if terms.rules.close_fee_side else on_value
 
 
 # -- straight pieces -----------------------------------------------------------------------------------

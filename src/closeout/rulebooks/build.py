@@ -123,7 +123,10 @@ def _shown_price(table: ContractTable, contract: Contract, key: str) -> ShownPri
     step = 1 if given is None else read_positive(f"{key}.liquidation_price_tick", given) / contract.tick
     if step != int(step):
         raise InputError(f"{key}.liquidation_price_tick: expected a multiple of the tick {table.tick}, got {given}")
-    return ShownPrice(int(step), table.liquidation_price_rounding == "one_tick_towards_entry")
+    if table.bankruptcy_price_after_fee and not (contract.taker_fee or contract.fee_per_lot):
+        raise InputError(f"{key}.bankruptcy_price_after_fee: expected a taker_fee beside it")
+    towards_entry = table.liquidation_price_rounding == "one_tick_towards_entry"
+    return ShownPrice(int(step), towards_entry, table.bankruptcy_price_after_fee)
 
 
 def _window(name: str, table: WindowTable) -> Window:

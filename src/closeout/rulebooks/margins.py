@@ -10,7 +10,7 @@ from fractions import Fraction
 import msgspec
 
 from closeout.core.contracts import Contract, Kind
-from closeout.core.margin import MarginRules, MarginTier, Slope, Tiers
+from closeout.core.margin import MarginKind, MarginRules, MarginTier, Slope, Tiers
 from closeout.core.units import MAX_RATE, RATE, InputError, decimal, plain
 from closeout.rulebooks.schema import ContractTable, TierTable
 from closeout.rulebooks.values import read_money, read_positive, read_rate
@@ -50,7 +50,20 @@ def margin_rules(table: ContractTable, contract: Contract, tiers: Tiers, key: st
         table.requirement_base == "entry",
         contract.taker_fee if table.close_fee_in_requirement else 0,
         _open_interest(table, contract, tiers, key),
+        _close_fee_side(table, contract, tiers, key),
     )
+
+
+def _close_fee_side(table: ContractTable, contract: Contract, tiers: Tiers, key: str) -> int:
+    """0 where the fee of closing is on the value; else the side on which a bankrupt position is worth less."""
+    if table.close_fee_on == "value":
+        return 0
+    if not table.close_fee_in_requirement:
+        raise InputError(f"{key}.close_fee_on: expected close_fee_in_requirement beside it")
+    own = MarginKind.INITIAL
+    if any(tier.rate[own] > RATE or tier.per_lot[own] or tier.slope[own] for tier in tiers):
+        raise InputError(f"{key}.close_fee_on: expected initial margins by rate, of at most 1, without a slope")
+    return 1 if contract.kind is Kind.LINEAR else -1
 
 
 def _open_interest(table: ContractTable, contract: Contract, tiers: Tiers, key: str) -> tuple[int, int] | None:

@@ -50,13 +50,15 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     """One contract. `tick_value` is a check: what one tick of a quantity of one is worth, `tick` x `contract_size`.
 
     `requirement_base`: whether margin is a share of what the position is worth at the mark, or was at entry.
-    `close_fee_in_requirement`: every margin includes the taker fee of closing, on the same value. Between an open
+    `close_fee_in_requirement`: every margin includes the taker fee of closing, on the same value, or with
+    `close_fee_on` "bankruptcy" on what is left of it when the tiers' initial margin is lost. Between an open
     interest (what is held long, at the mark) of `open_interest_lower` and `open_interest_upper` the initial margin rate
     of orders rises to 100 %.
 
     How the venue states a liquidation price, which no verdict reads (G-05): in steps of `liquidation_price_tick`, or of
     `tick`, rounded to the side on which the position is still safe (BitMEX, Bybit, KuCoin), or for an isolated position
-    one such step nearer to the entry than where it is (OKX).
+    one such step nearer to the entry than where it is (OKX). And a bankruptcy price: where nothing is left, or with
+    `bankruptcy_price_after_fee` where nothing is left once the taker fee of closing there is paid (Phemex).
     """
 
     title: str = ""
@@ -74,10 +76,12 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     negative_prices: bool = False
     requirement_base: Literal["mark", "entry"] = "mark"
     close_fee_in_requirement: bool = False
+    close_fee_on: Literal["value", "bankruptcy"] = "value"
     open_interest_lower: str | None = None
     open_interest_upper: str | None = None
     liquidation_price_rounding: Literal["safe", "one_tick_towards_entry"] = "safe"
     liquidation_price_tick: str | None = None
+    bankruptcy_price_after_fee: bool = False
 
 
 class WindowTable(Stated, frozen=True, kw_only=True):

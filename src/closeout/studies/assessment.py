@@ -148,7 +148,9 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
         "liquidation_price": shown(
             liquidation_price(part.money, holdings, index, floor), holding, policy, isolated=part.isolated
         ),
-        "bankruptcy_price": bankruptcy_price(part.money, holdings, index),
+        "bankruptcy_price": bankruptcy_price(
+            part.money, holdings, index, after_fee=policy.contracts[contract.name].shown.after_fee
+        ),
     }
     intraday = _intraday([holding], policy)
     answer: dict[str, Any] = {

@@ -122,7 +122,7 @@ def _margins(state: State) -> tuple[Column, Column, Any]:
             for rate in np.unique(own[own > 0]).tolist():
                 mine = own == rate
                 required[mine] = np.maximum(required[mine], _by_leverage(value[mine], rate))
-        required = with_close_fee(terms, required, value)
+        required = with_close_fee(terms, required, part.lots, value)
         initial[part.rows] += required
     return initial, maintenance, holds
 
