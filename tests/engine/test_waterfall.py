@@ -276,6 +276,36 @@ def test_a_share_is_closed_each_interval_and_all_of_a_small_position_at_once() -
 
 
 @pytest.mark.rule("EX-02", "G-07")
+@pytest.mark.parametrize(("seconds", "lots"), [(29, -16), (30, -4)])
+def test_a_fifth_first_and_all_of_it_for_half_a_minute_after(seconds: int, lots: int) -> None:
+    """Hyperliquid: a fifth of a large position; within 30 seconds after it, of any position of the customer's, all."""
+    close_out = {
+        "method": "reduce_by_share", "share": "0.2", "share_above": "5000", "whole_within_seconds": 30,
+        "limit": "any_price", "take_over_below": "0",
+    }  # fmt: skip
+
+    def sent(*events: ev.AnyEvent) -> list[tuple[str, int]]:
+        return [(order.account_id, order.lots) for order in of(list(events), ev.CloseOutOrder)]
+
+    desk = desk_of(VENUE, close_out=close_out)
+    hold(desk, "A", "1000", "20")
+    desk.account("A/BUS", parent="A")
+    desk.done(c.TransferPosition("A/BUS", "BUS", 10, desk.facts("BUS").value(100_000, 10), last=False))
+    desk.deposit("A/BUS", "520")
+    assert sent(*desk.marks(CAR="990")) == [("A", -4)]
+    assert sent(*nothing_filled(desk, "A")) == []  # nothing was closed: the next look sends a fifth again
+    desk.wait(5)
+    assert sent(*desk.marks(CAR="990")) == [("A", -4)]
+    assert sent(*filled(desk, "A", "990")) == []
+    assert desk.level("A") is Level.ALERT  # 800 left, of 792 required: the fifth was enough
+    desk.wait(10)
+    assert sent(*desk.marks(BUS="996")) == [("A/BUS", -10)]  # the customer's other position: all of it
+    filled(desk, "A/BUS", "996")
+    desk.wait(seconds - 10)
+    assert sent(*desk.marks(CAR="955")) == [("A", lots)]
+
+
+@pytest.mark.rule("EX-02", "G-07")
 def test_a_step_drops_a_tier_and_the_next_closes_the_rest() -> None:
     tiers = [TIER, {**TIER, "notional_from": "5000", "maintenance_margin_rate": "0.08"}]
     close_out = {"method": "lower_tier", "limit": "bankruptcy", "then": [BANKRUPT]}

@@ -219,6 +219,7 @@ class Step:
     share: Fraction
     share_above: Fraction
     interval: int
+    whole_within: int
     adjustment: Fraction
     spread: Fraction
 
@@ -237,7 +238,7 @@ class Stage:
     among: str | None
 
 
-MARKET = Step("flatten_all", "none", Fraction(1), Fraction(0), 0, Fraction(1), Fraction(0))
+MARKET = Step("flatten_all", "none", Fraction(1), Fraction(0), 0, 0, Fraction(1), Fraction(0))
 CUSTOMER_OWES = Stage("customer_owes", None, None, False, None, "bankruptcy", 0, None)
 
 
@@ -252,6 +253,7 @@ def read_step(table: dict) -> Step:
         Fraction(table.get("share") or "1"),
         Fraction(table.get("share_above") or "0"),
         (table.get("interval_seconds") or 0) * 10**9,
+        (table.get("whole_within_seconds") or 0) * 10**9,
         Fraction(table.get("bankruptcy_adjustment") or "1"),
         Fraction(table.get("spread_to_maintenance") or "0.1"),
     )

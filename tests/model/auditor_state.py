@@ -159,6 +159,7 @@ class Account:
     flatten_due: bool = False
     call: Call | None = None
     won: Fraction = Fraction(0)
+    parted_at: int | None = None
 
     def held(self) -> dict[str, Position]:
         return {name: position for name, position in self.positions.items() if position.quantity != 0}

@@ -60,11 +60,17 @@ class Steps(Money):
         return {name: part(account, event, step, name) for name in closable}
 
     def _a_share(self, account: Account, event: Event, step: Step, name: str) -> int:
-        """A share for each interval since orders went out last; all of what is worth little."""
+        """A share for each interval since orders went out last; all of what is worth little, and all of everything
+        shortly after a part of anything of the customer's was closed."""
         contract, position, whole = self._facts(account, name)
         if self.figures.notional(contract, position) <= step.share_above:
             self.reached["all of a small position"] += 1
             return whole
+        parted_at = self.accounts[account.parent or account.account_id].parted_at
+        if parted_at is not None and step.whole_within:
+            self.reached["all of it after a part" if self.now < parted_at + step.whole_within else "a part anew"] += 1
+            if self.now < parted_at + step.whole_within:
+                return whole
         rounds = 1
         if step.interval and event.shared_at is not None:
             rounds = (self.now - event.shared_at) // step.interval

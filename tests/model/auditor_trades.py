@@ -66,6 +66,8 @@ class Trades(Money):
             return
         if event is not None and orders is event.outstanding:
             event.filled = True
+            if account.held().get(name) and not (event.flatten or event.own):
+                self.accounts[account.parent or account.account_id].parted_at = self.now
             charged = self.charge_by_rate(account, target, quantity, price, above)
             if order_id in event.takeovers:
                 better = target.cost(event.takeovers[order_id], quantity) - target.cost(price, quantity)

@@ -95,6 +95,21 @@ UNWIND = {
     ],
 }
 
+# A fifth, and all of it for a while after; a vault without bounds.
+FIFTH = {
+    **BASE,
+    "name": "model-fifth",
+    "close_out": {
+        "method": "reduce_by_share",
+        "share": "0.2",
+        "share_above": "4000",
+        "whole_within_seconds": 600,
+        "limit": "any_price",
+        "take_over_below": "0.5",
+    },
+    "waterfall": [{"stage": "backstop_vault", "solvent_only": True}, adl("return_times_leverage", "mark"), VENUE],
+}
+
 # Whoever the lot falls on, in coin and at the bankruptcy price; an inverse fund takes what it may.
 LOTTERY = {
     **COINS,
@@ -120,3 +135,6 @@ WATERFALLS = (
     Setting("unwind", document(UNWIND), _PRICES, _SIZES, 3_000_000_000, limited=True),
     Setting("lottery", document(LOTTERY), _COIN_PRICES, _COIN_SIZES, 1_000_000, limited=True),
 )
+
+SPECIAL = (Setting("fifth", document(FIFTH), _PRICES, _SIZES, 3_000_000_000, limited=True),)
+"""What single venues have."""

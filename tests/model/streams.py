@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.model.auditor import Auditor
 from tests.model.auditor_state import Account
 from tests.model.rulebooks import SETTINGS, Setting
-from tests.model.rulebooks_waterfall import WATERFALLS
+from tests.model.rulebooks_waterfall import SPECIAL, WATERFALLS
 from tests.model.streams_desk import DeskInputs
 from tests.model.streams_look import ACCOUNTS, OWNERS, PARENTS, SECOND
 from tests.model.streams_weights import CALM, UNFILLED, WEIGHTS
@@ -430,4 +430,4 @@ class Stream(DeskInputs):
 
 def streams() -> st.SearchStrategy[tuple[Random, Setting]]:
     """What a stream is made of: a random source that hypothesis drives, and a rulebook."""
-    return st.tuples(st.randoms(use_true_random=False), st.sampled_from((*SETTINGS, *WATERFALLS)))
+    return st.tuples(st.randoms(use_true_random=False), st.sampled_from((*SETTINGS, *WATERFALLS, *SPECIAL)))

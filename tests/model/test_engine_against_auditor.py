@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.model.rulebooks import SETTINGS, Setting
-from tests.model.rulebooks_waterfall import WATERFALLS
+from tests.model.rulebooks_waterfall import SPECIAL, WATERFALLS
 from tests.model.side_by_side import run
 from tests.model.streams import streams
 
@@ -16,6 +16,7 @@ from closeout.engine import commands
 
 STREAMS = 360
 WATERFALL_STREAMS = 220
+SPECIAL_STREAMS = 50
 LENGTH = 150
 
 AT_LEAST_100 = """
@@ -88,6 +89,7 @@ IN_WATERFALLS = """
     auto_deleveraging beyond the deficit, the fund's positions have lost, funding kept back,
     socialised among positions, sharer has too little, nobody to share with among balances,
     nobody to share with among days_winners, nobody to share with among positions, withdrawal haircut,
+    all of it after a part, a part anew,
     liquidity_providers pays, no room for all of it, venue_bears pays, deficit, own close-out, desk liquidates
 """
 
@@ -134,6 +136,8 @@ def test_engine_equals_auditor_in_every_stage_of_the_waterfall() -> None:
     total: Counter[str] = Counter()
     for seed in range(WATERFALL_STREAMS):
         total += run(Random(seed), WATERFALLS[seed % len(WATERFALLS)], LENGTH)[1]
+    for seed in range(SPECIAL_STREAMS):
+        total += run(Random(seed), SPECIAL[seed % len(SPECIAL)], LENGTH)[1]
     told(total)
     assert {name: total[name] for name in listed(IN_WATERFALLS_AT_LEAST_30) if total[name] < 30} == {}
     assert [name for name in listed(IN_WATERFALLS) if not total[name]] == []

@@ -56,6 +56,7 @@ def test_nothing_follows_a_step_that_works_until_it_is_filled(close_out: dict[st
         ({"share": "0.2"}, "method reduce_by_share", "1"),
         ({"share_above": "5"}, "method reduce_by_share", "0"),
         ({"interval_seconds": 3}, "method reduce_by_share", "0"),
+        ({"whole_within_seconds": 3}, "method reduce_by_share", "0"),
         ({"bankruptcy_adjustment": "2"}, "limit fillable", "1"),
         ({"spread_to_maintenance": "0.2"}, "limit fillable", "0.1"),
     ],
@@ -68,7 +69,7 @@ def test_a_step_has_no_key_that_its_method_or_limit_does_not_read(
     assert refusal({**BANKRUPT, **given}) == f"close_out.{message}"
     assert refusal({**BANKRUPT, "then": [BANKRUPT, {**BANKRUPT, **given}]}) == f"close_out.then[1].{message}"
     built({**SHARES, "limit": "fillable", **given})
-    built({**BANKRUPT, key: 0 if key == "interval_seconds" else default})  # as a variant of the other method says it
+    built({**BANKRUPT, key: 0 if key.endswith("_seconds") else default})  # as a variant of the other method says it
 
 
 @pytest.mark.rule("EX-01", "EX-04")

@@ -236,7 +236,7 @@ def test_hyperliquid_has_a_vault_and_deleverages_below_zero() -> None:
     policy = load("hyperliquid").policy()
     first = policy.close_out.steps[0]
     assert (first.method, first.limit) == (CloseOutMethod.REDUCE_BY_SHARE, Limit.ANY_PRICE)
-    assert (first.share, first.share_above, first.interval) == (RATE // 5, 100_000 * 10**6, 30 * 10**9)
+    assert (first.share, first.share_above, first.whole_within) == (RATE // 5, 100_000 * 10**6, 30 * 10**9)
     assert policy.close_out.take_over_below == round(Fraction(2 * RATE, 3))
     vault, winners, last = policy.waterfall
     assert (vault.kind, vault.solvent_only) == (StageKind.BACKSTOP_VAULT, True)

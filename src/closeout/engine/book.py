@@ -265,8 +265,9 @@ class Brakes:
 class Book:
     """All accounts. Column arrays may be longer than `count`. `house`: the rows of those that are no customer's.
     `owned` lists the rows of each owner's accounts, `children` those of an account's isolated positions. `stops` holds
-    the reason of a brake whose close-out has not begun. `won`: what each realised since the business day began, in
-    micros."""
+    the reason of a brake whose close-out has not begun. `in_part`: when a close-out last closed a part of a position of
+    an account or of its isolated positions, where the rulebook asks. `won`: what each realised since the business day
+    began, in micros."""
 
     count: int = 0
     ids: list[str] = field(default_factory=list[str])
@@ -284,6 +285,7 @@ class Book:
     owned: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     brakes: Brakes = field(default_factory=Brakes)
     stops: dict[int, str] = field(default_factory=dict[int, str])
+    in_part: dict[int, int] = field(default_factory=dict[int, int])
     calls: dict[int, MarginCall] = field(default_factory=dict[int, MarginCall])
     cash: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     accrued: Column = field(default_factory=lambda: np.zeros(0, np.int64))

@@ -161,16 +161,24 @@ def _limit(state: State, row: int, step: CloseOutStep, holding: Holding) -> int 
     return -MAX_PRICE_TICKS if facts.negative_prices else 1
 
 
-def _share(state: State, step: CloseOutStep, active: CloseOut, holding: Holding) -> int:
+def _share(state: State, row: int, step: CloseOutStep, active: CloseOut, holding: Holding) -> int:
     """|lots| of a share step: for each interval since the last one its share of what is held, rounded up; everything
-    where it is worth no more than `share_above`."""
+    where it is worth no more than `share_above`, and within `whole_within` after a part was closed."""
     whole = abs(holding.lots)
-    if holding.notional <= step.share_above:
+    in_part = state.book.in_part.get(state.book.parent.get(row, row))
+    if holding.notional <= step.share_above or (in_part is not None and state.time - in_part < step.whole_within):
         return whole
     rounds = 1
     if step.interval and active.sent_at is not None:
         rounds = (state.time - active.sent_at) // step.interval
     return min(whole, mul_div_ceil(whole, step.share * min(rounds, RATE // step.share + 1), RATE))
+
+
+def note_part(state: State, row: int, active: CloseOut, contract: ContractState) -> None:
+    """A close-out order was filled: remember when, where it leaves a part of the position and a step asks for it."""
+    asked = any(step.whole_within for step in state.policy.close_out.steps)
+    if asked and not active.flatten and contract.position(row).lots:
+        state.book.in_part[state.book.parent.get(row, row)] = state.time
 
 
 def _to_lower_tier(holding: Holding) -> int:
@@ -208,7 +216,7 @@ def plan(
             return {}  # one order at a time in each contract: the next is decided when they are done
         if step.method is CloseOutMethod.LOWER_TIER:
             return {holding.contract.name: _to_lower_tier(holding) for holding in closable}
-        return {holding.contract.name: _share(state, step, active, holding) for holding in closable}
+        return {holding.contract.name: _share(state, row, step, active, holding) for holding in closable}
     # What is out will close: only what it leaves uncured needs more.
     out = {h.contract.name: min(abs(h.lots), closing(active, h.contract.name, h.lots)) for h in closable}
     chosen: Plan = {name: lots for name, lots in out.items() if lots}

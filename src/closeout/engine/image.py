@@ -78,6 +78,7 @@ def _state(state: State) -> dict[str, Any]:
         "limits": by_id(book.limits),
         "brakes": {book.ids[row]: _brake(book, row) for row in book.brakes.slot},
         "stops": by_id(book.stops),
+        "in_part": by_id(book.in_part),
         "calls": by_id(book.calls, asdict),
         "fills": {key: {**asdict(past), "account": book.ids[past.account]} for key, past in state.fills.items()},
         "contracts": {name: _contract(state, contract) for name, contract in state.contracts.items()},
@@ -167,6 +168,7 @@ def _book(raw: dict[str, Any]) -> Book:
     book.acknowledged = {row[key]: value for key, value in raw["acknowledged"].items()}
     book.limits = {row[key]: msgspec.convert(value, Limits) for key, value in raw["limits"].items()}
     book.stops = {row[key]: value for key, value in raw["stops"].items()}
+    book.in_part = {row[key]: value for key, value in raw["in_part"].items()}
     book.calls = {row[key]: MarginCall(**value) for key, value in raw["calls"].items()}
     for key, (settings, *bases) in raw["brakes"].items():
         table = book.brakes

@@ -51,6 +51,7 @@ def _execute(state: State, row: int, command: Fill, contract: ContractState, fee
     if not _fits(state, command, name, left):
         return
     active.filled = True
+    closeout.note_part(state, row, active, contract)
     charged = closeout.charge_by_rate(state, row, active, contract, command.lots, command.price_ticks, above)
     value = contract.contract.trade_value(command.price_ticks, command.lots)
     closeout.give_surplus(state, row, active, command.order_id, contract, command.lots, value, fee + charged)

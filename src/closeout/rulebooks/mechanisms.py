@@ -39,6 +39,7 @@ _STEP_KEYS = {
     "share": ("method", "reduce_by_share"),
     "share_above": ("method", "reduce_by_share"),
     "interval_seconds": ("method", "reduce_by_share"),
+    "whole_within_seconds": ("method", "reduce_by_share"),
     "bankruptcy_adjustment": ("limit", "fillable"),
     "spread_to_maintenance": ("limit", "fillable"),
 }
@@ -74,6 +75,7 @@ def _step(table: StepTable, key: str, currency: Currency) -> CloseOutStep:
         read_rate(f"{key}.share", table.share, 1, RATE),
         read_money(f"{key}.share_above", table.share_above, currency),
         read_whole(f"{key}.interval_seconds", table.interval_seconds, 0, 86_400) * _SECOND,
+        read_whole(f"{key}.whole_within_seconds", table.whole_within_seconds, 0, 86_400) * _SECOND,
         read_rate(f"{key}.bankruptcy_adjustment", table.bankruptcy_adjustment, 1, 1_000 * RATE),
         read_rate(f"{key}.spread_to_maintenance", table.spread_to_maintenance, 0, 10 * RATE),
     )

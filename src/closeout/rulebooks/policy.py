@@ -108,6 +108,7 @@ class CloseOutStep:
     share: int = RATE
     share_above: int = 0
     interval: int = 0
+    whole_within: int = 0
     bankruptcy_adjustment: int = RATE
     spread_to_maintenance: int = 0
 

@@ -97,7 +97,8 @@ class StepTable(Stated, frozen=True, kw_only=True):
     """One step of a close-out (US-09, EX-02): how much is closed, and at which limit.
 
     `reduce_by_share` closes `share` of the position every `interval_seconds` while it is worth more than `share_above`,
-    and all of it from there on; `lower_tier` closes what it takes to reach the margin tier below. An order with a limit
+    and all of it from there on, and all of it within `whole_within_seconds` after a close-out closed a part of any
+    position of the customer's; `lower_tier` closes what it takes to reach the margin tier below. An order with a limit
     is immediate-or-cancel, and what it leaves is the next step's; one without works until it is filled, so that no step
     may follow. `fillable` is the limit that concedes up to `spread_to_maintenance` of the maintenance margin, the more
     the nearer the account is to zero, faster by `bankruptcy_adjustment`. A key that a step's method or limit does not
@@ -109,6 +110,7 @@ class StepTable(Stated, frozen=True, kw_only=True):
     share: str = "1"
     share_above: str = "0"
     interval_seconds: int = 0
+    whole_within_seconds: int = 0
     bankruptcy_adjustment: str = "1"
     spread_to_maintenance: str = "0.1"
 
