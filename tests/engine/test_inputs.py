@@ -190,7 +190,7 @@ def test_an_engine_restored_in_the_middle_of_a_close_out_goes_on_the_same() -> N
 @pytest.mark.rule("G-03", "G-09")
 def test_a_damaged_snapshot_is_refused() -> None:
     picture = desk_with("A").engine.snapshot()
-    for damaged in (b"", picture[:-1], b"\x80", picture.replace(b"\xa6format\x04", b"\xa6format\x63")):
+    for damaged in (b"", picture[:-1], b"\x80", picture.replace(b"\xa6format\x05", b"\xa6format\x63")):
         with pytest.raises(InputError, match="snapshot"):
             Engine.restore(damaged)
 
