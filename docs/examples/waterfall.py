@@ -34,6 +34,7 @@ STAGES: tuple[dict[str, Any], ...] = (
     {"stage": "auto_deleveraging", "ranking": "leveraged_return", "price": "mark"},
     {"stage": "auto_deleveraging", "ranking": "random", "seed": 7},
     {"stage": "unwind"},
+    {"stage": "unwind", "price": "mark"},
     {"stage": "insurance_fund"},
     {"stage": "socialised_loss", "among": "days_winners"},
     {"stage": "socialised_loss", "among": "positions"},

@@ -171,3 +171,27 @@ def test_the_fund_takes_nothing_that_would_net_it_below_zero() -> None:
     (order,) = of(nothing_filled(desk, "B"), ev.CloseOutOrder)
     assert (order.lots, order.limit_ticks) == (1, None)
     assert (desk.position("insurance_fund", "CAR"), desk.cash("insurance_fund")) == ("1", "10.00")
+
+
+@pytest.mark.rule("EX-05", "G-02")
+def test_an_unwind_extinguishes_contracts_on_both_sides() -> None:
+    """What a clearing house calls extinguishing contracts in part: nobody trades, nobody new holds anything, the open
+    interest falls by what is gone, everybody on the other side loses his part of it and is told, and what is left over
+    for want of another side has a name. Extinguished whole, a contract expires."""
+    desk = desk_of({"stage": "unwind"}, VENUE, close_out={**AT_ONCE, "take_over_below": "1.00"})
+    for name, quantity in (("B", "2"), ("S", "-1"), ("M", "-2")):
+        hold(desk, name, "5000", quantity)
+    hold(desk, "A", "300", "4")
+    events = desk.marks(CAR="920")
+    got = {event.account_id: (event.lots, event.price) for event in of(events, ev.Deleveraged)}
+    assert got == {"M": (2, "925"), "S": (1, "925")}
+    assert [n.account_id for n in of(events, ev.Notice) if n.kind == "auto_deleveraging"] == ["M", "S"]
+    held = {name: desk.position(name, "CAR") for name in ("A", "B", "S", "M")}
+    assert held == {"A": "1", "B": "2", "S": "0", "M": "0"}
+    assert desk.state.book.house == {desk.state.book.row["suspense"]}
+    (order,) = of(events, ev.CloseOutOrder)  # the fourth contract has nobody on its other side: the market gets it
+    assert (order.lots, order.limit_ticks) == (-1, None)
+    events = filled(desk, "A", "900")
+    assert {event.stage: event.micros for event in of(events, ev.DeficitCovered)} == {"venue_bears": 25_000_000}
+    desk.done(c.Expire("CAR", desk.ticks("CAR", "900")))
+    assert (desk.position("B", "CAR"), desk.cash("B")) == ("0", "4800.00")
