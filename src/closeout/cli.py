@@ -125,15 +125,17 @@ def rulebooks_check(
     from closeout.rulebooks import loader
 
     book = loader.load(file)
+    notes = loader.notes(book)
     for variant in loader.variants(file):
-        loader.load(f"{file}:{variant}")
+        notes += [f"{variant}: {note}" for note in loader.notes(loader.load(f"{file}:{variant}")) if note not in notes]
     policy = book.policy()
     if as_json:
         found = {"file": file, "ok": True, "name": policy.name, "version": policy.version, "digest": book.digest}
-        print(json.dumps(found | {"contracts": list(policy.contracts)}, indent=2))
+        print(json.dumps(found | {"contracts": list(policy.contracts), "notes": notes}, indent=2))
     else:
         contracts = f"{len(policy.contracts)} contract{'s' if len(policy.contracts) != 1 else ''}"
         print(f"{file}: good: {policy.name}, version {policy.version}, {contracts}, digest {book.digest}")
+        print("".join(f"    note: {note}\n" for note in notes), end="")
 
 
 def _rulebook_text(shown: dict[str, Any]) -> str:

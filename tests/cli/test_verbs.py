@@ -75,6 +75,7 @@ def test_check_a_file(command: Command) -> None:
     found = command("rulebooks", "check", "mine.toml", "--json").json
     assert (found["ok"], found["name"], found["contracts"]) == (True, "mine", ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
     assert found["digest"] in command("rulebooks", "check", "mine.toml").out
+    assert found["notes"] == []
     answer = command("replay", "oct-10", "--population", 5, "--rulebook", "mine.toml", "--json")
     assert list(answer.json["rulebooks"]) == ["mine.toml"]
 

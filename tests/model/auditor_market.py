@@ -4,7 +4,7 @@ import json
 from fractions import Fraction
 
 from tests.model.auditor_money import Money
-from tests.model.auditor_rules import BILLIONTH, Contract, read_tier
+from tests.model.auditor_rules import BILLIONTH, Contract, read_tiers
 from tests.model.auditor_state import EVERYBODY, Refusal, Release, check_name, check_second
 
 
@@ -87,7 +87,7 @@ class Market(Money):
     def _SetMargin(self, contract: str, tiers: bytes, by: str, reason: str, second: str) -> None:
         check_name(by)
         target = self.live(contract)
-        new = [read_tier(table) for table in json.loads(tiers)]
+        new = read_tiers(json.loads(tiers), target.micro)
         lowered, alone = self._lowers(target, new), not second or second == by
         if lowered:
             check_second(by, second)

@@ -39,6 +39,23 @@ class Tier:
     slope: dict[str, Fraction]
 
 
+def read_tiers(tables: list, micro: Fraction) -> list[Tier]:
+    tiers: list[Tier] = []
+    for table in tables:
+        tiers.append(read_tier(joined(table, tiers[-1], micro) if tiers else table))
+    return tiers
+
+
+def joined(table: dict, before: Tier, micro: Fraction) -> dict:
+    """A tier whose margin begins where that of the one before it ends, where it says "continuous"."""
+    plain, found = read_tier({**table, "initial_amount": None, "maintenance_amount": None}), dict(table)
+    for kind in ("initial", "maintenance"):
+        if table.get(f"{kind}_amount") == "continuous":
+            lifted = plain.notional_from * (plain.rate[kind] - before.rate[kind])
+            found[f"{kind}_amount"] = str(down(before.amount[kind] + lifted, micro))
+    return found
+
+
 def read_tier(table: dict) -> Tier:
     """A tier without an intraday margin takes its initial, and so on (see the rulebook's description)."""
     found: dict[str, tuple[Fraction, ...]] = {}
@@ -327,7 +344,7 @@ class Rules:
             bool(table.get("negative_prices")),
             Fraction(table.get("expected_cost") or "0"),
             table.get("session"),
-            [read_tier(tier) for tier in table["tiers"]],
+            read_tiers(table["tiers"], self.micro),
             self.opening_window,
             table.get("requirement_base") == "entry",
             bool(table.get("close_fee_in_requirement")),

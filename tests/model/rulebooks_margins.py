@@ -9,7 +9,7 @@ BRACKETS = [
     {
         "notional_from": "8000",
         "initial_margin_rate": "0.06",
-        "initial_amount": "160",
+        "initial_amount": "continuous",
         "maintenance_margin_rate": "0.03",
         "maintenance_amount": "80",
     },

@@ -1,13 +1,14 @@
 """What a rulebook file may say of margin, and what is refused by its key (EX-01, EX-02)."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from closeout.core.margin import MarginKind, MarginRules, Slope
+from closeout.core.margin import MarginKind, MarginRules, Slope, margin
 from closeout.core.units import RATE, InputError
 from closeout.rulebooks.loader import load, tiers_from_json
-from closeout.rulebooks.margins import slope_text
+from closeout.rulebooks.margins import gaps, slope_text
 from closeout.rulebooks.policy import ContractPolicy
 
 PLAIN = {"initial_margin_rate": "0.1", "maintenance_margin_rate": "0.05"}
@@ -33,12 +34,32 @@ def test_brackets_of_both_margins() -> None:
     assert by_leverage.tiers[1].amount == (100_000_000,) * 3  # maintenance is the initial one too
 
 
+@pytest.mark.rule("EX-01", "EX-02")
+def test_an_amount_that_joins_its_bracket_to_the_one_before() -> None:
+    joined = {"initial_amount": "continuous", "maintenance_amount": "continuous"}
+    third = {"notional_from": "3000.000001", "initial_margin_rate": "0.3", "maintenance_margin_rate": "0.1555"}
+    own = built(PLAIN, SECOND | joined, third | joined)
+    for before, tier in pairwise(own.tiers):
+        for kind in (MarginKind.INITIAL, MarginKind.MAINTENANCE):
+            at = tier.notional_from
+            assert 0 <= margin((tier,), kind, 1, at) - margin((before,), kind, 1, at) <= 1
+    assert gaps(own.tiers, own.contract, "tiers") == []
+    own = built(PLAIN, SECOND | {"initial_amount": "continuous", "maintenance_amount": "1"})
+    (note,) = gaps(own.tiers, own.contract, "tiers")
+    assert note == "tiers[1].maintenance_amount: 1.00 lets the margin jump at 1000.00; 50.00 would be continuous"
+    assert gaps(built(PLAIN, SECOND).tiers, own.contract, "tiers") == []  # steps on the whole position
+
+
 @pytest.mark.rule("EX-01", "EX-02", "G-06")
 @pytest.mark.parametrize(
     ("second", "message"),
     [
         ({"initial_amount": "200"}, "tiers[1].initial_amount: expected less than the margin at the tier's start"),
         ({"maintenance_amount": "100"}, "tiers[1].maintenance_amount: expected less than the margin"),
+        (
+            {"initial_margin_rate": "0.05", "initial_amount": "continuous", "maintenance_margin_rate": "0.01"},
+            "tiers[1].initial_amount: expected a rate not below that of the tier before, and no slope",
+        ),
         ({"initial_amount": "-1"}, "tiers[1].initial_amount: expected an amount not below zero"),
         ({"initial_amount": "101"}, "tiers[1]: expected maintenance margin at the tier's start to be no more than"),
         ({"maintenance_margin_slope": "0.001"}, "tiers[1].maintenance_margin_slope: expected no more than initial"),

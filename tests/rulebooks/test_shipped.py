@@ -6,7 +6,7 @@ import pytest
 
 from closeout.core.margin import MarginKind
 from closeout.core.units import InputError
-from closeout.rulebooks.loader import describe, load, names
+from closeout.rulebooks.loader import describe, load, names, notes
 from closeout.rulebooks.policy import CloseOutMethod
 
 KRAKEN = load("kraken-us").policy()
@@ -116,3 +116,9 @@ def test_as_if_24x7_never_closes_and_changes_nothing_else():
     assert variant.contracts == KRAKEN.contracts
     assert variant.windows == KRAKEN.windows
     assert variant.name == "kraken-us:as_if_24x7"
+
+
+@pytest.mark.rule("EX-01", "EX-02")
+@pytest.mark.parametrize("name", names())
+def test_the_brackets_of_shipped_rulebooks_join(name: str):
+    assert notes(load(name)) == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -17,8 +17,10 @@ from tests.studies.published import LIQUIDATION, Held, document, of, side, text
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.funding import FundingTerms
+from closeout.core.margin import MarginKind
 from closeout.core.units import CURRENCIES, RATE
 from closeout.engine import commands as c
+from closeout.rulebooks.loader import load
 from closeout.studies.quote import quote
 
 Row = dict[str, Any]
@@ -156,6 +158,80 @@ def kraken_brackets(row: Row) -> Found:
     held = Held(Decimal(first[0]), Decimal(1), tiers=tiers)
     found = quote(document(row, [held], tick=Decimal("0.01"), currency="USD"), row["id"])["positions"][0]
     return {"first_tier_im_rate": Decimal(found["initial_margin"]) / Decimal(found["notional"])}
+
+
+def bracket_amount(row: Row) -> Found:
+    """The last of three brackets, joined to one of which rate and amount are known."""
+    coins = "floor_btc" in row["inputs"]
+    start, rate, before, amount = of(row, "floor_btc" if coins else "floor", "mmr_n", "mmr_prev", "cum_prev")
+    tiers = [
+        {"maintenance_margin_rate": text(before)},
+        {
+            "notional_from": text(round(amount / before, 6) + 1),
+            "maintenance_margin_rate": text(before),
+            "maintenance_amount": text(amount),
+        },
+        {
+            "notional_from": text(start),
+            "maintenance_margin_rate": text(rate),
+            "maintenance_amount": "continuous",
+        },
+    ]
+    return {"maint_amount": _amounts(tiers, "BTC" if coins else "USDT")[-1]}
+
+
+def bracket_amounts(row: Row) -> Found:
+    """All brackets of a contract, joined by their rates."""
+    tiers = [
+        {
+            "notional_from": text(one["min_notional"]),
+            "max_leverage": text(one["max_leverage"]),
+            "maintenance_margin_rate": text(one["maintenance_margin_rate"]),
+            **({"maintenance_amount": "continuous"} if number else {}),
+        }
+        for number, one in enumerate(row["inputs"]["tiers"])
+    ]
+    return {"maintenance_amounts": _amounts(tiers, "USDT")}
+
+
+def _amounts(tiers: list[dict[str, str]], currency: str) -> list[Decimal]:
+    """What a rulebook's reader makes of the tiers."""
+    contract = {"tick": "0.01", "lot": "1", "tiers": tiers}
+    policy = load("reference", {"currency": currency, "contracts": {"C": contract}}).policy()
+    amounts = [tier.amount[MarginKind.MAINTENANCE] for tier in policy.contracts["C"].tiers]
+    return [Decimal(policy.currency.text(amount)) for amount in amounts]
+
+
+def collateral_value(row: Row) -> Found:
+    """An asset that counts at its price less a haircut, and nothing else in the account."""
+    inputs = row["inputs"]
+    haircut = Decimal(inputs["haircut"]) if "haircut" in inputs else 1 - Decimal(inputs["factor"])
+    asset = {"asset": inputs["currency"], "amount": "1", "price": text(inputs["value_usd"]), "haircut": text(haircut)}
+    found = quote(document(row, [], tick=Decimal(1)) | {"collateral": [asset]}, row["id"])
+    assert found["collateral"] == found["net_liq"]
+    return {"collateral_value": Decimal(found["net_liq"])}
+
+
+def flex_account(row: Row) -> Found:
+    """Two assets as one, with the haircut that both have together, and one position of the account's value at 50x. In
+    thousandths, for figures of more than eight places."""
+    names = ("balance_value", "collateral_value", "total_unrealized_as_margin", "initial_margin_positions")
+    balance, counted, profit, initial = of(row, *names)
+    tick = Decimal("1e-6")
+    mark = round(initial * 50 * THOUSAND / tick) * tick
+    held = Held(Decimal(1), mark - profit * THOUSAND, mark, rate=Decimal("0.01"), initial_rate=Decimal("0.02"))
+    haircut = (1 - counted / balance).quantize(Decimal("1e-18"), ROUND_DOWN)
+    asset = {"asset": "USD and XBT", "amount": "1", "price": text(balance * THOUSAND), "haircut": text(haircut)}
+    found = quote(document(row, [held], tick=tick) | {"collateral": [asset]}, row["id"])
+    answers = {
+        "total_unrealized": Decimal(found["open_trade_equity"]) / THOUSAND,
+        "margin_equity": Decimal(found["net_liq"]) / THOUSAND,
+        "maintenance_margin": Decimal(found["maintenance_margin"]) / THOUSAND,
+        "effective_leverage": Fraction(found["positions"][0]["notional"]) / Fraction(found["net_liq"]),
+    }
+    if row["inputs"]["initial_margin_with_orders"] == initial:  # `quote` knows no orders
+        answers["available_margin"] = Decimal(found["excess_initial_margin"]) / THOUSAND
+    return answers
 
 
 def ftx_equities(row: Row) -> Found:
@@ -366,6 +442,11 @@ def surplus_to_the_fund(row: Row) -> Found:
 
 WAYS: dict[str, Callable[[Row], Found]] = {
     "kraken-margin-marginal": kraken_brackets,
+    "binance-maintamount-250k": bracket_amount,
+    "binance-coinm-maintamount": bracket_amount,
+    "binance_maintenance_amount_recursion": bracket_amounts,
+    "kraken_flex_collateral_value": collateral_value,
+    "kraken_flex_account_summary": flex_account,
     "ftx-flowchart": ftx_equities,
     "bybit_closing_fee": closing_fee,
     "kraken-pas-split": assigned_remainder,

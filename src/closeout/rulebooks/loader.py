@@ -23,7 +23,7 @@ from closeout.core.margin import Tiers
 from closeout.core.units import InputError
 from closeout.rulebooks import schema
 from closeout.rulebooks.build import build_policy
-from closeout.rulebooks.margins import build_tiers, decode_tiers
+from closeout.rulebooks.margins import build_tiers, decode_tiers, gaps
 from closeout.rulebooks.policy import Policy
 from closeout.rulebooks.schema import ContractTable, RulebookTable, SessionTables, Stated, WindowTable
 
@@ -120,6 +120,14 @@ def tiers_from_json(contract: Contract, document: bytes) -> Tiers:
     """Tiers for a `SetMargin` command: a JSON list of tier tables; raises `InputError`."""
     key = f"{contract.name}.tiers"
     return build_tiers(decode_tiers(document, key), contract, key)
+
+
+def notes(rulebook: Rulebook) -> list[str]:
+    """What may be a slip in a rulebook that is good: amounts of brackets that do not join."""
+    contracts = rulebook.policy().contracts
+    return [
+        note for name, own in contracts.items() for note in gaps(own.tiers, own.contract, f"contracts.{name}.tiers")
+    ]
 
 
 def describe(rulebook: Rulebook) -> dict[str, Any]:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 import msgspec
 
@@ -25,7 +27,7 @@ def build_tiers(tables: list[TierTable], contract: Contract, where: str) -> Tier
     tiers: list[MarginTier] = []
     for index, table in enumerate(tables):
         key = f"{where}[{index}]"
-        tier = _tier(table, contract, key)
+        tier = _tier(table, contract, key, tiers[-1] if tiers else None)
         if not tiers and tier.notional_from != 0:
             raise InputError(f"{key}.notional_from: expected 0 for the first tier, got {table.notional_from}")
         if tiers and tier.notional_from <= tiers[-1].notional_from:
@@ -86,7 +88,7 @@ def _open_interest(table: ContractTable, contract: Contract, tiers: Tiers, key: 
 # -- one tier ----------------------------------------------------------------------------------------
 
 
-def _tier(table: TierTable, contract: Contract, key: str) -> MarginTier:
+def _tier(table: TierTable, contract: Contract, key: str, before: MarginTier | None) -> MarginTier:
     notional_from = read_money(f"{key}.notional_from", table.notional_from, contract.currency)
     maintenance = _stated(key, "maintenance", table.maintenance_margin_rate, table.maintenance_margin, contract)
     initial = _stated(key, "initial", table.initial_margin_rate, table.initial_margin, contract)
@@ -98,8 +100,9 @@ def _tier(table: TierTable, contract: Contract, key: str) -> MarginTier:
         # Rounded up: a third of the notional is not a whole number of rate units, and requirements go up.
         initial = initial or (math.ceil(RATE / leverage), 0, 0)
     slopes = _slopes(table, contract, key, initial, maintenance)
-    maintenance = _less(maintenance, table.maintenance_amount, notional_from, contract, f"{key}.maintenance_amount")
-    initial = _less(initial, table.initial_amount, notional_from, contract, f"{key}.initial_amount")
+    at = _Start(notional_from, contract, before)
+    maintenance = _less(maintenance, table.maintenance_amount, MarginKind.MAINTENANCE, at, f"{key}.maintenance_amount")
+    initial = _less(initial, table.initial_amount, MarginKind.INITIAL, at, f"{key}.initial_amount")
     initial = initial or maintenance
     if initial is None:
         raise InputError(f"{key}: expected a maintenance or an initial margin above zero, got neither")
@@ -132,14 +135,61 @@ def _stated(key: str, name: str, rate_text: str | None, money_text: str | None, 
     return margin_rate, per_lot, 0
 
 
-def _less(margin: _Margin | None, text: str | None, start: int, contract: Contract, key: str) -> _Margin | None:
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """Where a tier begins, in micros, and the tier before it."""
+
+    notional: int
+    contract: Contract
+    before: MarginTier | None
+
+
+def _less(margin: _Margin | None, text: str | None, kind: MarginKind, at: _Start, key: str) -> _Margin | None:
     """A margin less the amount of its bracket, which leaves something of it at the tier's start (G-06)."""
     if text is None:
         return margin
-    amount = read_money(key, text, contract.currency)
-    if margin is None or (amount and start * margin[0] <= amount * RATE):
+    if text == "continuous" and margin is not None:
+        amount = _continuous(margin, kind, at, key)
+    else:
+        amount = read_money(key, text, at.contract.currency)
+    if margin is None or (amount and at.notional * margin[0] <= amount * RATE):
         raise InputError(f"{key}: expected less than the margin at the tier's start")
     return margin[0], margin[1], amount
+
+
+def _continuous(margin: _Margin, kind: MarginKind, at: _Start, key: str) -> int:
+    """The amount with which the margin at the tier's start is what the tier before asks there, rounded down."""
+    before = at.before
+    if before is None:
+        raise InputError(f"{key}: expected an amount, or none, in the first tier: there is none before it")
+    if margin[1] != before.per_lot[kind] or margin[0] < before.rate[kind] or before.slope[kind] is not None:
+        raise InputError(f"{key}: expected a rate not below that of the tier before, and no slope")
+    return joining(before, kind, at.notional, margin[0])
+
+
+def joining(before: MarginTier, kind: MarginKind, start: int, rate: int) -> int:
+    """The amount in micros, rounded down, that joins a tier of `rate` to the one before it at `start`."""
+    return before.amount[kind] + start * (rate - before.rate[kind]) // RATE
+
+
+def gaps(tiers: Tiers, contract: Contract, key: str) -> list[str]:
+    """Where brackets do not join: amounts that let a margin by rates jump at a tier's start, which may be a slip of the
+    pen. Tiers without any amount are steps on the whole position, and meant to jump."""
+    found: list[str] = []
+    for kind in (MarginKind.INITIAL, MarginKind.MAINTENANCE):
+        if not any(tier.amount[kind] for tier in tiers):
+            continue
+        for index, (before, tier) in enumerate(pairwise(tiers), 1):
+            if before.per_lot[kind] != tier.per_lot[kind] or before.slope[kind] or tier.slope[kind]:
+                continue
+            joined = joining(before, kind, tier.notional_from, tier.rate[kind])
+            if abs(joined - tier.amount[kind]) > 1:
+                text = contract.currency.text
+                found.append(
+                    f"{key}[{index}].{kind.name.lower()}_amount: {text(tier.amount[kind])} lets the margin jump at "
+                    f"{text(tier.notional_from)}; {text(joined)} would be continuous"
+                )
+    return found
 
 
 def _at_start(margin: _Margin, start: int) -> int:

@@ -27,7 +27,8 @@ class TierTable(Stated, frozen=True, kw_only=True):
     intraday margin takes its initial; without an initial, 1 / `max_leverage` if given, else its maintenance; without a
     maintenance, its initial.
 
-    An amount makes brackets of tiers: with the right one a rate holds for what lies above the tier's start alone. A
+    An amount makes brackets of tiers: with the right one a rate holds for what lies above the tier's start alone;
+    "continuous" is that one, worked out of the tier before (its amount + start x what the rate grows by). A
     slope is added to the rate for each coin of size (quantity x `contract_size`, of an inverse contract its value in
     the coin), rounded up to 1e-9; rate and slope together are at most 200 %.
     """
