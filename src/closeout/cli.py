@@ -175,6 +175,9 @@ def replay(
     depth: Annotated[
         int, typer.Option(min=1, help="Depth within 1 % of the mid on a calm day, in the currency.")
     ] = 20_000_000,
+    funding: Annotated[
+        Path | None, typer.Option(help="Recorded funding rates, CSV; without it none is applied.")
+    ] = None,
     same_appetite: Annotated[
         bool,
         typer.Option("--same-appetite", help="Size every account to the same fraction of what each rulebook allows."),
@@ -193,22 +196,15 @@ def replay(
     from closeout.studies.watch import watching
 
     loaded = load_market(market)
-    settings = venue_settings(fill, latency, depth, loaded.interval())
+    settings = venue_settings(fill, latency, depth, loaded.interval(), funding)
     names = [name.strip() for name in rulebook.split(",")]
     changes = read_object(overrides) if overrides else None
     book = load_accounts(accounts) if accounts else population_for(names, loaded, seed, population, changes)
     with watching() as progress:
         finished = run_replay(
-            market,
-            loaded,
-            book,
-            names,
-            out,
-            settings=settings,
-            progress=progress,
-            overrides=changes,
-            same_appetite=same_appetite,
-        )
+            market, loaded, book, names, out,
+            settings=settings, progress=progress, overrides=changes, same_appetite=same_appetite,
+        )  # fmt: skip
     print(json.dumps(finished.summary, indent=2) if as_json else summary_text(finished.runs, finished.folder))
     off = [f"closeout: {run.rulebook}: {problem}" for run in finished.runs for problem in run.problems]
     if off:

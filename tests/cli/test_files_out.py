@@ -19,7 +19,7 @@ COLUMNS = {
     "accounts.csv": "rulebook,account_id,state,net_liq_before,net_liq_after,liquidated_at,liquidation_price,fill_price,"
     "fees,deficit,owed,fund_paid,adl_amount,paid_from_other_cash,liquidity_providers_bore,backstop_vault_bore,"
     "winners_bore,customers_shared,withdrawals_bore,venue_bore,adl_beyond,adl_gain,times_deleveraged,socialised_paid,"
-    "fund_kept,left_with_takers",
+    "fund_kept,left_with_takers,funding_paid,funding_received",
     "liquidations.csv": "rulebook,receipt_id,account_id,contract,time,side,quantity,limit_price,fill_price,"
     "filled_quantity,fee",
     "ledger.csv": "rulebook,seq,time,debit,credit,currency,amount,account_id,reason",

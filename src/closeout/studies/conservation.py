@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from math import floor
 
 from closeout.engine import ledger as books
 from closeout.engine import receipts
 from closeout.engine.events import DeficitBooked, DeficitCovered, Deleveraged, Socialised
 from closeout.engine.state import State
 from closeout.rulebooks.policy import TAKERS, StageKind
-from closeout.studies.outcome import BEARERS, OTHER_CASH, SOCIALISED, WINNERS, AccountOutcome, Fund, Run
+from closeout.studies.outcome import BEARERS, OTHER_CASH, SOCIALISED, WINNERS, AccountOutcome, Fund, Funding, Run
 from closeout.studies.recorder import Recorder
 
 LIQUIDATION_FEE = "liquidation fee"
+FUNDING = "funding"
 SURPLUS = "surplus to the insurance fund"
 """What the engine's postings say of themselves."""
 
@@ -111,6 +114,32 @@ def left_with_takers(recorder: Recorder) -> Counter[str]:
     return found
 
 
+def funding(recorder: Recorder) -> tuple[Counter[str], Counter[str]]:
+    """By account, the house's too, the funding that it paid and that it received: what became cash, and what has
+    accrued since."""
+    paid: Counter[str] = Counter()
+    received: Counter[str] = Counter()
+    for _, _, posting in recorder.postings:
+        if posting.reason == FUNDING and books.ROUNDING not in (posting.debit, posting.credit):
+            (received if posting.debit == books.CLEARING_HOUSE else paid)[posting.account_id] += posting.micros
+    book = recorder.state.book
+    for row in book.column("accrued").nonzero()[0]:
+        accrued = int(book.accrued[row])
+        (received if accrued > 0 else paid)[book.ids[row]] += abs(accrued)
+    return paid, received
+
+
+def funding_of(recorder: Recorder, exact: Mapping[str, Fraction]) -> Funding | None:
+    """The funding of a run, and beside it what rates and positions come to (`exact`, by contract)."""
+    if not exact:
+        return None
+    paid, received = funding(recorder)
+    booked = (posting for _, _, posting in recorder.postings if posting.reason == FUNDING)
+    rounding = sum(posting.micros for posting in booked if posting.credit == books.ROUNDING)
+    rounding += sum(contract.funding_rounding for contract in recorder.state.contracts.values())
+    return Funding(sum(paid.values()), sum(received.values()), rounding, sum(map(floor, exact.values())))
+
+
 def fund_of(recorder: Recorder) -> Fund | None:
     """The insurance fund's own account of the run; None under a rulebook without one."""
     state = recorder.state
@@ -144,8 +173,22 @@ def problems(run: Run, recorder: Recorder, outcomes: Mapping[str, list[str]]) ->
         ("shared losses, and what they covered", shared, sum(account.borne_by(SOCIALISED) for account in accounts)),
         ("the ledger's sum, and zero", run.ledger_imbalance, 0),
         *_fund_checks(run, state),
+        *_funding_checks(run, recorder),
     ]
     return [f"{what}: {text(one)} against {text(other)}" for what, one, other in checks if one != other]
+
+
+def _funding_checks(run: Run, recorder: Recorder) -> list[tuple[str, int, int]]:
+    if run.funding is None:
+        return []
+    house = {recorder.state.book.ids[row] for row in recorder.state.book.house}
+    paid, received = funding(recorder)
+    own = sum(received[name] - paid[name] for name in house)
+    accounts = sum(account.funding_received - account.funding_paid for account in run.admitted)
+    return [
+        ("funding with its rounding, and rates on what was held", run.funding.outsiders, run.funding.due),
+        ("funding of accounts and house, and of all", accounts + own, run.funding.received - run.funding.paid),
+    ]
 
 
 def _fund_checks(run: Run, state: State) -> list[tuple[str, int, int]]:

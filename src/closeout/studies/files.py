@@ -27,7 +27,7 @@ ACCOUNTS = (
     "fill_price", "fees", "deficit", "owed", "fund_paid", "adl_amount", "paid_from_other_cash",
     "liquidity_providers_bore", "backstop_vault_bore", "winners_bore", "customers_shared",
     "withdrawals_bore", "venue_bore", "adl_beyond", "adl_gain", "times_deleveraged", "socialised_paid", "fund_kept",
-    "left_with_takers",
+    "left_with_takers", "funding_paid", "funding_received",
 )  # fmt: skip
 LIQUIDATIONS = (
     "rulebook", "receipt_id", "account_id", "contract", "time", "side", "quantity", "limit_price", "fill_price",
@@ -168,10 +168,21 @@ def totals(run: Run) -> dict[str, Any]:
         "socialised_amount": text(total.socialised),
         "fund_kept": text(total.fund_kept),
         "left_with_takers": text(total.left_with_takers),
+        "funding": None
+        if run.funding is None
+        else {
+            "accounts_paid": text(total.funding_paid),
+            "accounts_received": text(total.funding_received),
+            "paid": text(run.funding.paid),
+            "received": text(run.funding.received),
+            "rounding": text(run.funding.rounding),
+            "outsiders_paid": text(run.funding.outsiders),
+        },
         "conservation": {
             "deficits_less_what_bore_them": text(total.deficit - sum(total.borne.values())),
             "taken_from_winners_less_what_it_covered": text(total.adl_amount - total.borne[WINNERS.key]),
             "shared_less_what_it_covered": text(total.socialised - total.borne[SOCIALISED.key]),
+            "funding_less_rates_on_what_was_held": text(run.funding.outsiders - run.funding.due if run.funding else 0),
             "problems": run.problems,
         },
         "ledger": {name: text(balance) for name, balance in run.ledger.items()},
@@ -209,7 +220,8 @@ def _accounts(run: Run) -> Iterable[Sequence[object]]:
             text(account.owed), text(account.fund_paid), text(account.adl_amount),
             *(text(account.borne_by(b)) for b in _APART),
             text(account.adl_beyond), text(account.adl_gain), account.deleveraged, text(account.socialised),
-            text(account.fund_kept), text(account.left_with_takers),
+            text(account.fund_kept), text(account.left_with_takers), text(account.funding_paid),
+            text(account.funding_received),
         )  # fmt: skip
 
 

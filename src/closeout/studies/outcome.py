@@ -46,7 +46,7 @@ class AccountOutcome:
     gave the account where the other side was still above zero, `deleveraged` how often they reduced it; `socialised` is
     what it paid of others' deficits. `fees` are trade and liquidation fees, whoever got them; `fund_kept` is the
     surplus of its close-outs that the insurance fund kept, `left_with_takers` its equity that went with positions to
-    the takers of the waterfall.
+    the takers of the waterfall. `funding_paid` and `funding_received` are what became cash or had accrued at the end.
     `leverage` is opening notional / net liq before, rounded to one decimal place, for grouping only.
     """
 
@@ -74,6 +74,8 @@ class AccountOutcome:
     socialised: int = 0
     fund_kept: int = 0
     left_with_takers: int = 0
+    funding_paid: int = 0
+    funding_received: int = 0
 
     def borne_by(self, bearer: Bearer) -> int:
         """What one bearer bore of the account's deficit."""
@@ -101,6 +103,22 @@ class Fund:
     realised: int
     after: int
     open_profit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Funding:
+    """The funding of a run in micros: what all holders paid and received, the house's among them, and what rounding
+    took; `due` is the same added up from rates and positions, what all of them together received with that."""
+
+    paid: int
+    received: int
+    rounding: int
+    due: int
+
+    @property
+    def outsiders(self) -> int:
+        """What those paid, net, who hold the other side of what is held here."""
+        return self.received + self.rounding - self.paid
 
 
 @dataclass(slots=True)
@@ -138,9 +156,9 @@ class Run:
     `money` is the waterfall of money in micros, in the order to draw: (label, signed amount), e.g. margin the debtors
     had, their trading losses, fees, liquidation fees, what they owe, what the firm advanced.
     `assumptions` are plain sentences; `other_path` holds the totals of the run with the extremes in the other order.
-    `fund` is None without an insurance fund. `dollars` is what one of the currency is worth at the opening mark; None
-    for a currency that is read in dollars. `problems` are sums that do not agree, in words: there should be none.
-    `passed_on` are positions that stages of the waterfall took, told like orders.
+    `fund` is None without an insurance fund, `funding` where none was applied. `dollars` is what one of the currency is
+    worth at the opening mark; None for a currency that is read in dollars. `problems` are sums that do not agree, in
+    words: there should be none. `passed_on` are positions that stages of the waterfall took, told like orders.
     """
 
     rulebook: str
@@ -165,6 +183,7 @@ class Run:
     published: str = ""
     ledger_imbalance: int = 0
     fund: Fund | None = None
+    funding: Funding | None = None
     dollars: Fraction | None = None
     problems: list[str] = field(default_factory=list[str])
     passed_on: list[OrderRow] = field(default_factory=list[OrderRow])
@@ -215,6 +234,8 @@ class Totals:
     socialised: int
     fund_kept: int
     left_with_takers: int
+    funding_paid: int
+    funding_received: int
 
     @staticmethod
     def of(run: Run) -> Totals:
@@ -238,6 +259,8 @@ class Totals:
             socialised=sum(account.socialised for account in admitted),
             fund_kept=sum(account.fund_kept for account in admitted),
             left_with_takers=sum(account.left_with_takers for account in admitted),
+            funding_paid=sum(account.funding_paid for account in admitted),
+            funding_received=sum(account.funding_received for account in admitted),
         )
 
 

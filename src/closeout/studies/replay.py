@@ -36,6 +36,8 @@ from closeout.engine.state import State
 from closeout.rulebooks.loader import Rulebook
 from closeout.rulebooks.policy import Policy, StageKind, TransferPrice
 from closeout.studies.accounts import AccountFile, to_commands
+from closeout.studies.funding_rates import FundingRates
+from closeout.studies.funding_replay import Payments
 from closeout.studies.market import Bar, Market
 from closeout.studies.outcome import Run
 from closeout.studies.recorder import Recorder
@@ -49,12 +51,14 @@ Progress = Callable[["Replay", int, int], None]
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a market is replayed: `fill` and `depth` of the venue, and which extreme comes first in a bar. `measure` is
-    the rulebook by which sizes are made the same appetite everywhere (`studies.sizing`); None keeps them."""
+    the rulebook by which sizes are made the same appetite everywhere (`studies.sizing`); None keeps them. `funding`:
+    the recorded rates; None applies none."""
 
     fill: FillMode = FillMode.BOOK
     depth: Depth = field(default_factory=Depth)
     high_first: bool = False
     measure: Rulebook | None = None
+    funding: FundingRates | None = None
 
 
 class Replay:
@@ -94,12 +98,13 @@ class Replay:
         contracts = {name: rules.contract for name, rules in self.policy.contracts.items()}
         self.venue = SimulatedVenue(contracts, settings.fill, settings.depth, interval=market.interval())
         self.clock = self.start
+        self.payments = Payments(self.policy, self.feeds, settings.funding, self.start)
 
     def run(self, journal: Path, progress: Progress | None = None) -> Run:
         """Play everything; the journal at `journal` must not exist."""
         begun = wall.perf_counter()
         self.recorder = Recorder(journal, self.rulebook, self.start)
-        self.tracker = Tracker(self.recorder, self.feeds, self.venue)
+        self.tracker = Tracker(self.recorder, self.feeds, self.venue, self.payments)
         try:
             self._sessions_at_start()
             for number, (time, bars) in enumerate(self.bars, 1):
@@ -159,7 +164,7 @@ class Replay:
         self.recorder.offer("clock", self.start, changes)
 
     def _advance(self, time: int) -> None:
-        """Session changes in (clock, time], in order of time."""
+        """Session changes and funding in (clock, time], in order of time; at one instant the session comes first."""
         used = {rules.session for rules in self.policy.contracts.values()}
         due = [
             (instant.time_ns, name, instant)
@@ -168,10 +173,18 @@ class Replay:
             for instant in session.changes(self.clock, time)
         ]
         for at, name, instant in sorted(due, key=lambda entry: entry[:2]):
+            self._pay(at - 1)
             self.recorder.offer("clock", at, [SessionChange(name, instant.window, instant.is_open)])
             self.tracker.window(name, at, instant.window, is_open=instant.is_open)
             self.clock = at
+        self._pay(time)
         self.clock = max(self.clock, time)
+
+    def _pay(self, until: int) -> None:
+        """Funding that falls due, at the marks of the prices before."""
+        for at, command in self.payments.due(self.state, until):
+            for refused in _refused(self.recorder.offer("clock", at, [command])):
+                raise InputError(f"--funding: {refused.detail}, under {self.label} at {time_text(at)}")
 
     # -- bars --------------------------------------------------------------------------------------
 

@@ -116,6 +116,9 @@ def _keys(run: Run, totals: Totals) -> str:
         ("worst debt", "none", "", ""),
         (f"fees taken, {text.code}", exact(text, totals.fees), "trading and liquidation", ""),
     ]  # fmt: skip
+    if run.funding is not None:
+        sub = f"{exact(text, totals.funding_received)} received; the difference is outsiders' and rounding"
+        keys.append((f"funding paid, {text.code}", exact(text, totals.funding_paid), sub, ""))
     if totals.deficit != totals.owed:
         others = totals.borne[OWED.key] + totals.borne[OTHER_CASH.key]
         sub = f"{count(totals.in_deficit, 'account')}; " + (
@@ -200,15 +203,19 @@ _DEBTORS: list[tuple[str, Callable[[Run, AccountOutcome], str]]] = [
     ("fill price", lambda run, a: number(a.fill_price)),
     ("fees", lambda run, a: exact(run.currency, a.fees)),
 ]
+_FUNDING: tuple[str, Callable[[Run, AccountOutcome], str]] = (
+    "funding", lambda run, a: exact(run.currency, a.funding_received - a.funding_paid)
+)  # fmt: skip
 
 
 def _debtors(run: Run, totals: Totals) -> str:
     """The table of debtors and how each debt came about; the first of them open, the rest one click away."""
     if not totals.debtors:
         return ""
-    head = [name for name, _ in _DEBTORS]
+    columns = [*_DEBTORS, *([] if run.funding is None else [_FUNDING])]
+    head = [name for name, _ in columns]
     listed = totals.debtors[:MOST_ROWS]
-    rows = [[cell(run, account) for _, cell in _DEBTORS] for account in listed]
+    rows = [[cell(run, account) for _, cell in columns] for account in listed]
     explained = [_explained(run, account) for account in listed]
     said = [
         f"<h3>Who owes, in {escaped(run.currency.code)}</h3>",
@@ -289,6 +296,6 @@ def _proof(run: Run, runs: Sequence[Run]) -> str:
 def _sources(market: Mapping[str, Any]) -> str:
     rows = [
         [escaped(source["file"]), f"{source['rows']:,}", f"<code>{escaped(source['sha256'])}</code>"]
-        for source in market["sources"]
+        for source in [*market["sources"], *([market["funding"]] if market.get("funding") else [])]
     ]
     return "<h2>Data</h2>" + table("Data sources", ["file", "rows", "SHA-256"], rows)

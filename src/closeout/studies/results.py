@@ -19,6 +19,7 @@ from closeout.engine.commands import Command, OpenAccount, TransferPosition
 from closeout.engine.events import CloseOutOrder
 from closeout.studies import conservation
 from closeout.studies.accounts import AccountFile
+from closeout.studies.funding_replay import Payments
 from closeout.studies.market import parse_time
 from closeout.studies.outcome import AccountOutcome, OrderRow, PricePath, Run
 from closeout.studies.recorder import Recorder
@@ -36,8 +37,8 @@ class Tracker:
     `feeds` maps the market's contracts to the rulebook's. `withheld` counts the bars that fell while a market was shut.
     """
 
-    def __init__(self, recorder: Recorder, feeds: Mapping[str, str], venue: SimulatedVenue) -> None:
-        self.recorder, self.feeds, self.venue = recorder, feeds, venue
+    def __init__(self, recorder: Recorder, feeds: Mapping[str, str], venue: SimulatedVenue, payments: Payments) -> None:
+        self.recorder, self.feeds, self.venue, self.payments = recorder, feeds, venue, payments
         self.withheld = 0
         self.outcomes: dict[str, AccountOutcome] = {}
         self.members: dict[str, list[str]] = {}
@@ -155,6 +156,7 @@ class Tracker:
         run.final_digest, run.published = recorder.engine.digest(), published
         run.ledger_imbalance = state.ledger.imbalance()
         run.fund = conservation.fund_of(recorder)
+        run.funding = conservation.funding_of(recorder, self.payments.exact)
         run.problems = conservation.problems(run, recorder, self.members)
         return run
 
@@ -163,7 +165,7 @@ class Tracker:
         state = self.recorder.state
         trade, liquidation = conservation.fees(self.recorder)
         kept, left = conservation.surplus(self.recorder), conservation.left_with_takers(self.recorder)
-        deficits = conservation.deficits(self.recorder)
+        deficits, funding = conservation.deficits(self.recorder), conservation.funding(self.recorder)
         conservation.gather(self.recorder, [(self.outcomes[key], ids) for key, ids in self.members.items()])
         self._taken_over()
         fills = self._fill_prices()
@@ -177,6 +179,8 @@ class Tracker:
                 flags |= Flag(int(state.book.flags[row]) & ~Flag.INITIAL_ONLY)
             outcome.flags = tuple(flag.label for flag in flags)
             outcome.fees = sum(trade[member] + liquidation[member] for member in members)
+            outcome.funding_paid = sum(funding[0][member] for member in members)
+            outcome.funding_received = sum(funding[1][member] for member in members)
             outcome.fund_kept = sum(kept[member] for member in members)
             outcome.left_with_takers = sum(left[member] for member in members)
             outcome.deficit = sum(deficits[member] for member in members)
@@ -249,11 +253,13 @@ class Tracker:
         kept = sum(outcome.fund_kept for outcome in debtors)
         left = sum(outcome.left_with_takers for outcome in debtors)
         owed = sum(outcome.owed for outcome in debtors)
+        funding = sum(outcome.funding_received - outcome.funding_paid for outcome in debtors)
         others = sum(sum(outcome.covered.values()) for outcome in debtors)
-        lost = brought + owed + others - liquidation - trade - kept - left
+        lost = brought + owed + others + funding - liquidation - trade - kept - left
         return [
             ("equity the debtors had", brought),
             ("lost in the market", -lost),
+            *([("funding", funding)] if funding else []),
             ("trade fees", -trade),
             ("liquidation fees", -liquidation),
             *([("kept by the insurance fund", -kept)] if kept else []),
@@ -293,7 +299,7 @@ class Tracker:
                 f"Prices: {', '.join(stand_in)}, rounded to the nearest tick; the contract's own are not recorded."
             )
         said.append(f"Execution: {self._execution()}")
-        said.append("Funding: none is applied; the recorded window has no premium samples.")
+        said += self.payments.said()
         if self.withheld:
             said.append(f"Calendar: {self.withheld} bars fell while the market was shut and were not played.")
         if self.reopening:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from closeout.core.units import InputError
 from closeout.rulebooks import loader
 from closeout.studies import files
 from closeout.studies.accounts import AccountFile
+from closeout.studies.funding_rates import load_funding
 from closeout.studies.market import Market
 from closeout.studies.outcome import Run
 from closeout.studies.population import generate
@@ -77,6 +78,7 @@ def run_replay(
         print(f"closeout: what was journaled until now lies in {partial}; closeout verify proves it", file=sys.stderr)
         raise
     described = describe_market(market, title)
+    described["funding"] = None if settings.funding is None else asdict(settings.funding.source)
     summary = files.write_runs(partial, runs, described, same_appetite=same_appetite)
     files.write_ledger(partial / "ledger.csv", ((name, replay.recorder) for name, replay in replays.items()))
     from closeout.studies.report import write_report  # matplotlib is slow to import
@@ -95,8 +97,9 @@ def population_for(
     return generate(seed, count, market, two_sided=any(map(matches_orders, policies)))
 
 
-def venue_settings(fill: str, latency: str, depth: int, interval: int) -> Settings:
-    """The simulated venue as the command line names it; `interval` is the length of a bar in nanoseconds."""
+def venue_settings(fill: str, latency: str, depth: int, interval: int, funding: Path | None = None) -> Settings:
+    """The simulated venue as the command line names it; `interval` is the length of a bar in nanoseconds, `funding` a
+    file of rates."""
     modes = {mode.value: mode for mode in FillMode}
     if fill not in modes:
         raise InputError(f"--fill: expected one of {', '.join(modes)}, not {fill!r}")
@@ -105,7 +108,8 @@ def venue_settings(fill: str, latency: str, depth: int, interval: int) -> Settin
         raise InputError(f"--latency: expected milliseconds or bars such as 500ms or 2bars, not {latency!r}")
     number = int(form[1])
     milliseconds = number if form[2] == "ms" else number * interval // MILLISECOND
-    return Settings(modes[fill], Depth(within_1_percent=depth, latency_ms=milliseconds))
+    rates = None if funding is None else load_funding(funding)
+    return Settings(modes[fill], Depth(within_1_percent=depth, latency_ms=milliseconds), funding=rates)
 
 
 def _check_names(rulebooks: Sequence[str]) -> None:

@@ -41,6 +41,8 @@ def _totals(run: Run) -> dict[str, Any]:
         "debtors": len(total.debtors),
         "deleveraged_accounts": len(total.deleveraged),
         "fees": run.currency.text(total.fees),
+        "funding_paid": run.currency.text(total.funding_paid),
+        "funding_received": run.currency.text(total.funding_received),
         "deficits": deficits(run, total),
         "dollars_at_opening_mark": {
             "one": "1.00" if run.dollars is None else cents(run.dollars),
@@ -68,6 +70,8 @@ def _accounts(run: Run) -> list[tuple[str, dict[str, Any]]]:
                 "adl_amount": text(account.adl_amount),
                 "adl_beyond": text(account.adl_beyond),
                 "socialised_paid": text(account.socialised),
+                "funding_paid": text(account.funding_paid),
+                "funding_received": text(account.funding_received),
             }
         found.append((account.account_id, outcome))
     return found
@@ -126,6 +130,8 @@ def figures(runs: Sequence[Run]) -> list[Figure]:
         fund("open profit of what it holds", "open_profit"),
         summed("kept by the insurance fund", lambda total: total.fund_kept),
         summed("left with the takers", lambda total: total.left_with_takers),
+        summed("funding paid", lambda total: total.funding_paid),
+        summed("funding received", lambda total: total.funding_received),
     ]
     fees = summed("fees taken", lambda total: total.fees)
     return [*always, *(figure for figure in [*parts, *debts] if any(figure.values)), fees]

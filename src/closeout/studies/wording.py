@@ -191,6 +191,9 @@ def debt_sentence(run: Run, account: AccountOutcome) -> str:
     text += f"; fees took {amount(run.currency, account.fees)}"
     if made_by_fees(account):
         text += f", without which {amount(run.currency, account.fees - account.owed)} would have been left"
+    if account.funding_paid or account.funding_received:
+        text += f"; funding paid {amount(run.currency, account.funding_paid)}"
+        text += f" and received {amount(run.currency, account.funding_received)}"
     return f"{text}."
 
 
