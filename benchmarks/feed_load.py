@@ -55,12 +55,8 @@ REWRITTEN = (
 def fill(state: State) -> None:
     """One long position an account, worth about 15,000; cash such that each is at its line after a fall of its own,
     even between 0.5 and 15 percent."""
-    draw, book, first = np.random.default_rng(SEED), state.book, state.book.count
-    book.ids += [f"A{number:05d}" for number in range(ACCOUNTS)]
-    book.row.update((account, first + number) for number, account in enumerate(book.ids[first:]))
-    book.count += ACCOUNTS
-    for name in book.COLUMNS:
-        setattr(book, name, np.concatenate([book.column(name)[:first], np.zeros(ACCOUNTS, np.int64)]))
+    draw, book = np.random.default_rng(SEED), state.book
+    first = book.add_all([f"A{number:05d}" for number in range(ACCOUNTS)])
     held = draw.integers(0, len(MARKETS), ACCOUNTS)
     for index, name in enumerate(MARKETS):
         contract = state.contracts[name]
@@ -72,11 +68,9 @@ def fill(state: State) -> None:
         notional, fall = lots * one, draw.uniform(0.005, 0.15, size)
         line = notional * (1 - fall) * contract.tiers[0].rate[window.requirement] / window.auto_liquidate
         book.cash[rows] = np.rint(line + notional * fall).astype(np.int64)
-        contract.account, contract.lots, contract.count = rows, lots, size
-        contract.cost, contract.largest = contract.mark * lots * facts.unit_value, int(lots.max(initial=0))
-        contract.row_of = np.zeros(book.count, np.int32)
-        contract.row_of[rows] = np.arange(1, size + 1)
-    state.ledger.post(ledger.SEGREGATED_BANK, ledger.CUSTOMER_CASH, int(book.cash[first:].sum()))
+        book.positions.load(rows, np.full(size, contract.index), lots, contract.mark * lots * facts.unit_value)
+        contract.load()
+    state.ledger.post(ledger.SEGREGATED_BANK, ledger.CUSTOMER_CASH, int(book.column("cash")[first:].sum()))
 
 
 def run(scale: float = 1.0, seconds: float | None = None) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def fill_book(state: State, count: int) -> None:
     slack = draw.gamma(2.0, 0.5, count)
     lines = _alert_lines(state)[first:]
     cash = np.maximum(0, (lines * (1 + slack)).astype(np.int64) + 1 - net_liq[first:])
-    book.cash[first:] = cash
+    book.column("cash")[first:] = cash
     state.ledger.post(ledger.SEGREGATED_BANK, ledger.CUSTOMER_CASH, int(cash.sum()))
 
 

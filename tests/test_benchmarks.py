@@ -198,7 +198,7 @@ def test_a_book_that_is_not_legal_is_found(spoil: str) -> None:
         desk.state.book.cash[7] += 1
     else:
         contract = first_holding(desk)
-        contract.row_of[int(contract.account[0])] = 0
+        desk.state.book.positions.first[int(contract.holders()[0])] = 0
     with pytest.raises(AssertionError):
         full_scan.check(desk, full_scan.rulebook(), list(range(1, 51)))
 

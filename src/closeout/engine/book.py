@@ -1,12 +1,14 @@
 """The columnar book: accounts and positions as NumPy columns, and the engine's cold facts beside them.
 
-Accounts are rows of the account columns. Positions lie per contract: a contract has columns `account`, `lots`, `cost`
-and a dense map from account row to position row, so that a scan of one contract is a pass over contiguous memory.
-Rows of closed positions stay (lots 0): their owners are likely to trade again.
+Accounts are rows of the account columns, positions rows of one table (`Positions`): an account's are chained in
+contract order, and a contract has the list of its own. So one account costs a step for each of its positions, one
+contract a pass over its list, and everybody one pass over the table. Rows of closed positions stay (lots 0): their
+owners are likely to trade again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import Any, ClassVar
@@ -20,6 +22,7 @@ from closeout.engine import ledger
 from closeout.engine.commands import Limits, RiskSettings
 
 Column = NDArray[np.int64]
+Links = NDArray[np.int32]
 
 SUSPENSE = "suspense"
 """The account that takes fills of accounts nobody knows (G-18). It is never judged."""
@@ -69,11 +72,78 @@ def grown(column: NDArray[Any], size: int) -> NDArray[Any]:
 
 
 @dataclass(slots=True)
+class Positions:
+    """All positions: account row, contract number, signed lots and cost in units. `first` (by account) and `next` chain
+    an account's in contract order; links are row + 1, and 0 ends a chain. `moved`: accounts whose own figures (money,
+    positions, level, flags) have changed since whoever keeps account of them last looked."""
+
+    count: int = 0
+    account: Links = field(default_factory=lambda: np.zeros(0, np.int32))
+    contract: Links = field(default_factory=lambda: np.zeros(0, np.int32))
+    lots: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    cost: Column = field(default_factory=lambda: np.zeros(0, np.int64))
+    next: Links = field(default_factory=lambda: np.zeros(0, np.int32))
+    first: Links = field(default_factory=lambda: np.zeros(0, np.int32))
+    moved: set[int] = field(default_factory=set[int])
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("account", "contract", "lots", "cost", "next")
+
+    def of(self, account: int) -> Iterator[int]:
+        """The rows of an account's positions, closed ones too, in contract order."""
+        link = int(self.first[account]) if account < len(self.first) else 0
+        while link:
+            yield link - 1
+            link = int(self.next[link - 1])
+
+    def find(self, account: int, contract: int) -> int:
+        """The row of an account's position in a contract; -1 where there is none."""
+        return next((row for row in self.of(account) if self.contract[row] == contract), -1)
+
+    def add(self, account: int, contract: int) -> int:
+        """A new row, flat, at its place in the account's chain."""
+        row = self.count
+        self.count += 1
+        for name in self.COLUMNS:
+            setattr(self, name, grown(getattr(self, name), self.count))
+        self.first = grown(self.first, account + 1)
+        self.account[row], self.contract[row] = account, contract
+        before = -1
+        for other in self.of(account):
+            if self.contract[other] > contract:
+                break
+            before = other
+        if before < 0:
+            self.next[row], self.first[account] = self.first[account], row + 1
+        else:
+            self.next[row], self.next[before] = self.next[before], row + 1
+        return row
+
+    def load(self, account: Column, contract: Column, lots: Column, cost: Column) -> None:
+        """New rows for accounts that have none yet, at most one for each account and contract."""
+        order = np.lexsort((contract, account))
+        start, self.count = self.count, self.count + len(order)
+        for name in self.COLUMNS:
+            setattr(self, name, grown(getattr(self, name), self.count))
+        new = slice(start, self.count)
+        self.account[new], self.contract[new] = account[order], contract[order]
+        self.lots[new], self.cost[new] = lots[order], cost[order]
+        owner = self.account[new]
+        begins = np.flatnonzero(np.diff(owner, prepend=-1))
+        self.first = grown(self.first, int(owner[-1]) + 1 if len(order) else 0)
+        assert not self.first[owner[begins]].any()  # noqa: S101
+        self.first[owner[begins]] = start + 1 + begins
+        self.next[new] = np.arange(start + 2, self.count + 2)
+        self.next[start + begins[1:] - 1] = 0
+        self.next[self.count - 1 : self.count] = 0
+
+
+@dataclass(slots=True)
 class ContractState:
-    """One contract: what holds for it now, and its positions. `margin_set_by` is the input with which the desk set its
-    margin rates; 0 while they are the rulebook's. `news` is what the releases that have begun and the desk's own window
-    (`news_by_hand`) come to together. `desk` holds the desk's flags for the product, `stale_told` that the desk knows
-    of its stale mark, `settlement` the last settlement price. `long_lots`: all that is held long."""
+    """One contract: what holds for it now, and which positions are in it. `margin_set_by` is the input with which the
+    desk set its margin rates; 0 while they are the rulebook's. `news` is what the releases that have begun and the
+    desk's own window (`news_by_hand`) come to together. `desk` holds the desk's flags for the product, `stale_told`
+    that the desk knows of its stale mark, `settlement` the last settlement price. `long_lots`: all that is held long.
+    """
 
     contract: Contract
     index: int
@@ -103,10 +173,8 @@ class ContractState:
     largest: int = 0
     long_lots: int = 0
     count: int = 0
-    account: Column = field(default_factory=lambda: np.zeros(0, np.int64))
-    lots: Column = field(default_factory=lambda: np.zeros(0, np.int64))
-    cost: Column = field(default_factory=lambda: np.zeros(0, np.int64))
-    row_of: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    rows: Links = field(default_factory=lambda: np.zeros(0, np.int32))
+    positions: Positions = field(default_factory=Positions)
 
     @property
     def terms(self) -> Terms:
@@ -121,32 +189,42 @@ class ContractState:
         return Terms(self.tiers, self.window, self.news, self.rules, open_interest)
 
     def position(self, account: int) -> Position:
-        row = self._row(account)
-        return Position() if row < 0 else Position(int(self.lots[row]), int(self.cost[row]))
+        row, table = self.positions.find(account, self.index), self.positions
+        return Position() if row < 0 else Position(int(table.lots[row]), int(table.cost[row]))
 
     def store(self, account: int, position: Position) -> None:
-        row = self._row(account)
+        table = self.positions
+        row = table.find(account, self.index)
         if row < 0:
-            row = self._add_row(account)
-        self.long_lots += max(position.lots, 0) - max(int(self.lots[row]), 0)
-        self.lots[row], self.cost[row] = position.lots, position.cost
+            row = table.add(account, self.index)
+            self.rows = grown(self.rows, self.count + 1)
+            self.rows[self.count] = row
+            self.count += 1
+        self.long_lots += max(position.lots, 0) - max(int(table.lots[row]), 0)
+        table.lots[row], table.cost[row] = position.lots, position.cost
+        table.moved.add(account)
         self.largest = max(self.largest, abs(position.lots))
 
+    def load(self) -> None:
+        """Take up what `Positions.load` put into a table in which this contract had nothing."""
+        table = self.positions
+        self.rows = np.flatnonzero(table.contract[: table.count] == self.index).astype(np.int32)
+        self.count = len(self.rows)
+        lots = table.lots[self.rows]
+        self.long_lots = int(lots[lots > 0].sum())
+        self.largest = int(abs(lots).max(initial=0))
+
+    def held(self) -> tuple[Column, Column, Column]:
+        """Account rows, lots and cost of all that is held now, in the order of the list."""
+        table, rows = self.positions, self.rows[: self.count]
+        lots = table.lots[rows]
+        if not lots.all():  # copying twice is dear, and most contracts have no closed rows to leave out
+            rows, lots = rows[lots != 0], lots[lots != 0]
+        return table.account[rows].astype(np.int64), lots, table.cost[rows]
+
     def holders(self) -> Column:
-        """Account rows that hold a position now, in position-row order."""
-        return self.account[: self.count][self.lots[: self.count] != 0]
-
-    def _row(self, account: int) -> int:
-        return int(self.row_of[account]) - 1 if account < len(self.row_of) else -1
-
-    def _add_row(self, account: int) -> int:
-        row = self.count
-        self.count += 1
-        self.account, self.lots, self.cost = (grown(c, self.count) for c in (self.account, self.lots, self.cost))
-        self.row_of = grown(self.row_of, account + 1)
-        self.row_of[account] = row + 1
-        self.account[row] = account
-        return row
+        """Account rows that hold a position now, in the order of the list."""
+        return self.held()[0]
 
 
 @dataclass(slots=True)
@@ -287,6 +365,7 @@ class Book:
     stops: dict[int, str] = field(default_factory=dict[int, str])
     in_part: dict[int, int] = field(default_factory=dict[int, int])
     calls: dict[int, MarginCall] = field(default_factory=dict[int, MarginCall])
+    positions: Positions = field(default_factory=Positions)
     cash: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     accrued: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     pending: Column = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -318,6 +397,16 @@ class Book:
             setattr(self, name, grown(getattr(self, name), self.count))
         return row
 
+    def add_all(self, account_ids: Sequence[str]) -> int:
+        """Add many customers' accounts, none of them known; returns the first's row."""
+        first = self.count
+        self.count += len(account_ids)
+        self.ids += account_ids
+        self.row.update(zip(account_ids, range(first, self.count), strict=True))
+        for name in self.COLUMNS:
+            setattr(self, name, grown(getattr(self, name), self.count))
+        return first
+
     def adopt(self, row: int, parent: int) -> None:
         """Make an account an isolated position of another."""
         self.parent[row] = parent
@@ -342,4 +431,5 @@ class Book:
         before = int(self.flags[row])
         after = before | flag if on else before & ~flag
         self.flags[row] = after
+        self.positions.moved.add(row)
         return before != after

@@ -26,13 +26,12 @@ LIMITS = (
 """Each brake's name, the column of its loss and that of the net liq it counts from."""
 
 
-def found(state: State, net_liq: Column) -> Column:
-    """Account rows whose brake trips at these net liqs. Peaks are raised first: a scan sees every account."""
+def found(state: State, own: Column) -> Column:
+    """Account rows whose brake trips at these net liqs, one for each row of the brakes. Peaks are raised first: every
+    account is seen."""
     brakes, flags = state.book.brakes, state.book.column("flags")
     rows = brakes.column("account")
-    if not brakes.count:
-        return rows
-    own, peak = net_liq[rows], brakes.column("peak")
+    peak = brakes.column("peak")
     known = ~_unpriced(state)[rows]
     peak[:] = np.where(known, np.maximum(peak, own), peak)
     tripped: Any = known & below(own, _lines(brakes)) & ((flags[rows] & Flag.STOPPED) == 0)

@@ -319,6 +319,7 @@ def _send(state: State, row: int, active: CloseOut, step: CloseOutStep, holding:
     if not active.fee:
         active.fee = _fee(state, row, active)
         state.book.pending[row] += active.fee
+        state.book.positions.moved.add(row)
     active.orders_sent += 1
     while (order_id := f"{active.receipt_id}-{active.orders_sent}") in state.order_owner:
         active.orders_sent += 1  # a customer named his order so
@@ -415,6 +416,7 @@ def _end(state: State, row: int, active: CloseOut) -> None:
     """Charge the event's fee if anything was filled, restrict, and let the judge do the rest."""
     book = state.book
     book.pending[row] -= active.fee
+    book.positions.moved.add(row)
     if active.filled and not active.own:
         state.post(row, books.CUSTOMER_CASH, books.FEES, active.fee, "liquidation fee")
         book.liquidations[row] += 1

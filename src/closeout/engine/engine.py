@@ -174,6 +174,8 @@ def initial_state(document: bytes) -> State:
         for index, (name, rules) in enumerate(policy.contracts.items())
     }
     state = State(policy, document, contracts)
+    for contract in contracts.values():
+        contract.positions = state.book.positions
     state.book.add(SUSPENSE)
     for name in waterfall.house_accounts(policy):
         state.book.add(name)

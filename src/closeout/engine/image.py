@@ -18,7 +18,7 @@ import numpy as np
 from closeout.core.funding import Cadence
 from closeout.core.margin import News, Tiers
 from closeout.core.units import InputError
-from closeout.engine.book import Book, CloseOut, ContractState, MarginCall, Receivable, WorkingOrder
+from closeout.engine.book import Book, CloseOut, ContractState, MarginCall, Positions, Receivable, WorkingOrder
 from closeout.engine.commands import Limits, RiskSettings
 from closeout.engine.state import PastFill, Release, State
 
@@ -98,9 +98,9 @@ def _brake(book: Book, row: int) -> tuple[RiskSettings, int, int, int]:
 
 
 def _contract(state: State, contract: ContractState) -> dict[str, Any]:
-    live = contract.lots[: contract.count] != 0
-    rows = contract.account[: contract.count][live]
-    ids = [state.book.ids[int(row)] for row in rows]
+    rows, lots, cost = contract.held()
+    holders: list[int] = rows.tolist()
+    ids = [state.book.ids[row] for row in holders]
     order = sorted(range(len(ids)), key=ids.__getitem__)
     return {
         **{name: getattr(contract, name) for name in PLAIN},
@@ -109,8 +109,8 @@ def _contract(state: State, contract: ContractState) -> dict[str, Any]:
         "news": None if contract.news is None else asdict(contract.news),
         "news_by_hand": None if contract.news_by_hand is None else asdict(contract.news_by_hand),
         "holders": [ids[i] for i in order],
-        "lots": contract.lots[: contract.count][live][order].tobytes(),
-        "cost": contract.cost[: contract.count][live][order].tobytes(),
+        "lots": lots[order].tobytes(),
+        "cost": cost[order].tobytes(),
     }
 
 
@@ -136,7 +136,7 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     state.reviews = {seq: (contract, by) for seq, contract, by in raw["reviews"]}
     state.cadences = {name: Cadence(**fields) for name, fields in raw["cadences"].items()}
     state.ledger.balances.update(raw["ledger"])
-    state.book = _book(raw)
+    state.book = _book(raw, state.book.positions)
     row = state.book.row
     for account_id, orders in raw["working"].items():
         state.book.working[row[account_id]] = {order["order_id"]: WorkingOrder(**order) for order in orders}
@@ -150,11 +150,12 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     state.fills = {key: PastFill(row[past.pop("account")], **past) for key, past in raw["fills"].items()}
     for name, fields in raw["contracts"].items():
         _restore_contract(state, state.contracts[name], fields)
+    _restore_positions(state, raw["contracts"])
     return state
 
 
-def _book(raw: dict[str, Any]) -> Book:
-    book = Book()
+def _book(raw: dict[str, Any], positions: Positions) -> Book:
+    book = Book(positions=positions)
     for account_id in raw["ids"]:
         book.add(account_id)
     for name, column in raw["columns"].items():
@@ -189,9 +190,19 @@ def _restore_contract(state: State, contract: ContractState, fields: dict[str, A
     contract.window = state.policy.windows[fields["window"]]
     contract.news = None if fields["news"] is None else News(**fields["news"])
     contract.news_by_hand = None if fields["news_by_hand"] is None else News(**fields["news_by_hand"])
-    lots, cost = np.frombuffer(fields["lots"], np.int64), np.frombuffer(fields["cost"], np.int64)
-    for account_id, held, paid in zip(fields["holders"], lots.tolist(), cost.tolist(), strict=True):
-        position = contract.position(state.book.row[account_id])
-        position.lots, position.cost = held, paid
-        contract.store(state.book.row[account_id], position)
-    contract.largest = fields["largest"]
+
+
+def _restore_positions(state: State, raw: dict[str, Any]) -> None:
+    row, names = state.book.row, [name for name in state.contracts if name in raw]
+    columns = [
+        (
+            np.array([row[account_id] for account_id in raw[name]["holders"]], np.int64),
+            np.full(len(raw[name]["holders"]), state.contracts[name].index),
+            *(np.frombuffer(raw[name][column], np.int64) for column in ("lots", "cost")),
+        )
+        for name in names
+    ]
+    state.book.positions.load(*(np.concatenate(parts) for parts in zip(*columns, strict=True)))
+    for name in names:
+        state.contracts[name].load()
+        state.contracts[name].largest = raw[name]["largest"]

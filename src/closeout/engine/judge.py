@@ -152,6 +152,7 @@ def _set_level(state: State, row: int, risk: Risk) -> None:
     if level is not risk.level and level is Level.LIQUIDATE_ONLY:
         state.alarm(book.ids[row], "held_below_line", "below the auto-liquidation line, but held by the desk")
     book.level[row] = level
+    book.positions.moved.add(row)
     crossed = risk.lines[min(max(level, before) - 1, 2)]
     account_id = book.ids[row]
     state.emit(

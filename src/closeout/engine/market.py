@@ -140,6 +140,7 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
             raise Reject("out_of_bounds", f"accrued funding of {state.book.ids[row]} would pass its bound")
     for row, units in zip(rows, due, strict=True):
         state.book.accrued[row] += floor_div(units, divisor)
+        state.book.positions.moved.add(row)
     booked = sum(floor_div(units, divisor) for units in due)
     exact, contract.funding_residue = divmod(contract.funding_residue + sum(due), divisor)
     contract.funding_rounding += exact - booked
@@ -168,6 +169,7 @@ def book_funding(state: State, command: BookFunding) -> None:
     for row in rows:
         amount = int(book.accrued[row])
         book.accrued[row] = 0
+        book.positions.moved.add(row)
         state.post_signed(row, books.CLEARING_HOUSE, amount, "funding")
         if from_balance and amount < 0 and row in book.parent:
             _pay_from_balance(state, row, book.parent[row], -amount)

@@ -16,7 +16,7 @@ from closeout.core.margin import Level, MarginKind, Window, below, held_requirem
 from closeout.core.risk import level_of, lines_of, unpriced
 from closeout.engine import brakes, closeout
 from closeout.engine.book import Column, ContractState, Flag
-from closeout.engine.state import State
+from closeout.engine.state import Finder, State
 
 Positions = tuple[ContractState, Column, Column, Column, Column]
 
@@ -43,13 +43,9 @@ def _judgeable(state: State) -> Iterator[Positions]:
 def _held(state: State) -> Iterator[tuple[ContractState, Column, Column, Column]]:
     """Account rows, lots and cost of each contract that is held."""
     for contract in state.contracts.values():
-        rows, lots, cost = (column[: contract.count] for column in (contract.account, contract.lots, contract.cost))
-        held = lots != 0
-        if not held.any():
-            continue
-        if not held.all():  # most contracts have no closed rows to leave out, and copying is dear
-            rows, lots, cost = rows[held], lots[held], cost[held]
-        yield contract, rows, lots, cost
+        rows, lots, cost = contract.held()
+        if rows.size:
+            yield contract, rows, lots, cost
 
 
 def _worth(state: State, contract: ContractState, lots: Column, cost: Column) -> tuple[Any, Any]:
@@ -114,21 +110,44 @@ def undermargined(state: State) -> Column:
 
 def candidates(state: State) -> Column:
     """Rows of accounts whose stored level is not what it would be now, that have a plan to look at again, whose own
-    brake trips, or that have met their margin call. What the scan sees is seen: it raises the brakes' peaks."""
+    brake trips, or that have met their margin call. What is seen so raises the brakes' peaks."""
+    book, index = state.book, _index(state)
+    net_liq: Column | None = None
+    if index is None:
+        net_liq, found = _scanned(state)
+    else:
+        found = index.changed()
+    rows = set(found.tolist())
+    for row in book.stops:
+        if not closeout.held(state, row):
+            rows.add(row) if book.level[row] != Level.LIQUIDATING else rows.discard(row)
+    if book.brakes.count:
+        own = book.brakes.column("account")
+        rows.update(brakes.found(state, net_liq[own] if index is None else index.net_liqs(own)).tolist())
+    for row, close_out in book.close_outs.items():
+        due = not close_out.outstanding or closeout.reopened(state, row, close_out)
+        rows.add(row) if due else rows.discard(row)
+    for row in book.calls:  # a call is met while close-out orders are out as well
+        if not below(state.risk(row).net_liq, state.initial(row)):
+            rows.add(row)
+    return np.array(sorted(rows), np.int64)
+
+
+def _index(state: State) -> Finder | None:
+    if state.index is None and state.book.positions.count >= state.index_from:
+        from closeout.engine.index import Index  # compiled: small books never wait for it
+
+        state.index = Index.over(state)
+    return state.index
+
+
+def _scanned(state: State) -> tuple[Column, Column]:
+    """Every account's net liq, and who would be stored at another level."""
     book = state.book
     net_liq, _, level = levels(state)
     flags = book.column("flags")
-    for row in book.stops:
-        if not closeout.held(state, row):
-            level[row] = Level.LIQUIDATING
     kept_back = ((flags & Flag.LIQUIDATE_NOW) == 0) & (level == Level.LIQUIDATING)
     if not state.desk & Flag.HELD:
         kept_back &= (flags & Flag.HELD) != 0
     level[kept_back] = Level.LIQUIDATE_ONLY
-    changed = level != book.column("level")
-    changed[brakes.found(state, net_liq)] = True
-    for row, close_out in book.close_outs.items():
-        changed[row] = not close_out.outstanding or closeout.reopened(state, row, close_out)
-    for row in book.calls:  # a call is met while close-out orders are out as well
-        changed[row] |= not below(int(net_liq[row]), state.initial(row))
-    return np.flatnonzero(changed)
+    return net_liq, np.flatnonzero(level != book.column("level"))

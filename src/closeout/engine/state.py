@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from closeout.core.bankruptcy import share_of
 from closeout.core.contracts import OutOfBounds, Position
@@ -12,11 +13,22 @@ from closeout.core.margin import Level, MarginKind, News, Tiers
 from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.units import MAX_RATE, MAX_VALUE, RATE, floor_div
 from closeout.engine import ledger as books
-from closeout.engine.book import HOUSE, Book, ContractState, Flag, Grade
+from closeout.engine.book import HOUSE, Book, Column, ContractState, Flag, Grade
 from closeout.engine.commands import Limits
 from closeout.engine.events import Alarm, AnyEvent, CancelOrders, FlagChanged, Posted, SettingChanged
 from closeout.engine.ledger import Ledger
 from closeout.rulebooks.policy import Policy
+
+INDEX_FROM = 50_000
+"""Positions from which on a mark is cheaper through the index than through a scan, its compilation counted."""
+
+
+class Finder(Protocol):
+    """What finds the accounts that may have changed level (`engine.index`)."""
+
+    def changed(self) -> Column: ...
+
+    def net_liqs(self, rows: Column) -> Column: ...
 
 
 class Reject(Exception):
@@ -68,7 +80,8 @@ class State:
     firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
     which contract's margin alone, by the input's number, `trade_date` the last one told, and `ticked` the instant up to
     which the clock has said everything. `cadences` are those of contracts whose funding intervals change. `touched` are
-    rows whose positions or money another account's close-out changed: they are judged in the same input."""
+    rows whose positions or money another account's close-out changed: they are judged in the same input. From
+    `index_from` positions on there is an `index`; neither is kept."""
 
     policy: Policy
     document: bytes
@@ -88,6 +101,8 @@ class State:
     time: int = 0
     seq: int = 0
     touched: set[int] = field(default_factory=set[int])
+    index: Finder | None = None
+    index_from: int = INDEX_FROM
     events: list[AnyEvent] = field(default_factory=list[AnyEvent])
 
     # -- events ------------------------------------------------------------------------------------
@@ -134,6 +149,7 @@ class State:
         if row in self.book.house:
             debit, credit = (account_id if name == books.CUSTOMER_CASH else name for name in (debit, credit))
         self.ledger.post(debit, credit, micros)
+        self.book.positions.moved.add(row)
         for name, signed in ((debit, -micros), (credit, micros)):
             if name == books.CUSTOMER_CASH:
                 self.book.cash[row] += signed
@@ -214,12 +230,12 @@ class State:
 
     def holdings(self, row: int) -> list[Holding]:
         """The account's positions in the rulebook's contract order."""
-        found: list[Holding] = []
-        for contract in self.contracts.values():
-            position = contract.position(row)
-            if position.lots:
-                found.append(self.holding(row, contract, position))
-        return found
+        table, contracts = self.book.positions, list(self.contracts.values())
+        return [
+            self.holding(row, contracts[int(table.contract[at])], Position(int(table.lots[at]), int(table.cost[at])))
+            for at in table.of(row)
+            if table.lots[at]
+        ]
 
     def risk(self, row: int) -> Risk:
         return assess(self.money(row), self.holdings(row), self.policy.net_liq_floor)

@@ -160,7 +160,7 @@ class Metrics:
         flags = flags[flags != 0]  # few accounts have any
         for flag in Flag:
             self._flagged.labels(flag.label).set(int(np.count_nonzero(flags & flag)))
-        self._positions.set(sum(int(np.count_nonzero(c.lots[: c.count])) for c in state.contracts.values()))
+        self._positions.set(int(np.count_nonzero(state.book.positions.lots)))
         self._receivables.set(int(book.column("receivable").sum()) / 10**state.policy.currency.places)
 
     def feeds(self, statuses: Iterable[FeedStatus], now: int) -> None:

@@ -292,7 +292,7 @@ def contracts(state: State, now: int) -> list[dict[str, Any]]:
 
 def contract_document(state: State, contract: ContractState, now: int) -> dict[str, Any]:
     facts, text = contract.contract, state.policy.currency.text
-    lots = contract.lots[: contract.count]
+    _, lots, _ = contract.held()
     one = None if contract.mark is None else _one(contract, contract.mark)
     news = contract.news
     return {

@@ -17,17 +17,16 @@ from closeout.core.margin import Level, MarginKind, margin, margin_of, with_clos
 from closeout.core.risk import unpriced
 from closeout.core.units import RATE, mul_div_ceil
 from closeout.engine import scan
-from closeout.engine.book import Book, Column, ContractState, Flag
+from closeout.engine.book import Book, Column, ContractState, Flag, Positions
 from closeout.engine.state import State
 from closeout.service.store.records import AccountDay
 
-NO_ROWS = np.zeros(0, np.int32)
 SLICE = 2_000
 """Accounts whose columns become Python numbers at once: a million would stop every thread for a while."""
 
 
 def freeze(state: State) -> State:
-    """A state that stays as it is, for scans: columns, marks and terms. No account can be looked up in it alone."""
+    """A state that stays as it is, for scans: columns, marks and terms."""
     book = state.book
     kept = Book(
         book.count, book.ids, house=set(book.house), row=book.row, owner=book.owner,
@@ -36,13 +35,16 @@ def freeze(state: State) -> State:
     )  # fmt: skip
     for name in Book.COLUMNS:
         setattr(kept, name, book.column(name).copy())
-    contracts = {name: _frozen(contract) for name, contract in state.contracts.items()}
+    table = kept.positions
+    table.count = book.positions.count
+    for name in Positions.COLUMNS:
+        setattr(table, name, getattr(book.positions, name)[: table.count].copy())
+    table.first = book.positions.first.copy()
+    contracts = {
+        name: replace(contract, rows=contract.rows[: contract.count].copy(), positions=table)
+        for name, contract in state.contracts.items()
+    }
     return State(state.policy, b"", contracts, kept, desk=state.desk, time=state.time, seq=state.seq)
-
-
-def _frozen(contract: ContractState) -> ContractState:
-    columns = {name: getattr(contract, name)[: contract.count].copy() for name in ("account", "lots", "cost")}
-    return replace(contract, row_of=NO_ROWS, **columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,9 @@ class Held:
 def held(state: State, marks: Mapping[str, int | None] | None = None) -> Iterator[Held]:
     """Each contract that is held, at its own mark or at the one given."""
     for name, contract in state.contracts.items():
-        some = np.flatnonzero(contract.lots[: contract.count])
-        if not some.size:
+        rows, lots, cost = contract.held()
+        if not rows.size:
             continue
-        rows, lots, cost = contract.account[some], contract.lots[some], contract.cost[some]
         mark = contract.mark if marks is None else marks[name]
         facts = contract.contract
         if mark is None:

@@ -1,0 +1,309 @@
+"""The trigger index: a mark costs what it changes (G-12).
+
+It stands behind the same question as the full scan, `scan.candidates`, and gives the same answer: which accounts would
+change level now. The marks that it has taken in and the terms that it has packed are its own copies; what differs from
+the state's when it is asked is what has happened. Accounts without triggers (new ones, those that changed, those below
+their auto-liquidation line) are looked at each time; `kernels` has how the others are spared that.
+
+Nothing of it is part of the state: not of the digest, the snapshot or the order of events.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from closeout.core.contracts import Kind
+from closeout.core.margin import MarginKind, Terms, Tiers
+from closeout.core.units import RATE, ceil_div
+from closeout.engine import kernels
+from closeout.engine.book import Column, ContractState, Flag, grown
+from closeout.engine.kernels import Columns, Tables, Wheels
+from closeout.engine.state import State
+
+SMALLEST, LARGEST = 2**10, 2**20
+"""Buckets of a wheel."""
+TURN = 3
+"""A turn of a wheel covers at least six tenths of the price: half a turn reaches three tenths up and down."""
+BOTH = 2**16
+"""From so many loose accounts on, both halves of them are looked at in parallel."""
+EMPTY = np.zeros(0, np.int64)
+
+
+@dataclass(slots=True)
+class Index:
+    """`terms` are those packed into `tables`, by contract; `quota` is how many accounts get triggers at one look, and
+    twice as many triggers may be crossed at once before all are dropped."""
+
+    state: State
+    contracts: list[ContractState]
+    terms: list[Terms | None]
+    tables: Tables
+    wheels: Wheels
+    quota: int = 0
+    accounts: int = 0
+    positions: int = 0
+    resets: int = 0
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "closeout-index"))
+
+    @classmethod
+    def over(cls, state: State) -> Index:
+        """An index over a state, with every account loose."""
+        contracts = list(state.contracts.values())
+        windows = np.array(
+            [(w.alert, w.liquidate_only, w.auto_liquidate) for w in state.policy.windows.values()], np.int64
+        )
+        tables = Tables(
+            np.zeros((len(contracts), kernels.FACTS), np.int64), np.zeros((0, kernels.TIER), np.int64), windows,
+            np.zeros(kernels.LIMITS, np.int64),
+        )  # fmt: skip
+        index = cls(state, contracts, [None] * len(contracts), tables, _no_wheels())
+        index._pack_limits()
+        index._pack_terms()
+        for number, contract in enumerate(contracts):
+            index._take_first_mark(number, contract)
+        index._reset()
+        return index
+
+    # -- the question ------------------------------------------------------------------------------
+
+    def changed(self) -> Column:
+        """Rows of accounts whose level, as the desk leaves it, is not the stored one; a brake that has tripped does not
+        count here."""
+        self._take_in()
+        return self._look()
+
+    def net_liqs(self, rows: Column) -> Column:
+        """Net liq of the accounts at `rows`, at the marks that `changed` took in."""
+        found = np.zeros(len(rows), np.int64)
+        kernels.net_liqs(self.tables, self._columns(), rows, found)
+        return found
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What it has done: triggers crossed, looks at accounts, accounts given triggers, times when all were dropped;
+        and how many accounts are loose now."""
+        counts = self.wheels.counts
+        return {
+            "triggers_crossed": int(counts[kernels.CROSSED]),
+            "accounts_looked_at": int(counts[kernels.LOOKED_AT]),
+            "accounts_anchored": int(counts[kernels.ANCHORED]),
+            "resets": self.resets,
+            "loose": int(counts[kernels.LOOSE]),
+        }
+
+    # -- taking in what happened -------------------------------------------------------------------
+
+    def _take_in(self) -> None:
+        table = self.state.book.positions
+        self._pack_limits()
+        if self.accounts < self.state.book.count or self.positions < table.count:
+            self._grow()
+        stale = self._pack_terms()
+        facts = self.tables.facts
+        marked: list[int] = []
+        for number, contract in enumerate(self.contracts):
+            if contract.mark is None or (
+                contract.mark == facts[number, kernels.MARK] and facts[number, kernels.PRICED]
+            ):
+                continue
+            if facts[number, kernels.PRICED]:
+                marked.append(number)
+            else:
+                self._take_first_mark(number, contract)
+                stale.append(number)
+        if self._outgrown():
+            for number in marked:
+                facts[number, kernels.MARK] = self.contracts[number].mark
+            self._reset()
+        elif marked:
+            self._take_marks(np.array(marked), np.array([self.contracts[number].mark for number in marked]))
+        if table.moved:
+            self._loosen(np.fromiter(table.moved, np.int64, len(table.moved)))
+            table.moved.clear()
+        for number in stale:
+            self._loosen(self.contracts[number].holders())
+
+    def _take_marks(self, contracts: Column, marks: Column) -> None:
+        if not kernels.take(self.tables, self._columns(), self.wheels, contracts, marks, 0, len(contracts)):
+            self._reset()
+            kernels.wait(self.wheels)
+
+    def _take_first_mark(self, number: int, contract: ContractState) -> None:
+        if contract.mark is not None:
+            self.tables.facts[number, [kernels.PRICED, kernels.MARK]] = 1, contract.mark
+
+    def _loosen(self, rows: Column) -> None:
+        """House accounts are nobody's to judge."""
+        if 2 * len(rows) > len(self.wheels.hits):
+            self._reset()
+            return
+        house = self.state.book.house
+        rows = rows[[row not in house for row in rows.tolist()]]
+        kernels.loosen_all(self.tables, self._columns(), self.wheels, rows)
+
+    def _look(self) -> Column:
+        loose = int(self.wheels.counts[kernels.LOOSE])
+        found, known, columns = np.empty(loose, np.int64), EMPTY, self._columns()
+        if loose >= BOTH:
+            known = np.empty(loose, np.int64)
+            given = self.tables, columns, self.wheels.loose
+            other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known)
+            kernels.verdicts(*given, loose // 2, loose, known)
+            other.result()
+        count = kernels.look(self.tables, columns, self.wheels, known, found, self.quota)
+        return found[:count]
+
+    def _columns(self) -> Columns:
+        book, table = self.state.book, self.state.book.positions
+        return Columns(
+            book.cash, book.accrued, book.pending, book.receivable, book.level, book.flags,
+            table.contract, table.account, table.lots, table.cost, table.next, table.first,
+        )  # fmt: skip
+
+    # -- what holds for everybody ------------------------------------------------------------------
+
+    def _pack_limits(self) -> None:
+        policy, limits = self.state.policy, self.tables.limits
+        floor = policy.net_liq_floor
+        limits[kernels.HAS_FLOOR], limits[kernels.FLOOR] = floor is not None, floor or 0
+        limits[kernels.UNPRICED_MOVE] = policy.marks.unpriced_move
+        limits[kernels.DESK_HELD] = bool(self.state.desk & Flag.HELD)
+        steepest = min(window.alert for window in policy.windows.values())
+        limits[kernels.ROUNDINGS] = 16 + 8 * ceil_div(RATE, steepest)
+
+    def _pack_terms(self) -> list[int]:
+        """Pack the terms that are not those packed before; returns whose they are."""
+        changed = [number for number, contract in enumerate(self.contracts) if not _same(contract, self.terms[number])]
+        if changed:
+            facts, tiers = self.tables.facts, list[tuple[int, ...]]()
+            windows = list(self.state.policy.windows)
+            for number, contract in enumerate(self.contracts):
+                self.terms[number] = contract.terms
+                _pack(facts[number], tiers, contract, windows)
+            self.tables = self.tables._replace(tiers=np.array(tiers, np.int64))
+        return changed
+
+    # -- room --------------------------------------------------------------------------------------
+
+    def _grow(self) -> None:
+        """Room for accounts and positions that are new; new accounts are loose."""
+        book, wheels = self.state.book, self.wheels
+        first, self.accounts, self.positions = self.accounts, book.count, book.positions.count
+        loose, anchored = grown(wheels.loose, self.accounts), grown(wheels.anchored, self.accounts)
+        nodes = 2 * self.positions
+        before = grown(wheels.before, nodes)
+        before[len(wheels.before) :] = -1
+        self.wheels = wheels._replace(
+            loose=loose, anchored=anchored, before=before,
+            trigger=grown(wheels.trigger, nodes), after=grown(wheels.after, nodes),
+        )  # fmt: skip
+        for row in range(first, self.accounts):
+            anchored[row] = 1
+        self._loosen(np.arange(first, self.accounts))
+
+    def _outgrown(self) -> bool:
+        """Whether the wheels must be laid out anew, for another size of the book or another price (a first one)."""
+        for facts, contract in zip(self.tables.facts, self.contracts, strict=True):
+            size, shift = int(facts[kernels.SIZE]), int(facts[kernels.SHIFT])
+            if 4 * size < min(contract.count, LARGEST) or _turn(contract) > 4 * (size << shift):
+                return True
+        return False
+
+    def _reset(self) -> None:
+        """Drop all triggers, lay the wheels out for the book as it is, and make every account loose."""
+        book = self.state.book
+        self.resets += 1
+        self.accounts, self.positions = book.count, book.positions.count
+        offset = 0
+        for facts, contract in zip(self.tables.facts, self.contracts, strict=True):
+            size = min(max(SMALLEST, 1 << max(0, contract.count - 1).bit_length()), LARGEST)
+            facts[kernels.WHEEL], facts[kernels.SIZE] = offset, size
+            facts[kernels.SHIFT] = max(0, (_turn(contract) // size).bit_length())
+            offset += 2 * size
+        rows = np.setdiff1d(np.arange(book.count, dtype=np.int32), list(book.house), assume_unique=True)
+        anchored = np.ones(max(self.accounts, len(self.wheels.anchored)), np.uint8)
+        anchored[rows] = 0
+        loose = np.zeros(len(anchored), np.int32)
+        loose[: len(rows)] = rows
+        nodes = max(2 * self.positions, len(self.wheels.before))
+        counts = self.wheels.counts
+        counts[kernels.LOOSE] = len(rows)
+        self.quota = max(1024, book.count // 128)
+        self.wheels = Wheels(
+            np.zeros(nodes, np.int64), np.zeros(nodes, np.int32), np.full(nodes, -1, np.int32),
+            np.zeros(offset, np.int32), np.zeros(offset // 64, np.uint64),
+            loose, anchored, np.zeros(2 * self.quota, np.int32), counts,
+        )  # fmt: skip
+
+
+def _same(contract: ContractState, terms: Terms | None) -> bool:
+    """Whether a contract's terms are still those; its rules never change."""
+    if terms is None or contract.tiers is not terms.tiers or contract.window is not terms.window:
+        return False
+    return contract.news == terms.news
+
+
+def _no_wheels() -> Wheels:
+    nothing: Any = np.zeros(0, np.int32)
+    return Wheels(
+        np.zeros(0, np.int64), nothing, nothing, nothing, np.zeros(0, np.uint64), nothing, np.zeros(0, np.uint8),
+        nothing, np.zeros(kernels.COUNTS, np.int64),
+    )  # fmt: skip
+
+
+def _turn(contract: ContractState) -> int:
+    """Ticks that a turn of the contract's wheel should cover."""
+    return abs(contract.mark or 0) * TURN // 5
+
+
+def _pack(facts: Any, tiers: list[tuple[int, ...]], contract: ContractState, windows: list[str]) -> None:
+    """One contract's terms as rows of integers."""
+    own, terms = contract.contract, contract.terms
+    facts[kernels.INVERSE] = own.kind is Kind.INVERSE
+    facts[kernels.UNIT_VALUE], facts[kernels.UNITS_PER_MICRO] = own.unit_value, own.units_per_micro
+    facts[kernels.BY_ENTRY], facts[kernels.CLOSE_FEE] = terms.rules.by_entry, terms.rules.close_fee
+    facts[kernels.WINDOW] = windows.index(terms.window.name)
+    facts[kernels.TIERS] = len(tiers)
+    tiers += _rows(terms.tiers, terms.window.requirement)
+    facts[kernels.TIERS_END] = facts[kernels.NEWS] = len(tiers)
+    news = terms.news if terms.news is not None and terms.news.held else None
+    if news is not None:
+        tiers += _rows(terms.tiers, MarginKind.INTRADAY)
+        facts[kernels.NEWS_WHOLE], facts[kernels.NEWS_PART] = divmod(news.multiplier, RATE)
+    facts[kernels.NEWS_END] = len(tiers)
+    facts[kernels.SHAPE] = _shape(terms)
+
+
+def _rows(tiers: Tiers, kind: MarginKind) -> list[tuple[int, ...]]:
+    rows: list[tuple[int, ...]] = []
+    for tier in tiers:
+        slope = tier.slope[kind]
+        sloped = (0, 0, 0) if slope is None else (slope.rate, slope.per, int(slope.of_lots))
+        rows.append((tier.notional_from, tier.rate[kind], tier.per_lot[kind], tier.amount[kind], *sloped))
+    return rows
+
+
+def _rises(tiers: Tiers, kind: MarginKind) -> bool:
+    """Whether more notional never needs less margin."""
+    return all(
+        after.per_lot[kind] >= before.per_lot[kind]
+        and (after.rate[kind] - before.rate[kind]) * after.notional_from
+        >= (after.amount[kind] - before.amount[kind]) * RATE
+        and after.slope[kind] == before.slope[kind]
+        for before, after in pairwise(tiers)
+    )
+
+
+def _shape(terms: Terms) -> int:
+    """How profit less requirement moves with the price within a tier (`kernels.SHAPE`)."""
+    if not all(_rises(terms.tiers, kind) for kind in (terms.window.requirement, MarginKind.INTRADAY)):
+        return kernels.UNEVEN
+    slopes = [slope for tier in terms.tiers for slope in tier.slope if slope is not None]
+    if any(not slope.of_lots for slope in slopes):
+        return kernels.BENT
+    return kernels.STRAIGHT if terms.news is None else kernels.CONCAVE

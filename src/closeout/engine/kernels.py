@@ -1,0 +1,560 @@
+"""The trigger index's compiled part: verdicts of one account after another, and where its triggers lie.
+
+What is compiled here says what `core.contracts`, `core.margin` and `core.risk` say, over rows of integers instead of
+objects; the roundings are theirs, compiled. Tests hold both against each other for every mechanism (G-12). All numbers
+are int64 in the units of `core.units`.
+
+A position's *triggers* are two prices, above and below the present one, before which its account cannot have come to
+another level as far as this position goes: the account's slack to each line that it could cross is shared out among its
+positions, and a trigger is the first tick at which its position could have used up a share. Each contract has two
+wheels of buckets, one for either direction: bucket ``(price >> shift) mod size``, with a bitmap over them. No trigger
+lies further than half a turn from the price it was set at, so a wheel needs neither a window nor an overflow list.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from closeout.core import units
+from closeout.engine.book import Flag
+
+RATE = units.RATE
+HELD, LIQUIDATE_NOW = int(Flag.HELD), int(Flag.LIQUIDATE_NOW)
+FAR = 2**57
+"""No value goes beyond it in the search for a trigger: requirements of it still fit 63 bits."""
+UP, DOWN = 0, 1
+
+# Columns of `Tables.facts`, a row for each contract
+INVERSE, UNIT_VALUE, UNITS_PER_MICRO, PRICED, MARK, BY_ENTRY, CLOSE_FEE, WINDOW = range(8)
+TIERS, TIERS_END, NEWS, NEWS_END, NEWS_WHOLE, NEWS_PART, SHAPE = range(8, 15)
+WHEEL, SIZE, SHIFT = range(15, 18)
+FACTS = 18
+STRAIGHT, CONCAVE, BENT, UNEVEN = range(4)
+"""Of a contract in one tier, profit less requirement as the price moves (`SHAPE`). Uneven: more notional may need less
+margin, and each move of the price is a trigger."""
+# Columns of `Tables.tiers`: one margin kind of a tier
+FROM, TIER_RATE, PER_LOT, AMOUNT, SLOPE_RATE, SLOPE_PER, SLOPE_OF_LOTS = range(7)
+TIER = 7
+# Entries of `Tables.limits`
+HAS_FLOOR, FLOOR, UNPRICED_MOVE, DESK_HELD, ROUNDINGS = range(5)
+LIMITS = 5
+
+
+class Tables(NamedTuple):
+    """What holds for everybody. `windows`: of each the levels at which alert, liquidate-only and auto-liquidation
+    begin."""
+
+    facts: Any
+    tiers: Any
+    windows: Any
+    limits: Any
+
+
+class Columns(NamedTuple):
+    """The book's columns, and the position table's (`first` and `next` as there)."""
+
+    cash: Any
+    accrued: Any
+    pending: Any
+    receivable: Any
+    level: Any
+    flags: Any
+    contract: Any
+    account: Any
+    lots: Any
+    cost: Any
+    next: Any
+    first: Any
+
+
+class Wheels(NamedTuple):
+    """Nodes are 2 x position row, + 1 for the trigger below the price; links are node + 1. `loose` lists the accounts
+    that have no triggers, `anchored` says which have; `hits` is room to collect in. `counts`: see below."""
+
+    trigger: Any
+    after: Any
+    before: Any
+    head: Any
+    bits: Any
+    loose: Any
+    anchored: Any
+    hits: Any
+    counts: Any
+
+
+# Entries of `Wheels.counts`
+LOOSE, CROSSED, LOOKED_AT, ANCHORED, PAUSE, WAITED = range(6)
+COUNTS = 6
+
+compiled = njit(cache=True, nogil=True, error_model="numpy")
+floor_div = compiled(units.floor_div)
+ceil_div = compiled(units.ceil_div)
+mul_div_floor = compiled(units.mul_div_floor)
+mul_div_ceil = compiled(units.mul_div_ceil)
+
+
+# -- one position and one account --------------------------------------------------------------------
+
+
+@compiled
+def value_of(facts: Any, c: int, ticks: int, lots: int) -> int:
+    """`Contract.value`."""
+    if facts[c, INVERSE] == 0:
+        return ticks * lots * facts[c, UNIT_VALUE]
+    whole = facts[c, UNIT_VALUE] // ticks
+    rest = facts[c, UNIT_VALUE] - whole * ticks
+    return -lots * whole + floor_div(-lots * rest, ticks)
+
+
+@compiled
+def tier_at(tiers: Any, begin: int, end: int, notional: int) -> int:
+    """The row of the last tier that `notional` reaches."""
+    found = begin
+    for row in range(begin + 1, end):
+        if notional < tiers[row, FROM]:
+            break
+        found = row
+    return found
+
+
+@compiled
+def margin_in(tiers: Any, row: int, lots: int, notional: int) -> int:
+    """`margin`, in the tier of a row."""
+    rate = tiers[row, TIER_RATE]
+    if tiers[row, SLOPE_PER] > 0:
+        size = abs(lots) if tiers[row, SLOPE_OF_LOTS] else notional
+        rate = min(rate + mul_div_ceil(size, tiers[row, SLOPE_RATE], tiers[row, SLOPE_PER]), units.MAX_RATE)
+    return mul_div_ceil(notional, rate, RATE) + abs(lots) * tiers[row, PER_LOT] - tiers[row, AMOUNT]
+
+
+@compiled
+def required_of(tables: Tables, c: int, lots: int, worth: int) -> int:
+    """`held_requirement`."""
+    facts, tiers = tables.facts, tables.tiers
+    row = tier_at(tiers, facts[c, TIERS], facts[c, TIERS_END], worth)
+    required = margin_in(tiers, row, lots, worth)
+    if facts[c, NEWS] < facts[c, NEWS_END]:
+        intraday = margin_in(tiers, tier_at(tiers, facts[c, NEWS], facts[c, NEWS_END], worth), lots, worth)
+        required = max(required, intraday * facts[c, NEWS_WHOLE] + mul_div_ceil(intraday, facts[c, NEWS_PART], RATE))
+    if facts[c, CLOSE_FEE]:
+        required += mul_div_ceil(worth, facts[c, CLOSE_FEE], RATE)
+    return required
+
+
+@compiled
+def worth_of(tables: Tables, c: int, lots: int, cost: int, ticks: int) -> tuple[int, int]:
+    """Profit, and what requirements stand on, of a priced position at a price."""
+    facts = tables.facts
+    value = value_of(facts, c, ticks, lots)
+    profit = floor_div(value - cost, facts[c, UNITS_PER_MICRO])
+    if facts[c, BY_ENTRY]:
+        return profit, ceil_div(abs(cost), facts[c, UNITS_PER_MICRO])
+    return profit, ceil_div(abs(value), facts[c, UNITS_PER_MICRO])
+
+
+@compiled
+def now_of(tables: Tables, c: int, lots: int, cost: int) -> tuple[int, int]:
+    """As `worth_of` at the mark; without one the bounded worst (`core.risk.unpriced`)."""
+    facts = tables.facts
+    if facts[c, PRICED]:
+        return worth_of(tables, c, lots, cost, facts[c, MARK])
+    size = abs(cost)
+    lost = mul_div_ceil(size, tables.limits[UNPRICED_MOVE], RATE)
+    profit = floor_div(-lost, facts[c, UNITS_PER_MICRO])
+    if facts[c, BY_ENTRY]:
+        return profit, ceil_div(size, facts[c, UNITS_PER_MICRO])
+    return profit, ceil_div(size + lost, facts[c, UNITS_PER_MICRO])
+
+
+@compiled
+def line_of(required: int, level: int) -> int:
+    """`line`."""
+    return required if level == RATE else mul_div_ceil(required, RATE, level)
+
+
+@compiled
+def assess(tables: Tables, book: Columns, account: int, sums: Any) -> tuple[int, int, int, int, int]:
+    """Of one account net liq, the three lines, and how many positions it has. `sums`: room for a sum a window."""
+    net_liq = book.cash[account] + book.accrued[account] - book.pending[account] - book.receivable[account]
+    positions = 0
+    sums[:] = 0
+    link = book.first[account] if account < len(book.first) else 0
+    while link:
+        row = link - 1
+        link = book.next[row]
+        if book.lots[row] == 0:
+            continue
+        c = book.contract[row]
+        profit, worth = now_of(tables, c, book.lots[row], book.cost[row])
+        net_liq += profit
+        sums[tables.facts[c, WINDOW]] += required_of(tables, c, book.lots[row], worth)
+        positions += 1
+    alert, liquidate_only, auto = 0, 0, 0
+    for window in range(len(sums)):
+        if sums[window]:
+            alert += line_of(sums[window], tables.windows[window, 0])
+            liquidate_only += line_of(sums[window], tables.windows[window, 1])
+            auto += line_of(sums[window], tables.windows[window, 2])
+    return net_liq, alert, liquidate_only, auto, positions
+
+
+@compiled
+def level_of(tables: Tables, net_liq: int, alert: int, liquidate_only: int, auto: int, positions: int) -> int:
+    """`core.risk.level_of`."""
+    if positions == 0:
+        return 0
+    limits = tables.limits
+    if net_liq < auto or (limits[HAS_FLOOR] and net_liq <= limits[FLOOR]):
+        return 3
+    return (net_liq < alert) * 1 + (net_liq < liquidate_only) * 1
+
+
+@compiled
+def kept_back(tables: Tables, flags: int, level: int) -> int:
+    """The level as it is stored: who is held by the desk is not closed out."""
+    held = tables.limits[DESK_HELD] or flags & HELD
+    return 2 if level == 3 and held and not flags & LIQUIDATE_NOW else level
+
+
+@compiled
+def verdicts(tables: Tables, book: Columns, accounts: Any, begin: int, end: int, found: Any) -> None:
+    """Of ``accounts[begin:end]`` the level as it would be stored."""
+    sums = np.zeros(len(tables.windows), np.int64)
+    for place in range(begin, end):
+        account = accounts[place]
+        net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
+        level = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
+        found[place] = kept_back(tables, book.flags[account], level)
+
+
+@compiled
+def net_liqs(tables: Tables, book: Columns, accounts: Any, found: Any) -> None:
+    """Net liq of each account."""
+    sums = np.zeros(len(tables.windows), np.int64)
+    for place in range(len(accounts)):
+        found[place] = assess(tables, book, accounts[place], sums)[0]
+
+
+# -- where triggers lie ------------------------------------------------------------------------------
+
+
+@compiled
+def height(tables: Tables, c: int, lots: int, cost: int, ticks: int, which: int) -> tuple[int, int, int]:
+    """Of a position at a price: profit, its part of a line (0: of the floor, which no requirement moves), and its
+    tier."""
+    profit, worth = worth_of(tables, c, lots, cost, ticks)
+    facts, tiers = tables.facts, tables.tiers
+    tier = tier_at(tiers, facts[c, TIERS], facts[c, TIERS_END], worth)
+    if facts[c, NEWS] < facts[c, NEWS_END]:
+        tier += (tier_at(tiers, facts[c, NEWS], facts[c, NEWS_END], worth) + 1) << 20
+    if which == 3:
+        return profit, 0, tier
+    return profit, line_of(required_of(tables, c, lots, worth), tables.windows[facts[c, WINDOW], which]), tier
+
+
+@compiled
+def used(here: tuple[int, int, int], there: tuple[int, int, int], gains: bool, shape: int) -> int:
+    """At most how much slack a position loses (or gains) anywhere between two prices. In one tier, profit less
+    requirement is straight in the price (or in its inverse), so that it is worst at an end, or at least concave, so
+    that it loses most at an end; else profit and requirement, each monotone, are taken at their own worst ends."""
+    profit, line = there[0] - here[0], there[1] - here[1]
+    if here[2] == there[2] and (shape == STRAIGHT or (shape == CONCAVE and not gains)):
+        lost = line - profit
+        return max(-lost if gains else lost, 0)
+    if gains:
+        return max(profit, 0) + max(-line, 0)
+    return max(-profit, 0) + max(line, 0)
+
+
+@compiled
+def reach_of(facts: Any, c: int, lots: int, direction: int) -> int:
+    """How far a search goes: half a turn of the wheel, not past zero, where requirements turn, no price that is none,
+    and no value beyond `FAR`."""
+    price = facts[c, MARK]
+    reach = (facts[c, SIZE] << facts[c, SHIFT]) // 2 - 1
+    if facts[c, INVERSE]:
+        return reach if direction == UP else min(reach, price - max(1, price >> 4))
+    if (price > 0 and direction == DOWN) or (price < 0 and direction == UP):
+        reach = min(reach, abs(price))
+    return max(0, min(reach, FAR // (abs(lots) * facts[c, UNIT_VALUE]) - abs(price)))
+
+
+@compiled
+def safe_distance(
+    tables: Tables, c: int, lots: int, cost: int, direction: int, which: int, gains: bool, share: int
+) -> int:
+    """How many ticks the price may move before the position could have used up its share; at most `reach_of`, and
+    within a few percent of the largest such number."""
+    share -= tables.limits[ROUNDINGS]  # what roundings may hide between two prices
+    reach = reach_of(tables.facts, c, lots, direction)
+    if share < 0 or reach <= 0 or tables.facts[c, SHAPE] == UNEVEN:
+        return 0
+    shape, price, sign = tables.facts[c, SHAPE], tables.facts[c, MARK], 1 if direction == UP else -1
+    here = height(tables, c, lots, cost, price, which)
+    above = used(here, height(tables, c, lots, cost, price + sign * reach, which), gains, shape)
+    if above <= share:
+        return reach
+    low, high, below = 0, reach, 0
+    for turn in range(64):
+        if high - low <= 1 + (low >> 6):
+            break
+        middle = (low + high) >> 1
+        if turn < 4:  # profit is close to a straight line: where would it meet the share?
+            shift = 0
+            while (above - below) >> shift >= 2**22:
+                shift += 1
+            part, whole = (share - below) >> shift, (above - below) >> shift
+            if whole > 0:
+                middle = min(max(low + (high - low) * part // whole - (turn & 1 ^ 1), low + 1), high - 1)
+        lost = used(here, height(tables, c, lots, cost, price + sign * middle, which), gains, shape)
+        if lost <= share:
+            low, below = middle, lost
+        else:
+            high, above = middle, lost
+    return low
+
+
+# -- the wheels --------------------------------------------------------------------------------------
+
+
+@compiled
+def place_of(facts: Any, c: int, node: int, trigger: int) -> int:
+    """The bucket of a trigger: wheels lie one after another, each contract's two halves too."""
+    size = facts[c, SIZE]
+    return facts[c, WHEEL] + (node & 1) * size + ((trigger >> facts[c, SHIFT]) & (size - 1))
+
+
+@compiled
+def insert(facts: Any, wheels: Wheels, c: int, node: int, trigger: int) -> None:
+    bucket = place_of(facts, c, node, trigger)
+    head = wheels.head[bucket]
+    wheels.trigger[node] = trigger
+    wheels.after[node], wheels.before[node] = head, 0
+    if head:
+        wheels.before[head - 1] = node + 1
+    else:
+        wheels.bits[bucket >> 6] |= np.uint64(1) << np.uint64(bucket & 63)
+    wheels.head[bucket] = node + 1
+
+
+@compiled
+def remove(facts: Any, wheels: Wheels, c: int, node: int) -> None:
+    after, before = wheels.after[node], wheels.before[node]
+    if before:
+        wheels.after[before - 1] = after
+    else:
+        bucket = place_of(facts, c, node, wheels.trigger[node])
+        wheels.head[bucket] = after
+        if after == 0:
+            wheels.bits[bucket >> 6] &= ~(np.uint64(1) << np.uint64(bucket & 63))
+    if after:
+        wheels.before[after - 1] = before
+    wheels.before[node] = -1
+
+
+@compiled
+def loosen(tables: Tables, book: Columns, wheels: Wheels, account: int) -> None:
+    """Take an account's triggers away: it is looked at each time until it has new ones."""
+    if not wheels.anchored[account]:
+        return
+    wheels.anchored[account] = 0
+    wheels.loose[wheels.counts[LOOSE]] = account
+    wheels.counts[LOOSE] += 1
+    link = book.first[account] if account < len(book.first) else 0
+    while link:
+        row = link - 1
+        for node in (2 * row, 2 * row + 1):
+            if wheels.before[node] >= 0:
+                remove(tables.facts, wheels, book.contract[row], node)
+        link = book.next[row]
+
+
+@compiled
+def loosen_all(tables: Tables, book: Columns, wheels: Wheels, accounts: Any) -> None:
+    for account in accounts:
+        loosen(tables, book, wheels, account)
+
+
+@compiled
+def anchor(
+    tables: Tables, book: Columns, wheels: Wheels, account: int, net_liq: int, level: int, positions: int
+) -> None:
+    """Give a loose account that is not below its auto-liquidation line its triggers."""
+    # Slack down to the next line, up to the line above and down to the floor, each against sums of positions' parts.
+    next_line, line_above = sums_of_lines(tables, book, account, level)
+    down, up = max(net_liq - next_line, 0), max(line_above - net_liq - positions - 1, 0)
+    floor = net_liq - tables.limits[FLOOR] - 1
+    weights = weigh(tables, book, account)
+    link = book.first[account]
+    while link:
+        row = link - 1
+        link = book.next[row]
+        c, lots, cost = book.contract[row], book.lots[row], book.cost[row]
+        if lots == 0 or not tables.facts[c, PRICED]:
+            continue
+        weight = (notional_of(tables, c, lots) >> weights[0]) + weights[2]
+        price = tables.facts[c, MARK]
+        for direction in (UP, DOWN):
+            share = mul_div_floor(down, weight, weights[1])
+            safe = safe_distance(tables, c, lots, cost, direction, level, False, share)
+            if level and safe:
+                share = mul_div_floor(up, weight, weights[1])
+                safe = min(safe, safe_distance(tables, c, lots, cost, direction, level - 1, True, share))
+            if tables.limits[HAS_FLOOR] and safe:
+                share = mul_div_floor(floor, weight, weights[1])
+                safe = min(safe, safe_distance(tables, c, lots, cost, direction, 3, False, share))
+            trigger = price + safe + 1 if direction == UP else price - safe - 1
+            insert(tables.facts, wheels, c, 2 * row + direction, trigger)
+
+
+@compiled
+def sums_of_lines(tables: Tables, book: Columns, account: int, level: int) -> tuple[int, int]:
+    """The next line down and the line above as sums of the positions' own parts, each rounded up: no less than the line
+    itself, and less than a micro a position more."""
+    next_line, line_above = 0, 0
+    link = book.first[account]
+    while link:
+        row = link - 1
+        link = book.next[row]
+        if book.lots[row] == 0:
+            continue
+        c = book.contract[row]
+        _, worth = now_of(tables, c, book.lots[row], book.cost[row])
+        required = required_of(tables, c, book.lots[row], worth)
+        window = tables.facts[c, WINDOW]
+        next_line += line_of(required, tables.windows[window, level])
+        if level:
+            line_above += line_of(required, tables.windows[window, level - 1])
+    return next_line, line_above
+
+
+@compiled
+def weigh(tables: Tables, book: Columns, account: int) -> tuple[int, int, int]:
+    """How an account's slack is shared out: the shift that makes its weights small, their sum, and the least weight.
+    A position weighs what it is worth, and never less than a 64th of all."""
+    total, positions = 0, 0
+    link = book.first[account]
+    while link:
+        row = link - 1
+        link = book.next[row]
+        c = book.contract[row]
+        if book.lots[row] and tables.facts[c, PRICED]:
+            total += notional_of(tables, c, book.lots[row])
+            positions += 1
+    shift = 0
+    while total >> shift >= 2**24:
+        shift += 1
+    least = max(1, total >> shift >> 6)
+    return shift, (total >> shift) + positions * least + 1, least
+
+
+@compiled
+def notional_of(tables: Tables, c: int, lots: int) -> int:
+    facts = tables.facts
+    return ceil_div(abs(value_of(facts, c, facts[c, MARK], lots)), facts[c, UNITS_PER_MICRO])
+
+
+# -- marks -------------------------------------------------------------------------------------------
+
+
+@compiled
+def collect(facts: Any, wheels: Wheels, c: int, old: int, new: int, found: int) -> int:
+    """Put the nodes whose triggers lie between two marks into `hits` from place `found` on; returns how many there are
+    now, or -1 where there is no more room."""
+    size, shift = facts[c, SIZE], facts[c, SHIFT]
+    half = UP if new > old else DOWN
+    base = facts[c, WHEEL] + half * size
+    first = (old + 1) >> shift if half == UP else new >> shift
+    last = new >> shift if half == UP else (old - 1) >> shift
+    last = min(last, first + size - 1)
+    turn = first
+    while turn <= last:
+        bucket = base + (turn & (size - 1))
+        word = wheels.bits[bucket >> 6] >> np.uint64(bucket & 63)
+        if word == 0:
+            turn += 64 - (bucket & 63)
+            continue
+        if not word & np.uint64(1):
+            turn += 1
+            continue
+        link = wheels.head[bucket]
+        while link:
+            trigger = wheels.trigger[link - 1]
+            if (half == UP and trigger <= new) or (half == DOWN and trigger >= new):
+                if found == len(wheels.hits):
+                    return -1
+                wheels.hits[found] = link - 1
+                found += 1
+            link = wheels.after[link - 1]
+        turn += 1
+    return found
+
+
+@compiled
+def take(tables: Tables, book: Columns, wheels: Wheels, contracts: Any, marks: Any, begin: int, end: int) -> bool:
+    """Take in the marks ``begin:end`` as one batch and loosen every account of which they cross a trigger. False where
+    so many are crossed that the triggers had better all be dropped; the marks are in all the same."""
+    found, fits = 0, True
+    for place in range(begin, end):
+        c = contracts[place]
+        old = tables.facts[c, MARK]
+        tables.facts[c, MARK] = marks[place]
+        if fits and marks[place] != old:
+            found = collect(tables.facts, wheels, c, old, marks[place], found)
+            fits = found >= 0
+    if not fits:
+        return False
+    for place in range(found):
+        loosen(tables, book, wheels, book.account[wheels.hits[place] >> 1])
+    wheels.counts[CROSSED] += found
+    if 4 * found > len(wheels.hits):  # new triggers would be crossed at once again: wait, longer each time
+        wait(wheels)
+    return True
+
+
+@compiled
+def wait(wheels: Wheels) -> None:
+    wheels.counts[PAUSE] = min(2 * wheels.counts[PAUSE] + 1, 63)
+    wheels.counts[WAITED] = 0
+
+
+@compiled
+def look(tables: Tables, book: Columns, wheels: Wheels, known: Any, found: Any, quota: int) -> int:
+    """Look at every loose account. Those whose level is not the stored one go to `found`, whose number is returned; up
+    to `quota` of the others get triggers. `known`: levels worked out already, or nothing."""
+    if wheels.counts[WAITED] < wheels.counts[PAUSE]:
+        wheels.counts[WAITED] += 1
+        quota = 0
+    elif wheels.counts[LOOSE]:
+        wheels.counts[PAUSE] >>= 1
+        wheels.counts[WAITED] = wheels.counts[PAUSE]
+    sums = np.zeros(len(tables.windows), np.int64)
+    kept, changed, anchored = 0, 0, 0
+    for place in range(wheels.counts[LOOSE]):
+        account = wheels.loose[place]
+        stay = True
+        if len(known) == 0 or (known[place] == book.level[account] and anchored < quota):
+            net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
+            own = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
+            level = kept_back(tables, book.flags[account], own)
+            if level == book.level[account] and own < 3 and anchored < quota:
+                if positions:
+                    anchor(tables, book, wheels, account, net_liq, own, positions)
+                wheels.anchored[account] = 1
+                anchored += 1
+                stay = False
+        else:
+            level = known[place]
+        if level != book.level[account]:
+            found[changed] = account
+            changed += 1
+        if stay:
+            wheels.loose[kept] = account
+            kept += 1
+    wheels.counts[LOOKED_AT] += wheels.counts[LOOSE]
+    wheels.counts[ANCHORED] += anchored
+    wheels.counts[LOOSE] = kept
+    return changed
