@@ -117,15 +117,16 @@ def fill_book(state: State, count: int) -> None:
     net liq at which warnings begin, and a slack above it (gamma of shape 2, as much again on average). So every account
     starts out as normal, which is the level that the columns hold.
     """
-    draw, book, first = np.random.default_rng(SEED), state.book, state.book.count
-    book.ids += [f"A{number:07d}" for number in range(count)]
-    book.row.update((account, first + number) for number, account in enumerate(book.ids[first:]))
-    book.count += count
-    for name in book.COLUMNS:
-        setattr(book, name, np.concatenate([book.column(name)[:first], np.zeros(count, np.int64)]))
+    draw, book = np.random.default_rng(SEED), state.book
+    first = book.add_all([f"A{number:07d}" for number in range(count)])
     holders = _holders(draw, count, len(state.contracts))
-    for contract, rows in zip(state.contracts.values(), holders, strict=True):
-        _fill_contract(draw, contract, rows + first, book.count)
+    columns = [
+        _positions(draw, contract, rows + first)
+        for contract, rows in zip(state.contracts.values(), holders, strict=True)
+    ]
+    book.positions.load(*(np.concatenate(parts) for parts in zip(*columns, strict=True)))
+    for contract in state.contracts.values():
+        contract.load()
     net_liq, _, _ = scan.levels(state)
     slack = draw.gamma(2.0, 0.5, count)
     lines = _alert_lines(state)[first:]
@@ -149,17 +150,15 @@ def _holders(draw: np.random.Generator, count: int, contracts: int) -> list[Any]
     return [np.concatenate(parts) for parts in found]
 
 
-def _fill_contract(draw: np.random.Generator, contract: ContractState, rows: Any, accounts: int) -> None:
+def _positions(draw: np.random.Generator, contract: ContractState, rows: Any) -> tuple[Any, Any, Any, Any]:
+    """A position in a contract for each of the account rows: account, contract, lots and cost."""
     facts, mark, size = contract.contract, contract.mark, len(rows)
     assert mark is not None
     value_of_lot = mark * facts.unit_value / facts.units_per_micro / 10**facts.currency.places
     wanted = np.exp(draw.normal(np.log(15_000), 1.3, size)) / value_of_lot
     lots = np.maximum(1, wanted.astype(np.int64)) * np.where(draw.random(size) < 0.7, 1, -1)
     entry = np.rint(mark * (1 + draw.normal(0, 0.01, size))).astype(np.int64)
-    contract.account, contract.lots, contract.cost = rows.astype(np.int64), lots, entry * lots * facts.unit_value
-    contract.count, contract.largest = size, int(abs(lots).max(initial=0))
-    contract.row_of = np.zeros(accounts, np.int32)
-    contract.row_of[rows] = np.arange(1, size + 1)
+    return rows.astype(np.int64), np.full(size, contract.index), lots, entry * lots * facts.unit_value
 
 
 def _alert_lines(state: State) -> Any:
@@ -167,10 +166,10 @@ def _alert_lines(state: State) -> Any:
     lines = np.zeros(state.book.count)
     for contract in state.contracts.values():
         assert contract.mark is not None
-        lots = contract.lots[: contract.count]
+        rows, lots, _ = contract.held()
         notional = contract.contract.notional(contract.mark, lots)
         required = margin(contract.tiers, contract.window.requirement, lots, notional)
-        lines[contract.account[: contract.count]] += required * (1e9 / contract.window.alert)
+        lines[rows] += required * (1e9 / contract.window.alert)
     return lines
 
 
@@ -220,15 +219,10 @@ class FloatBook:
             book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
         ).astype(float)
         self.floor = state.policy.net_liq_floor
-        self.parts = [
-            (
-                contract,
-                contract.account[: contract.count],
-                contract.lots[: contract.count].astype(float),
-                contract.cost[: contract.count] / contract.contract.units_per_micro,
-            )
-            for contract in state.contracts.values()
-        ]
+        self.parts: list[tuple[ContractState, Any, Any, Any]] = []
+        for contract in state.contracts.values():
+            rows, lots, cost = contract.held()
+            self.parts.append((contract, rows, lots.astype(float), cost / contract.contract.units_per_micro))
 
     def levels(self) -> Any:
         net_liq, holds = self.money.copy(), np.zeros(len(self.money), bool)
@@ -324,13 +318,12 @@ def _timed(act: Any) -> int:
 
 
 def _column_bytes(state: State) -> int:
-    """Bytes of all columns: accounts, positions and the maps from account to position."""
-    book = sum(getattr(state.book, name).nbytes for name in state.book.COLUMNS)
-    return book + sum(
-        column.nbytes
-        for contract in state.contracts.values()
-        for column in (contract.account, contract.lots, contract.cost, contract.row_of)
-    )
+    """Bytes of all columns: accounts, positions, and the chains and lists that lead to these."""
+    book, table = state.book, state.book.positions
+    columns = [getattr(book, name) for name in book.COLUMNS]
+    columns += [table.first, *(getattr(table, name) for name in table.COLUMNS)]
+    columns += [contract.rows for contract in state.contracts.values()]
+    return sum(column.nbytes for column in columns)
 
 
 def peak_memory() -> int:
