@@ -48,6 +48,7 @@ class Index:
     accounts: int = 0
     positions: int = 0
     resets: int = 0
+    room: Column = field(default_factory=lambda: np.zeros((kernels.MAX_POSITIONS, 6), np.int64))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "closeout-index"))
 
     @classmethod
@@ -80,7 +81,7 @@ class Index:
     def net_liqs(self, rows: Column) -> Column:
         """Net liq of the accounts at `rows`, at the marks that `changed` took in."""
         found = np.zeros(len(rows), np.int64)
-        kernels.net_liqs(self.tables, self._columns(), rows, found)
+        kernels.net_liqs(self.tables, self._columns(), rows, found, self._sums())
         return found
 
     @property
@@ -152,11 +153,14 @@ class Index:
         if loose >= BOTH:
             known = np.empty(loose, np.int64)
             given = self.tables, columns, self.wheels.loose
-            other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known)
-            kernels.verdicts(*given, loose // 2, loose, known)
+            other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known, self._sums())
+            kernels.verdicts(*given, loose // 2, loose, known, self._sums())
             other.result()
-        count = kernels.look(self.tables, columns, self.wheels, known, found, self.quota)
+        count = kernels.look(self.tables, columns, self.wheels, known, found, self.quota, self._sums(), self.room)
         return found[:count]
+
+    def _sums(self) -> Column:
+        return np.zeros(len(self.tables.windows), np.int64)
 
     def _columns(self) -> Columns:
         book, table = self.state.book, self.state.book.positions

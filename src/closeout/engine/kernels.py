@@ -26,6 +26,8 @@ HELD, LIQUIDATE_NOW = int(Flag.HELD), int(Flag.LIQUIDATE_NOW)
 FAR = 2**57
 """No value goes beyond it in the search for a trigger: requirements of it still fit 63 bits."""
 UP, DOWN = 0, 1
+MAX_POSITIONS = 128
+"""Accounts with more are always looked at."""
 
 # Columns of `Tables.facts`, a row for each contract
 INVERSE, UNIT_VALUE, UNITS_PER_MICRO, PRICED, MARK, BY_ENTRY, CLOSE_FEE, WINDOW = range(8)
@@ -89,17 +91,19 @@ class Wheels(NamedTuple):
 LOOSE, CROSSED, LOOKED_AT, ANCHORED, PAUSE, WAITED = range(6)
 COUNTS = 6
 
-compiled = njit(cache=True, nogil=True, error_model="numpy")
-floor_div = compiled(units.floor_div)
-ceil_div = compiled(units.ceil_div)
-mul_div_floor = compiled(units.mul_div_floor)
-mul_div_ceil = compiled(units.mul_div_ceil)
+compiled = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+inlined = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, inline="always")
+"""What is called for each position: a call would count references to every column, which costs more than the sums."""
+floor_div = inlined(units.floor_div)
+ceil_div = inlined(units.ceil_div)
+mul_div_floor = inlined(units.mul_div_floor)
+mul_div_ceil = inlined(units.mul_div_ceil)
 
 
 # -- one position and one account --------------------------------------------------------------------
 
 
-@compiled
+@inlined
 def value_of(facts: Any, c: int, ticks: int, lots: int) -> int:
     """`Contract.value`."""
     if facts[c, INVERSE] == 0:
@@ -109,7 +113,7 @@ def value_of(facts: Any, c: int, ticks: int, lots: int) -> int:
     return -lots * whole + floor_div(-lots * rest, ticks)
 
 
-@compiled
+@inlined
 def tier_at(tiers: Any, begin: int, end: int, notional: int) -> int:
     """The row of the last tier that `notional` reaches."""
     found = begin
@@ -120,7 +124,7 @@ def tier_at(tiers: Any, begin: int, end: int, notional: int) -> int:
     return found
 
 
-@compiled
+@inlined
 def margin_in(tiers: Any, row: int, lots: int, notional: int) -> int:
     """`margin`, in the tier of a row."""
     rate = tiers[row, TIER_RATE]
@@ -130,7 +134,7 @@ def margin_in(tiers: Any, row: int, lots: int, notional: int) -> int:
     return mul_div_ceil(notional, rate, RATE) + abs(lots) * tiers[row, PER_LOT] - tiers[row, AMOUNT]
 
 
-@compiled
+@inlined
 def required_of(tables: Tables, c: int, lots: int, worth: int) -> int:
     """`held_requirement`."""
     facts, tiers = tables.facts, tables.tiers
@@ -144,18 +148,18 @@ def required_of(tables: Tables, c: int, lots: int, worth: int) -> int:
     return required
 
 
-@compiled
+@inlined
 def worth_of(tables: Tables, c: int, lots: int, cost: int, ticks: int) -> tuple[int, int]:
     """Profit, and what requirements stand on, of a priced position at a price."""
     facts = tables.facts
     value = value_of(facts, c, ticks, lots)
-    profit = floor_div(value - cost, facts[c, UNITS_PER_MICRO])
-    if facts[c, BY_ENTRY]:
-        return profit, ceil_div(abs(cost), facts[c, UNITS_PER_MICRO])
-    return profit, ceil_div(abs(value), facts[c, UNITS_PER_MICRO])
+    worth = abs(cost) if facts[c, BY_ENTRY] else abs(value)
+    if facts[c, UNITS_PER_MICRO] == 1:
+        return value - cost, worth
+    return floor_div(value - cost, facts[c, UNITS_PER_MICRO]), ceil_div(worth, facts[c, UNITS_PER_MICRO])
 
 
-@compiled
+@inlined
 def now_of(tables: Tables, c: int, lots: int, cost: int) -> tuple[int, int]:
     """As `worth_of` at the mark; without one the bounded worst (`core.risk.unpriced`)."""
     facts = tables.facts
@@ -169,7 +173,7 @@ def now_of(tables: Tables, c: int, lots: int, cost: int) -> tuple[int, int]:
     return profit, ceil_div(size + lost, facts[c, UNITS_PER_MICRO])
 
 
-@compiled
+@inlined
 def line_of(required: int, level: int) -> int:
     """`line`."""
     return required if level == RATE else mul_div_ceil(required, RATE, level)
@@ -201,7 +205,7 @@ def assess(tables: Tables, book: Columns, account: int, sums: Any) -> tuple[int,
     return net_liq, alert, liquidate_only, auto, positions
 
 
-@compiled
+@inlined
 def level_of(tables: Tables, net_liq: int, alert: int, liquidate_only: int, auto: int, positions: int) -> int:
     """`core.risk.level_of`."""
     if positions == 0:
@@ -212,7 +216,7 @@ def level_of(tables: Tables, net_liq: int, alert: int, liquidate_only: int, auto
     return (net_liq < alert) * 1 + (net_liq < liquidate_only) * 1
 
 
-@compiled
+@inlined
 def kept_back(tables: Tables, flags: int, level: int) -> int:
     """The level as it is stored: who is held by the desk is not closed out."""
     held = tables.limits[DESK_HELD] or flags & HELD
@@ -220,9 +224,8 @@ def kept_back(tables: Tables, flags: int, level: int) -> int:
 
 
 @compiled
-def verdicts(tables: Tables, book: Columns, accounts: Any, begin: int, end: int, found: Any) -> None:
+def verdicts(tables: Tables, book: Columns, accounts: Any, begin: int, end: int, found: Any, sums: Any) -> None:
     """Of ``accounts[begin:end]`` the level as it would be stored."""
-    sums = np.zeros(len(tables.windows), np.int64)
     for place in range(begin, end):
         account = accounts[place]
         net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
@@ -231,9 +234,8 @@ def verdicts(tables: Tables, book: Columns, accounts: Any, begin: int, end: int,
 
 
 @compiled
-def net_liqs(tables: Tables, book: Columns, accounts: Any, found: Any) -> None:
+def net_liqs(tables: Tables, book: Columns, accounts: Any, found: Any, sums: Any) -> None:
     """Net liq of each account."""
-    sums = np.zeros(len(tables.windows), np.int64)
     for place in range(len(accounts)):
         found[place] = assess(tables, book, accounts[place], sums)[0]
 
@@ -242,20 +244,27 @@ def net_liqs(tables: Tables, book: Columns, accounts: Any, found: Any) -> None:
 
 
 @compiled
-def height(tables: Tables, c: int, lots: int, cost: int, ticks: int, which: int) -> tuple[int, int, int]:
-    """Of a position at a price: profit, its part of a line (0: of the floor, which no requirement moves), and its
-    tier."""
-    profit, worth = worth_of(tables, c, lots, cost, ticks)
+def segment_of(tables: Tables, c: int, worth: int) -> int:
+    """A number for the tiers in which a position of that worth is."""
     facts, tiers = tables.facts, tables.tiers
-    tier = tier_at(tiers, facts[c, TIERS], facts[c, TIERS_END], worth)
+    segment = tier_at(tiers, facts[c, TIERS], facts[c, TIERS_END], worth)
     if facts[c, NEWS] < facts[c, NEWS_END]:
-        tier += (tier_at(tiers, facts[c, NEWS], facts[c, NEWS_END], worth) + 1) << 20
-    if which == 3:
-        return profit, 0, tier
-    return profit, line_of(required_of(tables, c, lots, worth), tables.windows[facts[c, WINDOW], which]), tier
+        segment += (tier_at(tiers, facts[c, NEWS], facts[c, NEWS_END], worth) + 1) << 20
+    return segment
 
 
 @compiled
+def height(tables: Tables, c: int, lots: int, cost: int, ticks: int, which: int) -> tuple[int, int, int]:
+    """Of a position at a price: profit, its part of a line (0: of the floor, which no requirement moves), and its
+    segment."""
+    profit, worth = worth_of(tables, c, lots, cost, ticks)
+    if which == 3:
+        return profit, 0, segment_of(tables, c, worth)
+    line = line_of(required_of(tables, c, lots, worth), tables.windows[tables.facts[c, WINDOW], which])
+    return profit, line, segment_of(tables, c, worth)
+
+
+@inlined
 def used(here: tuple[int, int, int], there: tuple[int, int, int], gains: bool, shape: int) -> int:
     """At most how much slack a position loses (or gains) anywhere between two prices. In one tier, profit less
     requirement is straight in the price (or in its inverse), so that it is worst at an end, or at least concave, so
@@ -269,7 +278,7 @@ def used(here: tuple[int, int, int], there: tuple[int, int, int], gains: bool, s
     return max(-profit, 0) + max(line, 0)
 
 
-@compiled
+@inlined
 def reach_of(facts: Any, c: int, lots: int, direction: int) -> int:
     """How far a search goes: half a turn of the wheel, not past zero, where requirements turn, no price that is none,
     and no value beyond `FAR`."""
@@ -284,50 +293,58 @@ def reach_of(facts: Any, c: int, lots: int, direction: int) -> int:
 
 @compiled
 def safe_distance(
-    tables: Tables, c: int, lots: int, cost: int, direction: int, which: int, gains: bool, share: int
+    tables: Tables,
+    position: tuple[int, int, int],
+    direction: int,
+    which: int,
+    gains: bool,
+    share: int,
+    here: tuple[int, int, int],
 ) -> int:
-    """How many ticks the price may move before the position could have used up its share; at most `reach_of`, and
-    within a few percent of the largest such number."""
+    """How many ticks the price may move before a position (contract, lots, cost) could have used up its share: at most
+    `reach_of`, and within a few percent of the largest such number. `here`: its height at the mark."""
+    c, lots, cost = position
     share -= tables.limits[ROUNDINGS]  # what roundings may hide between two prices
-    reach = reach_of(tables.facts, c, lots, direction)
-    if share < 0 or reach <= 0 or tables.facts[c, SHAPE] == UNEVEN:
+    reach, shape = reach_of(tables.facts, c, lots, direction), tables.facts[c, SHAPE]
+    if share < 0 or reach <= 0 or shape == UNEVEN:
         return 0
-    shape, price, sign = tables.facts[c, SHAPE], tables.facts[c, MARK], 1 if direction == UP else -1
-    here = height(tables, c, lots, cost, price, which)
+    price, sign = tables.facts[c, MARK], 1 if direction == UP else -1
     above = used(here, height(tables, c, lots, cost, price + sign * reach, which), gains, shape)
     if above <= share:
         return reach
     low, high, below = 0, reach, 0
-    for turn in range(64):
-        if high - low <= 1 + (low >> 6):
-            break
-        middle = (low + high) >> 1
-        if turn < 4:  # profit is close to a straight line: where would it meet the share?
+    turn = 0
+    while high - low > 1 + (low >> 5):
+        if turn >= 8:
+            middle = (low + high) >> 1
+        elif turn & 1:  # is it close enough?
+            middle = low + 1 + (low >> 5)
+        else:  # profit is close to a straight line: where would it meet the share?
             shift = 0
             while (above - below) >> shift >= 2**22:
                 shift += 1
-            part, whole = (share - below) >> shift, (above - below) >> shift
-            if whole > 0:
-                middle = min(max(low + (high - low) * part // whole - (turn & 1 ^ 1), low + 1), high - 1)
+            part, whole = (share - below) >> shift, max((above - below) >> shift, 1)
+            middle = min(max(low + (high - low) * part // whole, low + 1), high - 1)
         lost = used(here, height(tables, c, lots, cost, price + sign * middle, which), gains, shape)
         if lost <= share:
             low, below = middle, lost
         else:
             high, above = middle, lost
+        turn += 1
     return low
 
 
 # -- the wheels --------------------------------------------------------------------------------------
 
 
-@compiled
+@inlined
 def place_of(facts: Any, c: int, node: int, trigger: int) -> int:
     """The bucket of a trigger: wheels lie one after another, each contract's two halves too."""
     size = facts[c, SIZE]
     return facts[c, WHEEL] + (node & 1) * size + ((trigger >> facts[c, SHIFT]) & (size - 1))
 
 
-@compiled
+@inlined
 def insert(facts: Any, wheels: Wheels, c: int, node: int, trigger: int) -> None:
     bucket = place_of(facts, c, node, trigger)
     head = wheels.head[bucket]
@@ -340,7 +357,7 @@ def insert(facts: Any, wheels: Wheels, c: int, node: int, trigger: int) -> None:
     wheels.head[bucket] = node + 1
 
 
-@compiled
+@inlined
 def remove(facts: Any, wheels: Wheels, c: int, node: int) -> None:
     after, before = wheels.after[node], wheels.before[node]
     if before:
@@ -378,83 +395,69 @@ def loosen_all(tables: Tables, book: Columns, wheels: Wheels, accounts: Any) -> 
         loosen(tables, book, wheels, account)
 
 
+# Columns of the room for an account's positions in `anchor`
+ROW, WEIGHT, PROFIT, PART, PART_ABOVE, SEGMENT = range(6)
+
+
 @compiled
 def anchor(
-    tables: Tables, book: Columns, wheels: Wheels, account: int, net_liq: int, level: int, positions: int
+    tables: Tables, book: Columns, wheels: Wheels, account: int, net_liq: int, level: int, room: Any
 ) -> None:
-    """Give a loose account that is not below its auto-liquidation line its triggers."""
-    # Slack down to the next line, up to the line above and down to the floor, each against sums of positions' parts.
-    next_line, line_above = sums_of_lines(tables, book, account, level)
-    down, up = max(net_liq - next_line, 0), max(line_above - net_liq - positions - 1, 0)
-    floor = net_liq - tables.limits[FLOOR] - 1
-    weights = weigh(tables, book, account)
+    """Give a loose account that is not below its auto-liquidation line its triggers. Its slack to the next line down,
+    to the line above and to the floor is shared out by what each position is worth, none weighing less than a 64th of
+    all. Lines are taken as sums of the positions' own parts, each rounded up: no less than the line itself, and less
+    than a micro a position more."""
+    facts, limits = tables.facts, tables.limits
+    count, positions, total, next_line, line_above = 0, 0, 0, 0, 0
     link = book.first[account]
     while link:
         row = link - 1
         link = book.next[row]
-        c, lots, cost = book.contract[row], book.lots[row], book.cost[row]
-        if lots == 0 or not tables.facts[c, PRICED]:
-            continue
-        weight = (notional_of(tables, c, lots) >> weights[0]) + weights[2]
-        price = tables.facts[c, MARK]
-        for direction in (UP, DOWN):
-            share = mul_div_floor(down, weight, weights[1])
-            safe = safe_distance(tables, c, lots, cost, direction, level, False, share)
-            if level and safe:
-                share = mul_div_floor(up, weight, weights[1])
-                safe = min(safe, safe_distance(tables, c, lots, cost, direction, level - 1, True, share))
-            if tables.limits[HAS_FLOOR] and safe:
-                share = mul_div_floor(floor, weight, weights[1])
-                safe = min(safe, safe_distance(tables, c, lots, cost, direction, 3, False, share))
-            trigger = price + safe + 1 if direction == UP else price - safe - 1
-            insert(tables.facts, wheels, c, 2 * row + direction, trigger)
-
-
-@compiled
-def sums_of_lines(tables: Tables, book: Columns, account: int, level: int) -> tuple[int, int]:
-    """The next line down and the line above as sums of the positions' own parts, each rounded up: no less than the line
-    itself, and less than a micro a position more."""
-    next_line, line_above = 0, 0
-    link = book.first[account]
-    while link:
-        row = link - 1
-        link = book.next[row]
-        if book.lots[row] == 0:
+        lots, cost = book.lots[row], book.cost[row]
+        if lots == 0:
             continue
         c = book.contract[row]
-        _, worth = now_of(tables, c, book.lots[row], book.cost[row])
-        required = required_of(tables, c, book.lots[row], worth)
-        window = tables.facts[c, WINDOW]
-        next_line += line_of(required, tables.windows[window, level])
-        if level:
-            line_above += line_of(required, tables.windows[window, level - 1])
-    return next_line, line_above
-
-
-@compiled
-def weigh(tables: Tables, book: Columns, account: int) -> tuple[int, int, int]:
-    """How an account's slack is shared out: the shift that makes its weights small, their sum, and the least weight.
-    A position weighs what it is worth, and never less than a 64th of all."""
-    total, positions = 0, 0
-    link = book.first[account]
-    while link:
-        row = link - 1
-        link = book.next[row]
-        c = book.contract[row]
-        if book.lots[row] and tables.facts[c, PRICED]:
-            total += notional_of(tables, c, book.lots[row])
-            positions += 1
+        profit, worth = now_of(tables, c, lots, cost)
+        required, window = required_of(tables, c, lots, worth), facts[c, WINDOW]
+        part = line_of(required, tables.windows[window, level])
+        part_above = line_of(required, tables.windows[window, level - 1]) if level else 0
+        next_line, line_above, positions = next_line + part, line_above + part_above, positions + 1
+        if facts[c, PRICED]:
+            weight = abs(cost) // facts[c, UNITS_PER_MICRO] if facts[c, BY_ENTRY] else worth
+            room[count, ROW], room[count, WEIGHT], room[count, PROFIT] = row, weight, profit
+            room[count, PART], room[count, PART_ABOVE] = part, part_above
+            room[count, SEGMENT] = segment_of(tables, c, worth)
+            total += weight
+            count += 1
     shift = 0
     while total >> shift >= 2**24:
         shift += 1
-    least = max(1, total >> shift >> 6)
-    return shift, (total >> shift) + positions * least + 1, least
-
-
-@compiled
-def notional_of(tables: Tables, c: int, lots: int) -> int:
-    facts = tables.facts
-    return ceil_div(abs(value_of(facts, c, facts[c, MARK], lots)), facts[c, UNITS_PER_MICRO])
+    total >>= shift
+    least = max(1, total >> 6)
+    total += count * (least + 1)
+    slack = max(net_liq - next_line, 0), max(line_above - net_liq - positions - 1, 0), net_liq - limits[FLOOR] - 1
+    for place in range(count):
+        weight = (room[place, WEIGHT] >> shift) + least
+        down, up, floor = (
+            mul_div_floor(slack[0], weight, total),
+            mul_div_floor(slack[1], weight, total),
+            mul_div_floor(max(slack[2], 0), weight, total),
+        )
+        row = room[place, ROW]
+        c = book.contract[row]
+        position = (c, book.lots[row], book.cost[row])
+        profit, segment, price = room[place, PROFIT], room[place, SEGMENT], facts[c, MARK]
+        for direction in (UP, DOWN):
+            here = (profit, room[place, PART], segment)
+            safe = safe_distance(tables, position, direction, level, False, down, here)
+            if level and safe:
+                here = (profit, room[place, PART_ABOVE], segment)
+                safe = min(safe, safe_distance(tables, position, direction, level - 1, True, up, here))
+            if limits[HAS_FLOOR] and safe:
+                here = (profit, 0, segment)
+                safe = min(safe, safe_distance(tables, position, direction, 3, False, floor, here))
+            trigger = price + safe + 1 if direction == UP else price - safe - 1
+            insert(facts, wheels, c, 2 * row + direction, trigger)
 
 
 # -- marks -------------------------------------------------------------------------------------------
@@ -522,7 +525,7 @@ def wait(wheels: Wheels) -> None:
 
 
 @compiled
-def look(tables: Tables, book: Columns, wheels: Wheels, known: Any, found: Any, quota: int) -> int:
+def look(tables: Tables, book: Columns, wheels: Wheels, known: Any, found: Any, quota: int, sums: Any, room: Any) -> int:
     """Look at every loose account. Those whose level is not the stored one go to `found`, whose number is returned; up
     to `quota` of the others get triggers. `known`: levels worked out already, or nothing."""
     if wheels.counts[WAITED] < wheels.counts[PAUSE]:
@@ -531,7 +534,6 @@ def look(tables: Tables, book: Columns, wheels: Wheels, known: Any, found: Any, 
     elif wheels.counts[LOOSE]:
         wheels.counts[PAUSE] >>= 1
         wheels.counts[WAITED] = wheels.counts[PAUSE]
-    sums = np.zeros(len(tables.windows), np.int64)
     kept, changed, anchored = 0, 0, 0
     for place in range(wheels.counts[LOOSE]):
         account = wheels.loose[place]
@@ -540,9 +542,9 @@ def look(tables: Tables, book: Columns, wheels: Wheels, known: Any, found: Any, 
             net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
             own = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
             level = kept_back(tables, book.flags[account], own)
-            if level == book.level[account] and own < 3 and anchored < quota:
+            if level == book.level[account] and own < 3 and anchored < quota and positions <= MAX_POSITIONS:
                 if positions:
-                    anchor(tables, book, wheels, account, net_liq, own, positions)
+                    anchor(tables, book, wheels, account, net_liq, own, room)
                 wheels.anchored[account] = 1
                 anchored += 1
                 stay = False
