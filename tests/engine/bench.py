@@ -56,7 +56,7 @@ class Desk:
 
     def __init__(self, rulebook: str = "kraken-us", overrides: dict[str, Any] | None = None, at: str = NOON) -> None:
         self.rulebook = load(rulebook, overrides)
-        self.engine = Engine()
+        self.engine = Engine(index_from=0)  # the twin scans: both give the same (G-12)
         self.twin = Engine()
         self.time = nanoseconds(at)
         self.log: list[ev.AnyEvent] = []

@@ -156,7 +156,7 @@ class Pair:
     """Both machines; `take` feeds an input to both and raises `AssertionError` at the first difference."""
 
     def __init__(self) -> None:
-        self.engine, self.auditor = Engine(), Auditor()
+        self.engine, self.auditor = Engine(index_from=0), Auditor()
         self.inputs: list[Input] = []
 
     def take(self, given: Input) -> list[e.AnyEvent]:
@@ -194,7 +194,7 @@ def run(random: Random, setting: Setting, length: int) -> tuple[Pair, Counter[st
     stream = Stream(random, setting, pair.auditor)
     for index in range(length):
         if index == length // 2:
-            pair.engine = Engine.restore(pair.engine.snapshot())
+            pair.engine = Engine.restore(pair.engine.snapshot(), index_from=0)
         given = stream.next()
         pair.take(given)
         stream.took(given)

@@ -26,7 +26,7 @@ from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, ContractState
 from closeout.engine.commands import Input, LoadRulebook, Marks
 from closeout.engine.events import AnyEvent, Rejected
-from closeout.engine.state import Reject, State
+from closeout.engine.state import INDEX_FROM, Reject, State
 from closeout.rulebooks.loader import Rulebook
 
 HANDLERS: dict[type, Callable[[State, Any], None]] = {
@@ -72,11 +72,13 @@ HANDLERS: dict[type, Callable[[State, Any], None]] = {
 
 @dataclass(slots=True)
 class Engine:
-    """One writer's machine. `sources` holds the high-water mark of each source's numbers."""
+    """One writer's machine. `sources` holds the high-water mark of each source's numbers. `index_from`: the number of
+    positions from which on a trigger index finds who must be judged; it changes nothing of what comes out (G-12)."""
 
     sources: dict[str, int] = field(default_factory=dict[str, int])
     offered: int = 0
     state: State | None = None
+    index_from: int = INDEX_FROM
 
     version = __version__
 
@@ -111,6 +113,7 @@ class Engine:
                 raise Reject("rulebook_loaded", "a rulebook is loaded already")
             try:
                 self.state = initial_state(command.document)
+                self.state.index_from = self.index_from
             except InputError as bad:
                 raise Reject("bad_rulebook", str(bad)) from None
             self.state.time, self.state.seq = given.time, self.offered
@@ -134,10 +137,12 @@ class Engine:
         return image.encode(self.sources, self.offered, self.state)
 
     @classmethod
-    def restore(cls, picture: bytes) -> Engine:
+    def restore(cls, picture: bytes, index_from: int = INDEX_FROM) -> Engine:
         """The engine that `snapshot` was taken of; `InputError` where the image is damaged."""
         sources, offered, state = image.decode(picture, initial_state)
-        return cls(sources, offered, state)
+        if state is not None:
+            state.index_from = index_from
+        return cls(sources, offered, state, index_from)
 
     def digest(self) -> str:
         return image.digest(self.snapshot())

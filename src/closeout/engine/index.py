@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from closeout.core.contracts import Kind
-from closeout.core.margin import MarginKind, Terms, Tiers
+from closeout.core.margin import MarginKind, MarginTier, Terms, Tiers
 from closeout.core.units import RATE, ceil_div
-from closeout.engine import kernels
+from closeout.engine import kernels, wheels
 from closeout.engine.book import Column, ContractState, Flag, grown
-from closeout.engine.kernels import Columns, Tables, Wheels
+from closeout.engine.kernels import Columns, Tables
 from closeout.engine.state import State
+from closeout.engine.wheels import Wheels
 
 SMALLEST, LARGEST = 2**10, 2**20
 """Buckets of a wheel."""
@@ -48,7 +49,7 @@ class Index:
     accounts: int = 0
     positions: int = 0
     resets: int = 0
-    room: Column = field(default_factory=lambda: np.zeros((kernels.MAX_POSITIONS, 6), np.int64))
+    room: Column = field(default_factory=lambda: np.zeros((wheels.MAX_POSITIONS, 6), np.int64))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "closeout-index"))
 
     @classmethod
@@ -90,11 +91,11 @@ class Index:
         and how many accounts are loose now."""
         counts = self.wheels.counts
         return {
-            "triggers_crossed": int(counts[kernels.CROSSED]),
-            "accounts_looked_at": int(counts[kernels.LOOKED_AT]),
-            "accounts_anchored": int(counts[kernels.ANCHORED]),
+            "triggers_crossed": int(counts[wheels.CROSSED]),
+            "accounts_looked_at": int(counts[wheels.LOOKED_AT]),
+            "accounts_anchored": int(counts[wheels.ANCHORED]),
             "resets": self.resets,
-            "loose": int(counts[kernels.LOOSE]),
+            "loose": int(counts[wheels.LOOSE]),
         }
 
     # -- taking in what happened -------------------------------------------------------------------
@@ -130,9 +131,9 @@ class Index:
             self._loosen(self.contracts[number].holders())
 
     def _take_marks(self, contracts: Column, marks: Column) -> None:
-        if not kernels.take(self.tables, self._columns(), self.wheels, contracts, marks, 0, len(contracts)):
+        if not wheels.take(self.tables, self._columns(), self.wheels, contracts, marks, 0, len(contracts)):
             self._reset()
-            kernels.wait(self.wheels)
+            wheels.wait(self.wheels)
 
     def _take_first_mark(self, number: int, contract: ContractState) -> None:
         if contract.mark is not None:
@@ -145,10 +146,10 @@ class Index:
             return
         house = self.state.book.house
         rows = rows[[row not in house for row in rows.tolist()]]
-        kernels.loosen_all(self.tables, self._columns(), self.wheels, rows)
+        wheels.loosen_all(self.tables, self._columns(), self.wheels, rows)
 
     def _look(self) -> Column:
-        loose = int(self.wheels.counts[kernels.LOOSE])
+        loose = int(self.wheels.counts[wheels.LOOSE])
         found, known, columns = np.empty(loose, np.int64), EMPTY, self._columns()
         if loose >= BOTH:
             known = np.empty(loose, np.int64)
@@ -156,7 +157,7 @@ class Index:
             other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known, self._sums())
             kernels.verdicts(*given, loose // 2, loose, known, self._sums())
             other.result()
-        count = kernels.look(self.tables, columns, self.wheels, known, found, self.quota, self._sums(), self.room)
+        count = wheels.look(self.tables, columns, self.wheels, known, found, self.quota, self._sums(), self.room)
         return found[:count]
 
     def _sums(self) -> Column:
@@ -196,15 +197,15 @@ class Index:
 
     def _grow(self) -> None:
         """Room for accounts and positions that are new; new accounts are loose."""
-        book, wheels = self.state.book, self.wheels
+        book, old = self.state.book, self.wheels
         first, self.accounts, self.positions = self.accounts, book.count, book.positions.count
-        loose, anchored = grown(wheels.loose, self.accounts), grown(wheels.anchored, self.accounts)
+        loose, anchored = grown(old.loose, self.accounts), grown(old.anchored, self.accounts)
         nodes = 2 * self.positions
-        before = grown(wheels.before, nodes)
-        before[len(wheels.before) :] = -1
-        self.wheels = wheels._replace(
+        before = grown(old.before, nodes)
+        before[len(old.before) :] = -1
+        self.wheels = old._replace(
             loose=loose, anchored=anchored, before=before,
-            trigger=grown(wheels.trigger, nodes), after=grown(wheels.after, nodes),
+            trigger=grown(old.trigger, nodes), after=grown(old.after, nodes),
         )  # fmt: skip
         for row in range(first, self.accounts):
             anchored[row] = 1
@@ -236,7 +237,7 @@ class Index:
         loose[: len(rows)] = rows
         nodes = max(2 * self.positions, len(self.wheels.before))
         counts = self.wheels.counts
-        counts[kernels.LOOSE] = len(rows)
+        counts[wheels.LOOSE] = len(rows)
         self.quota = max(1024, book.count // 128)
         self.wheels = Wheels(
             np.zeros(nodes, np.int64), np.zeros(nodes, np.int32), np.full(nodes, -1, np.int32),
@@ -256,7 +257,7 @@ def _no_wheels() -> Wheels:
     nothing: Any = np.zeros(0, np.int32)
     return Wheels(
         np.zeros(0, np.int64), nothing, nothing, nothing, np.zeros(0, np.uint64), nothing, np.zeros(0, np.uint8),
-        nothing, np.zeros(kernels.COUNTS, np.int64),
+        nothing, np.zeros(wheels.COUNTS, np.int64),
     )  # fmt: skip
 
 
@@ -279,7 +280,11 @@ def _pack(facts: Any, tiers: list[tuple[int, ...]], contract: ContractState, win
     if news is not None:
         tiers += _rows(terms.tiers, MarginKind.INTRADAY)
         facts[kernels.NEWS_WHOLE], facts[kernels.NEWS_PART] = divmod(news.multiplier, RATE)
-    facts[kernels.NEWS_END] = len(tiers)
+    facts[kernels.NEWS_END] = facts[kernels.INITIAL] = len(tiers)
+    facts[kernels.CLOSE_FEE_SIDE] = terms.rules.close_fee_side
+    if terms.rules.close_fee_side:
+        tiers += _rows(terms.tiers, MarginKind.INITIAL)
+    facts[kernels.INITIAL_END] = len(tiers)
     facts[kernels.SHAPE] = _shape(terms)
 
 
@@ -292,22 +297,28 @@ def _rows(tiers: Tiers, kind: MarginKind) -> list[tuple[int, ...]]:
     return rows
 
 
-def _rises(tiers: Tiers, kind: MarginKind) -> bool:
-    """Whether more notional never needs less margin."""
+def _rises(terms: Terms, kind: MarginKind) -> bool:
+    """Whether more notional never needs less margin, the fee of closing included."""
+    fee = terms.rules.close_fee if terms.rules.close_fee_side else 0
     return all(
         after.per_lot[kind] >= before.per_lot[kind]
-        and (after.rate[kind] - before.rate[kind]) * after.notional_from
-        >= (after.amount[kind] - before.amount[kind]) * RATE
+        and _step(before, after, kind) * RATE >= fee * _step(before, after, MarginKind.INITIAL) >= 0
         and after.slope[kind] == before.slope[kind]
-        for before, after in pairwise(tiers)
+        for before, after in pairwise(terms.tiers)
     )
+
+
+def _step(before: MarginTier, after: MarginTier, kind: MarginKind) -> int:
+    """By how much margin jumps where a tier begins, in units of `RATE`."""
+    rate, amount = after.rate[kind] - before.rate[kind], after.amount[kind] - before.amount[kind]
+    return rate * after.notional_from - amount * RATE
 
 
 def _shape(terms: Terms) -> int:
     """How profit less requirement moves with the price within a tier (`kernels.SHAPE`)."""
-    if not all(_rises(terms.tiers, kind) for kind in (terms.window.requirement, MarginKind.INTRADAY)):
-        return kernels.UNEVEN
+    if not all(_rises(terms, kind) for kind in (terms.window.requirement, MarginKind.INTRADAY)):
+        return wheels.UNEVEN
     slopes = [slope for tier in terms.tiers for slope in tier.slope if slope is not None]
     if any(not slope.of_lots for slope in slopes):
-        return kernels.BENT
-    return kernels.STRAIGHT if terms.news is None else kernels.CONCAVE
+        return wheels.BENT
+    return wheels.STRAIGHT if terms.news is None else wheels.CONCAVE

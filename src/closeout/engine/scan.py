@@ -112,18 +112,19 @@ def candidates(state: State) -> Column:
     """Rows of accounts whose stored level is not what it would be now, that have a plan to look at again, whose own
     brake trips, or that have met their margin call. What is seen so raises the brakes' peaks."""
     book, index = state.book, _index(state)
-    net_liq: Column | None = None
+    own = book.brakes.column("account")
     if index is None:
         net_liq, found = _scanned(state)
+        braked = net_liq[own]
     else:
         found = index.changed()
+        braked = index.net_liqs(own)
     rows = set(found.tolist())
     for row in book.stops:
         if not closeout.held(state, row):
             rows.add(row) if book.level[row] != Level.LIQUIDATING else rows.discard(row)
     if book.brakes.count:
-        own = book.brakes.column("account")
-        rows.update(brakes.found(state, net_liq[own] if index is None else index.net_liqs(own)).tolist())
+        rows.update(brakes.found(state, braked).tolist())
     for row, close_out in book.close_outs.items():
         due = not close_out.outstanding or closeout.reopened(state, row, close_out)
         rows.add(row) if due else rows.discard(row)
