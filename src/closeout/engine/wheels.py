@@ -1,0 +1,400 @@
+"""Triggers, compiled: the prices before which an account cannot have come to another level.
+
+A position's *triggers* are two prices, above and below the present one, before which its account cannot have come to
+another level as far as this position goes: the account's slack to each line that it could cross is shared out among its
+positions, and a trigger is the first tick at which its position could have used up a share. Each contract has two
+wheels of buckets, one for either direction: bucket ``(price >> shift) mod size``, with a bitmap over them. No trigger
+lies further than half a turn from the price it was set at, so a wheel needs neither a window nor an overflow list.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from closeout.engine.kernels import (
+    BY_ENTRY,
+    FLOOR,
+    HAS_FLOOR,
+    INVERSE,
+    MARK,
+    NEWS,
+    NEWS_END,
+    PRICED,
+    ROUNDINGS,
+    SHAPE,
+    SHIFT,
+    SIZE,
+    TIERS,
+    TIERS_END,
+    UNIT_VALUE,
+    UNITS_PER_MICRO,
+    WHEEL,
+    WINDOW,
+    Columns,
+    Tables,
+    assess,
+    compiled,
+    inlined,
+    kept_back,
+    level_of,
+    line_of,
+    mul_div_floor,
+    now_of,
+    required_of,
+    tier_at,
+    worth_of,
+)
+
+FAR = 2**57
+"""No value goes beyond it in the search for a trigger: requirements of it still fit 63 bits."""
+UP, DOWN = 0, 1
+MAX_POSITIONS = 128
+"""Accounts with more are always looked at."""
+
+STRAIGHT, CONCAVE, BENT, UNEVEN = range(4)
+"""Of a contract in one tier, profit less requirement as the price moves (`SHAPE`). Uneven: more notional may need less
+margin, and each move of the price is a trigger."""
+
+
+class Wheels(NamedTuple):
+    """Nodes are 2 x position row, + 1 for the trigger below the price; links are node + 1. `loose` lists the accounts
+    that have no triggers, `anchored` says which have; `hits` is room to collect in. `counts`: see below."""
+
+    trigger: Any
+    after: Any
+    before: Any
+    head: Any
+    bits: Any
+    loose: Any
+    anchored: Any
+    hits: Any
+    counts: Any
+
+
+# Entries of `Wheels.counts`
+LOOSE, CROSSED, LOOKED_AT, ANCHORED, PAUSE, WAITED = range(6)
+COUNTS = 6
+
+
+# -- where triggers lie ------------------------------------------------------------------------------
+
+
+@compiled
+def segment_of(tables: Tables, c: int, worth: int) -> int:
+    """A number for the tiers in which a position of that worth is."""
+    facts, tiers = tables.facts, tables.tiers
+    segment = tier_at(tiers, facts[c, TIERS], facts[c, TIERS_END], worth)
+    if facts[c, NEWS] < facts[c, NEWS_END]:
+        segment += (tier_at(tiers, facts[c, NEWS], facts[c, NEWS_END], worth) + 1) << 20
+    return segment
+
+
+@compiled
+def height(tables: Tables, c: int, lots: int, cost: int, ticks: int, which: int) -> tuple[int, int, int]:
+    """Of a position at a price: profit, its part of a line (0: of the floor, which no requirement moves), and its
+    segment."""
+    profit, worth = worth_of(tables, c, lots, cost, ticks)
+    if which == 3:
+        return profit, 0, segment_of(tables, c, worth)
+    line = line_of(required_of(tables, c, lots, worth), tables.windows[tables.facts[c, WINDOW], which])
+    return profit, line, segment_of(tables, c, worth)
+
+
+@inlined
+def used(here: tuple[int, int, int], there: tuple[int, int, int], gains: bool, shape: int) -> int:
+    """At most how much slack a position loses (or gains) anywhere between two prices. In one tier, profit less
+    requirement is straight in the price (or in its inverse), so that it is worst at an end, or at least concave, so
+    that it loses most at an end; else profit and requirement, each monotone, are taken at their own worst ends."""
+    profit, line = there[0] - here[0], there[1] - here[1]
+    if here[2] == there[2] and (shape == STRAIGHT or (shape == CONCAVE and not gains)):
+        lost = line - profit
+        return max(-lost if gains else lost, 0)
+    if gains:
+        return max(profit, 0) + max(-line, 0)
+    return max(-profit, 0) + max(line, 0)
+
+
+@inlined
+def reach_of(facts: Any, c: int, lots: int, direction: int) -> int:
+    """How far a search goes: half a turn of the wheel, not past zero, where requirements turn, no price that is none,
+    and no value beyond `FAR`."""
+    price = facts[c, MARK]
+    reach = (facts[c, SIZE] << facts[c, SHIFT]) // 2 - 1
+    if facts[c, INVERSE]:
+        return reach if direction == UP else min(reach, price - max(1, price >> 4))
+    if (price > 0 and direction == DOWN) or (price < 0 and direction == UP):
+        reach = min(reach, abs(price))
+    return max(0, min(reach, FAR // (abs(lots) * facts[c, UNIT_VALUE]) - abs(price)))
+
+
+@compiled
+def safe_distance(
+    tables: Tables,
+    position: tuple[int, int, int],
+    direction: int,
+    which: int,
+    gains: bool,
+    share: int,
+    here: tuple[int, int, int],
+) -> int:
+    """How many ticks the price may move before a position (contract, lots, cost) could have used up its share: at most
+    `reach_of`, and within a few percent of the largest such number. `here`: its height at the mark."""
+    c, lots, cost = position
+    share -= tables.limits[ROUNDINGS]  # what roundings may hide between two prices
+    reach, shape = reach_of(tables.facts, c, lots, direction), tables.facts[c, SHAPE]
+    if share < 0 or reach <= 0 or shape == UNEVEN:
+        return 0
+    price, sign = tables.facts[c, MARK], 1 if direction == UP else -1
+    above = used(here, height(tables, c, lots, cost, price + sign * reach, which), gains, shape)
+    if above <= share:
+        return reach
+    low, high, below = 0, reach, 0
+    turn = 0
+    while high - low > 1 + (low >> 5):
+        if turn >= 8:
+            middle = (low + high) >> 1
+        elif turn & 1:  # is it close enough?
+            middle = low + 1 + (low >> 5)
+        else:  # profit is close to a straight line: where would it meet the share?
+            shift = 0
+            while (above - below) >> shift >= 2**22:
+                shift += 1
+            part, whole = (share - below) >> shift, max((above - below) >> shift, 1)
+            middle = min(max(low + (high - low) * part // whole, low + 1), high - 1)
+        lost = used(here, height(tables, c, lots, cost, price + sign * middle, which), gains, shape)
+        if lost <= share:
+            low, below = middle, lost
+        else:
+            high, above = middle, lost
+        turn += 1
+    return low
+
+
+# -- the wheels --------------------------------------------------------------------------------------
+
+
+@inlined
+def place_of(facts: Any, c: int, node: int, trigger: int) -> int:
+    """The bucket of a trigger: wheels lie one after another, each contract's two halves too."""
+    size = facts[c, SIZE]
+    return facts[c, WHEEL] + (node & 1) * size + ((trigger >> facts[c, SHIFT]) & (size - 1))
+
+
+@inlined
+def insert(facts: Any, wheels: Wheels, c: int, node: int, trigger: int) -> None:
+    bucket = place_of(facts, c, node, trigger)
+    head = wheels.head[bucket]
+    wheels.trigger[node] = trigger
+    wheels.after[node], wheels.before[node] = head, 0
+    if head:
+        wheels.before[head - 1] = node + 1
+    else:
+        wheels.bits[bucket >> 6] |= np.uint64(1) << np.uint64(bucket & 63)
+    wheels.head[bucket] = node + 1
+
+
+@inlined
+def remove(facts: Any, wheels: Wheels, c: int, node: int) -> None:
+    after, before = wheels.after[node], wheels.before[node]
+    if before:
+        wheels.after[before - 1] = after
+    else:
+        bucket = place_of(facts, c, node, wheels.trigger[node])
+        wheels.head[bucket] = after
+        if after == 0:
+            wheels.bits[bucket >> 6] &= ~(np.uint64(1) << np.uint64(bucket & 63))
+    if after:
+        wheels.before[after - 1] = before
+    wheels.before[node] = -1
+
+
+@compiled
+def loosen(tables: Tables, book: Columns, wheels: Wheels, account: int) -> None:
+    """Take an account's triggers away: it is looked at each time until it has new ones."""
+    if not wheels.anchored[account]:
+        return
+    wheels.anchored[account] = 0
+    wheels.loose[wheels.counts[LOOSE]] = account
+    wheels.counts[LOOSE] += 1
+    link = book.first[account] if account < len(book.first) else 0
+    while link:
+        row = link - 1
+        for node in (2 * row, 2 * row + 1):
+            if wheels.before[node] >= 0:
+                remove(tables.facts, wheels, book.contract[row], node)
+        link = book.next[row]
+
+
+@compiled
+def loosen_all(tables: Tables, book: Columns, wheels: Wheels, accounts: Any) -> None:
+    for account in accounts:
+        loosen(tables, book, wheels, account)
+
+
+# Columns of the room for an account's positions in `anchor`
+ROW, WEIGHT, PROFIT, PART, PART_ABOVE, SEGMENT = range(6)
+
+
+@compiled
+def anchor(tables: Tables, book: Columns, wheels: Wheels, account: int, net_liq: int, level: int, room: Any) -> None:
+    """Give a loose account that is not below its auto-liquidation line its triggers. Its slack to the next line down,
+    to the line above and to the floor is shared out by what each position is worth, none weighing less than a 64th of
+    all. Lines are taken as sums of the positions' own parts, each rounded up: no less than the line itself, and less
+    than a micro a position more."""
+    facts, limits = tables.facts, tables.limits
+    count, positions, total, next_line, line_above = 0, 0, 0, 0, 0
+    link = book.first[account]
+    while link:
+        row = link - 1
+        link = book.next[row]
+        lots, cost = book.lots[row], book.cost[row]
+        if lots == 0:
+            continue
+        c = book.contract[row]
+        profit, worth = now_of(tables, c, lots, cost)
+        required, window = required_of(tables, c, lots, worth), facts[c, WINDOW]
+        part = line_of(required, tables.windows[window, level])
+        part_above = line_of(required, tables.windows[window, level - 1]) if level else 0
+        next_line, line_above, positions = next_line + part, line_above + part_above, positions + 1
+        if facts[c, PRICED]:
+            weight = abs(cost) // facts[c, UNITS_PER_MICRO] if facts[c, BY_ENTRY] else worth
+            room[count, ROW], room[count, WEIGHT], room[count, PROFIT] = row, weight, profit
+            room[count, PART], room[count, PART_ABOVE] = part, part_above
+            room[count, SEGMENT] = segment_of(tables, c, worth)
+            total += weight
+            count += 1
+    shift = 0
+    while total >> shift >= 2**24:
+        shift += 1
+    total >>= shift
+    least = max(1, total >> 6)
+    total += count * (least + 1)
+    slack = max(net_liq - next_line, 0), max(line_above - net_liq - positions - 1, 0), net_liq - limits[FLOOR] - 1
+    for place in range(count):
+        weight = (room[place, WEIGHT] >> shift) + least
+        down, up, floor = (
+            mul_div_floor(slack[0], weight, total),
+            mul_div_floor(slack[1], weight, total),
+            mul_div_floor(max(slack[2], 0), weight, total),
+        )
+        row = room[place, ROW]
+        c = book.contract[row]
+        position = (c, book.lots[row], book.cost[row])
+        profit, segment, price = room[place, PROFIT], room[place, SEGMENT], facts[c, MARK]
+        for direction in (UP, DOWN):
+            here = (profit, room[place, PART], segment)
+            safe = safe_distance(tables, position, direction, level, False, down, here)
+            if level and safe:
+                here = (profit, room[place, PART_ABOVE], segment)
+                safe = min(safe, safe_distance(tables, position, direction, level - 1, True, up, here))
+            if limits[HAS_FLOOR] and safe:
+                here = (profit, 0, segment)
+                safe = min(safe, safe_distance(tables, position, direction, 3, False, floor, here))
+            trigger = price + safe + 1 if direction == UP else price - safe - 1
+            insert(facts, wheels, c, 2 * row + direction, trigger)
+
+
+# -- marks -------------------------------------------------------------------------------------------
+
+
+@compiled
+def collect(facts: Any, wheels: Wheels, c: int, old: int, new: int, found: int) -> int:
+    """Put the nodes whose triggers lie between two marks into `hits` from place `found` on; returns how many there are
+    now, or -1 where there is no more room."""
+    size, shift = facts[c, SIZE], facts[c, SHIFT]
+    half = UP if new > old else DOWN
+    base = facts[c, WHEEL] + half * size
+    first = (old + 1) >> shift if half == UP else new >> shift
+    last = new >> shift if half == UP else (old - 1) >> shift
+    last = min(last, first + size - 1)
+    turn = first
+    while turn <= last:
+        bucket = base + (turn & (size - 1))
+        word = wheels.bits[bucket >> 6] >> np.uint64(bucket & 63)
+        if word == 0:
+            turn += 64 - (bucket & 63)
+            continue
+        if not word & np.uint64(1):
+            turn += 1
+            continue
+        link = wheels.head[bucket]
+        while link:
+            trigger = wheels.trigger[link - 1]
+            if (half == UP and trigger <= new) or (half == DOWN and trigger >= new):
+                if found == len(wheels.hits):
+                    return -1
+                wheels.hits[found] = link - 1
+                found += 1
+            link = wheels.after[link - 1]
+        turn += 1
+    return found
+
+
+@compiled
+def take(tables: Tables, book: Columns, wheels: Wheels, contracts: Any, marks: Any, begin: int, end: int) -> bool:
+    """Take in the marks ``begin:end`` as one batch and loosen every account of which they cross a trigger. False where
+    so many are crossed that the triggers had better all be dropped; the marks are in all the same."""
+    found, fits = 0, True
+    for place in range(begin, end):
+        c = contracts[place]
+        old = tables.facts[c, MARK]
+        tables.facts[c, MARK] = marks[place]
+        if fits and marks[place] != old:
+            found = collect(tables.facts, wheels, c, old, marks[place], found)
+            fits = found >= 0
+    if not fits:
+        return False
+    for place in range(found):
+        loosen(tables, book, wheels, book.account[wheels.hits[place] >> 1])
+    wheels.counts[CROSSED] += found
+    if 4 * found > len(wheels.hits):  # new triggers would be crossed at once again: wait, longer each time
+        wait(wheels)
+    return True
+
+
+@compiled
+def wait(wheels: Wheels) -> None:
+    wheels.counts[PAUSE] = min(2 * wheels.counts[PAUSE] + 1, 63)
+    wheels.counts[WAITED] = 0
+
+
+@compiled
+def look(
+    tables: Tables, book: Columns, wheels: Wheels, known: Any, found: Any, quota: int, sums: Any, room: Any
+) -> int:
+    """Look at every loose account. Those whose level is not the stored one go to `found`, whose number is returned; up
+    to `quota` of the others get triggers. `known`: levels worked out already, or nothing."""
+    if wheels.counts[WAITED] < wheels.counts[PAUSE]:
+        wheels.counts[WAITED] += 1
+        quota = 0
+    elif wheels.counts[LOOSE]:
+        wheels.counts[PAUSE] >>= 1
+        wheels.counts[WAITED] = wheels.counts[PAUSE]
+    kept, changed, anchored = 0, 0, 0
+    for place in range(wheels.counts[LOOSE]):
+        account = wheels.loose[place]
+        stay = True
+        if len(known) == 0 or (known[place] == book.level[account] and anchored < quota):
+            net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
+            own = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
+            level = kept_back(tables, book.flags[account], own)
+            if level == book.level[account] and own < 3 and anchored < quota and positions <= MAX_POSITIONS:
+                if positions:
+                    anchor(tables, book, wheels, account, net_liq, own, room)
+                wheels.anchored[account] = 1
+                anchored += 1
+                stay = False
+        else:
+            level = known[place]
+        if level != book.level[account]:
+            found[changed] = account
+            changed += 1
+        if stay:
+            wheels.loose[kept] = account
+            kept += 1
+    wheels.counts[LOOKED_AT] += wheels.counts[LOOSE]
+    wheels.counts[ANCHORED] += anchored
+    wheels.counts[LOOSE] = kept
+    return changed
