@@ -319,6 +319,20 @@ def test_a_step_drops_a_tier_and_the_next_closes_the_rest() -> None:
 
 
 @pytest.mark.rule("EX-02", "G-07")
+@pytest.mark.parametrize(("down", "lots"), [(1, -1), (2, -4), (3, -6), (9, -6)])
+def test_a_step_drops_several_tiers(down: int, lots: int) -> None:
+    starts = ("0", "2000", "4000", "7000")
+    tiers = [
+        {**TIER, "notional_from": start, "maintenance_margin_rate": f"0.0{6 + n}"} for n, start in enumerate(starts)
+    ]
+    close_out = {"method": "lower_tier", "tiers_down": down, "limit": "bankruptcy", "then": [BANKRUPT]}
+    desk = desk_of(VENUE, close_out=close_out, contracts={"CAR": {**CAR, "tiers": tiers}, "BUS": CAR})
+    hold(desk, "A", "800", "8")
+    (order,) = of(desk.marks(CAR="980"), ev.CloseOutOrder)
+    assert order.lots == lots  # 8 at 980 are 7,840: 7 are below 7,000, 4 below 4,000, 2 below 2,000
+
+
+@pytest.mark.rule("EX-02", "G-07")
 def test_a_step_with_orders_in_two_contracts_waits_for_both() -> None:
     """Sent again as soon as one ends, the two would take turns for ever."""
     desk = desk_of(*takers("liquidity_providers"), VENUE)

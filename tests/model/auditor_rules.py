@@ -237,6 +237,7 @@ class Step:
     share_above: Fraction
     interval: int
     whole_within: int
+    tiers_down: int
     adjustment: Fraction
     spread: Fraction
 
@@ -255,7 +256,7 @@ class Stage:
     among: str | None
 
 
-MARKET = Step("flatten_all", "none", Fraction(1), Fraction(0), 0, 0, Fraction(1), Fraction(0))
+MARKET = Step("flatten_all", "none", Fraction(1), Fraction(0), 0, 0, 1, Fraction(1), Fraction(0))
 CUSTOMER_OWES = Stage("customer_owes", None, None, False, None, "bankruptcy", 0, None)
 
 
@@ -271,6 +272,7 @@ def read_step(table: dict) -> Step:
         Fraction(table.get("share_above") or "0"),
         (table.get("interval_seconds") or 0) * 10**9,
         (table.get("whole_within_seconds") or 0) * 10**9,
+        table.get("tiers_down") or 1,
         Fraction(table.get("bankruptcy_adjustment") or "1"),
         Fraction(table.get("spread_to_maintenance") or "0.1"),
     )

@@ -78,18 +78,20 @@ class Steps(Money):
         return min(whole, ceil(whole * step.share * rounds))
 
     def _to_the_lower_tier(self, account: Account, event: Event, step: Step, name: str) -> int:
-        """The fewest lots after which what is required of the position lies in the tier below; all of it in the
-        lowest."""
+        """The fewest lots after which what is required of the position lies so many tiers below, or in the lowest;
+        all of it there."""
         contract, position, whole = self._facts(account, name)
         value = self.figures.stands_on(contract, position)
         begins = [tier.notional_from for tier in contract.tiers if tier.notional_from <= value]
         assert contract.price is not None
         if len(begins) > 1:
+            upper = begins[-step.tiers_down] if step.tiers_down < len(begins) else begins[1]
             for lots in range(1, whole):
                 left = Fraction(whole - lots, whole)
                 rest = Position(position.quantity * left, up(position.cost * left, contract.quantum))
-                if self.figures.stands_on(contract, rest) < begins[-1]:
+                if self.figures.stands_on(contract, rest) < upper:
                     self.reached["to the lower tier"] += 1
+                    self.reached["two tiers down"] += upper != begins[-1]
                     return lots
         self.reached["no lower tier"] += 1
         return whole

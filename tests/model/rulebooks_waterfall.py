@@ -29,7 +29,13 @@ def adl(ranking: str, price: str = "bankruptcy", **more: Any) -> dict[str, Any]:
 TAKERS = {
     **BASE,
     "name": "model-takers",
-    "close_out": {"method": "lower_tier", "limit": "bankruptcy", "surplus": "insurance_fund", "then": [FLATTEN]},
+    "close_out": {
+        "method": "lower_tier",
+        "tiers_down": 2,
+        "limit": "bankruptcy",
+        "surplus": "insurance_fund",
+        "then": [FLATTEN],
+    },
     "insurance_fund": {"initial": "3000"},
     "liquidation_fee": {"rate": "0.01", "payee": "insurance_fund", "capped": True},
     "waterfall": [

@@ -63,6 +63,8 @@ def _step(step: StepTable) -> str:
         text += f" above {step.share_above}" if step.share_above != "0" else ""
         text += f" every {step.interval_seconds} s" if step.interval_seconds else ""
         text += f" (all of it for {step.whole_within_seconds} s after)" if step.whole_within_seconds else ""
+    if step.method == "lower_tier" and step.tiers_down > 1:
+        text += f" by {step.tiers_down}"
     if isinstance(step, CloseOutTable) and step.method == "reduce_to_target":
         text += f" {step.target}"
     return text if step.limit == "none" else f"{text} at {step.limit}"

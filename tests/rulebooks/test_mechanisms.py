@@ -10,6 +10,7 @@ from closeout.rulebooks.policy import CloseOutPolicy, Stage
 
 FLATTEN = {"method": "flatten_all"}
 BANKRUPT = {**FLATTEN, "limit": "bankruptcy"}
+LOWER: dict[str, Any] = {"method": "lower_tier", "limit": "bankruptcy"}
 SHARES = {"method": "reduce_by_share", "share": "0.2", "share_above": "5", "interval_seconds": 3, "limit": "any_price"}
 VENUE = {"stage": "venue_bears"}
 ADL = {"stage": "auto_deleveraging", "ranking": "leveraged_return"}
@@ -57,6 +58,7 @@ def test_nothing_follows_a_step_that_works_until_it_is_filled(close_out: dict[st
         ({"share_above": "5"}, "method reduce_by_share", "0"),
         ({"interval_seconds": 3}, "method reduce_by_share", "0"),
         ({"whole_within_seconds": 3}, "method reduce_by_share", "0"),
+        ({"tiers_down": 2}, "method lower_tier", "1"),
         ({"bankruptcy_adjustment": "2"}, "limit fillable", "1"),
         ({"spread_to_maintenance": "0.2"}, "limit fillable", "0.1"),
     ],
@@ -68,8 +70,8 @@ def test_a_step_has_no_key_that_its_method_or_limit_does_not_read(
     message = f"{key}: expected it with {reader} only, else its default {default}"
     assert refusal({**BANKRUPT, **given}) == f"close_out.{message}"
     assert refusal({**BANKRUPT, "then": [BANKRUPT, {**BANKRUPT, **given}]}) == f"close_out.then[1].{message}"
-    built({**SHARES, "limit": "fillable", **given})
-    built({**BANKRUPT, key: 0 if key.endswith("_seconds") else default})  # as a variant of the other method says it
+    built({**(SHARES if key != "tiers_down" else LOWER), "limit": "fillable", **given})
+    built({**BANKRUPT, key: type(given[key])(default)})  # as a variant of the other method says it
 
 
 @pytest.mark.rule("EX-01", "EX-04")

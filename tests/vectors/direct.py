@@ -6,36 +6,21 @@ unit; the numbers found are put back into coins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from decimal import ROUND_DOWN, Decimal
+from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 from tests.engine.bench import Desk
 from tests.studies.published import LIQUIDATION, Held, document, of, side, text
+from tests.vectors import margins
+from tests.vectors.asked import THOUSAND, Found, Row, answer
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.funding import FundingTerms
-from closeout.core.margin import MarginKind
 from closeout.core.units import CURRENCIES, RATE
 from closeout.engine import commands as c
-from closeout.rulebooks.loader import load
 from closeout.studies.quote import quote
-
-Row = dict[str, Any]
-Found = dict[str, Any]
-
-THOUSAND = 1000
-
-
-def answer(row: Row, held: list[Held], contract: Row | None = None, tier: Row | None = None, **given: Any) -> Row:
-    """What `quote` says of these positions, with more keys for their contracts and tiers."""
-    asked = document(row, held, **given)
-    for defined in asked["overrides"]["contracts"].values():
-        defined |= contract or {}
-        defined["tiers"] = [{**one, **(tier or {})} for one in defined["tiers"]]
-    return quote(asked, row["id"])
 
 
 def price(answered: Row, key: str = LIQUIDATION[-1]) -> Decimal | None:
@@ -71,167 +56,6 @@ def deribit_linear(row: Row) -> Found:
     found = answer(row, [held], tier={"maintenance_margin_slope": text(slope)}, tick=Decimal("0.01"), currency="USDC")
     margin = Decimal(found["maintenance_margin"])
     return {"margin_usdc": margin, "rate": Fraction(margin) / Fraction(found["positions"][0]["notional"])}
-
-
-def bitmex_steps(row: Row) -> Found:
-    """A rate for the whole position that rises by steps: the tiers as the venue's table has them."""
-    start, step, base_mm, base_im = of(row, "base_risk_limit_xbt", "risk_step_xbt", "base_mm", "base_im")
-    tiers: list[Mapping[str, str]] = [
-        {
-            "notional_from": text(0 if not number else start + (number - 1) * step),
-            "maintenance_margin_rate": text(base_mm * (number + 1)),
-            "initial_margin_rate": text(base_im + base_mm * number),
-        }
-        for number in range(3)
-    ]
-    rates: dict[str, Row] = {}
-    for when in ("before", "after"):
-        (size,) = of(row, f"position_{when}_xbt")
-        held = Held(size, Decimal(1), tiers=tiers)
-        rates[when] = quote(document(row, [held], tick=Decimal("0.01")), row["id"])["positions"][0]
-    before, after = rates["before"], rates["after"]
-    return {
-        "mm_before_xbt": Decimal(before["maintenance_margin"]),
-        "mm_rate_before": Decimal(before["maintenance_margin"]) / Decimal(before["notional"]),
-        "mm_rate_after": Decimal(after["maintenance_margin"]) / Decimal(after["notional"]),
-        "im_rate_after": Decimal(after["initial_margin"]) / Decimal(after["notional"]),
-    }
-
-
-def bybit_margins(row: Row) -> Found:
-    """Requirements on the value at entry that include the fee of closing what is left of it at a leverage that the
-    contract's tier allows."""
-    leverage, fee, rate = of(row, "leverage", "taker_fee_rate", "maintenance_margin_rate")
-    base = "mark_value" if "mark_value" in row["inputs"] else "entry_value"
-    (value,) = of(row, base)
-    held = Held(Decimal(side(row)), value, rate=rate)
-    given = {
-        "taker_fee": text(fee),
-        "close_fee_in_requirement": True,
-        "close_fee_on": "bankruptcy",
-        "requirement_base": "entry",
-    }
-    found = answer(row, [held], given, tier={"max_leverage": text(leverage)}, cash=value)
-    return {key: Decimal(found[key]) for key in row["expected"]}
-
-
-def kraken_inverse_account(row: Row) -> Found:
-    contracts, entry, balance, value, initial, rate = of(
-        row, "contracts", "entry_price", "balance", "position_value", "im_rate", "mm_rate"
-    )
-    mark = contracts / value / THOUSAND
-    tick = Decimal("0.0000001")
-    held = Held(
-        side(row) * contracts,
-        entry / THOUSAND,
-        mark.quantize(tick),
-        rate=rate,
-        initial_rate=initial,
-        inverse_size=Decimal(1),
-    )
-    found = answer(row, [held], cash=balance * THOUSAND, tick=tick)
-    names = {
-        "pnl": "open_trade_equity",
-        "portfolio_value": "net_liq",
-        "initial_margin": "initial_margin",
-        "maintenance_margin": "maintenance_margin",
-        "liquidation_threshold": "requirement",
-        "termination_threshold": "requirement",
-        "available_funds": "excess_initial_margin",
-    }
-    return {key: Decimal(found[name]) / THOUSAND for key, name in names.items()}
-
-
-def kraken_brackets(row: Row) -> Found:
-    """The rate of the first bracket, of a position within it; an amount makes brackets of the tiers."""
-    (first, second) = row["inputs"]["tiers"]
-    tiers: list[Mapping[str, str]] = [
-        {"initial_margin_rate": text(first[1]), "maintenance_margin_rate": text(first[2])},
-        {
-            "notional_from": text(first[0]),
-            "initial_margin_rate": text(second[1]),
-            "initial_amount": text(first[0] * (second[1] - first[1])),
-            "maintenance_margin_rate": text(second[2]),
-            "maintenance_amount": text(first[0] * (second[2] - first[2])),
-        },
-    ]
-    held = Held(Decimal(first[0]), Decimal(1), tiers=tiers)
-    found = quote(document(row, [held], tick=Decimal("0.01"), currency="USD"), row["id"])["positions"][0]
-    return {"first_tier_im_rate": Decimal(found["initial_margin"]) / Decimal(found["notional"])}
-
-
-def bracket_amount(row: Row) -> Found:
-    """The last of three brackets, joined to one of which rate and amount are known."""
-    coins = "floor_btc" in row["inputs"]
-    start, rate, before, amount = of(row, "floor_btc" if coins else "floor", "mmr_n", "mmr_prev", "cum_prev")
-    tiers = [
-        {"maintenance_margin_rate": text(before)},
-        {
-            "notional_from": text(round(amount / before, 6) + 1),
-            "maintenance_margin_rate": text(before),
-            "maintenance_amount": text(amount),
-        },
-        {
-            "notional_from": text(start),
-            "maintenance_margin_rate": text(rate),
-            "maintenance_amount": "continuous",
-        },
-    ]
-    return {"maint_amount": _amounts(tiers, "BTC" if coins else "USDT")[-1]}
-
-
-def bracket_amounts(row: Row) -> Found:
-    """All brackets of a contract, joined by their rates."""
-    tiers = [
-        {
-            "notional_from": text(one["min_notional"]),
-            "max_leverage": text(one["max_leverage"]),
-            "maintenance_margin_rate": text(one["maintenance_margin_rate"]),
-            **({"maintenance_amount": "continuous"} if number else {}),
-        }
-        for number, one in enumerate(row["inputs"]["tiers"])
-    ]
-    return {"maintenance_amounts": _amounts(tiers, "USDT")}
-
-
-def _amounts(tiers: list[dict[str, str]], currency: str) -> list[Decimal]:
-    """What a rulebook's reader makes of the tiers."""
-    contract = {"tick": "0.01", "lot": "1", "tiers": tiers}
-    policy = load("reference", {"currency": currency, "contracts": {"C": contract}}).policy()
-    amounts = [tier.amount[MarginKind.MAINTENANCE] for tier in policy.contracts["C"].tiers]
-    return [Decimal(policy.currency.text(amount)) for amount in amounts]
-
-
-def collateral_value(row: Row) -> Found:
-    """An asset that counts at its price less a haircut, and nothing else in the account."""
-    inputs = row["inputs"]
-    haircut = Decimal(inputs["haircut"]) if "haircut" in inputs else 1 - Decimal(inputs["factor"])
-    asset = {"asset": inputs["currency"], "amount": "1", "price": text(inputs["value_usd"]), "haircut": text(haircut)}
-    found = quote(document(row, [], tick=Decimal(1)) | {"collateral": [asset]}, row["id"])
-    assert found["collateral"] == found["net_liq"]
-    return {"collateral_value": Decimal(found["net_liq"])}
-
-
-def flex_account(row: Row) -> Found:
-    """Two assets as one, with the haircut that both have together, and one position of the account's value at 50x. In
-    thousandths, for figures of more than eight places."""
-    names = ("balance_value", "collateral_value", "total_unrealized_as_margin", "initial_margin_positions")
-    balance, counted, profit, initial = of(row, *names)
-    tick = Decimal("1e-6")
-    mark = round(initial * 50 * THOUSAND / tick) * tick
-    held = Held(Decimal(1), mark - profit * THOUSAND, mark, rate=Decimal("0.01"), initial_rate=Decimal("0.02"))
-    haircut = (1 - counted / balance).quantize(Decimal("1e-18"), ROUND_DOWN)
-    asset = {"asset": "USD and XBT", "amount": "1", "price": text(balance * THOUSAND), "haircut": text(haircut)}
-    found = quote(document(row, [held], tick=tick) | {"collateral": [asset]}, row["id"])
-    answers = {
-        "total_unrealized": Decimal(found["open_trade_equity"]) / THOUSAND,
-        "margin_equity": Decimal(found["net_liq"]) / THOUSAND,
-        "maintenance_margin": Decimal(found["maintenance_margin"]) / THOUSAND,
-        "effective_leverage": Fraction(found["positions"][0]["notional"]) / Fraction(found["net_liq"]),
-    }
-    if row["inputs"]["initial_margin_with_orders"] == initial:  # `quote` knows no orders
-        answers["available_margin"] = Decimal(found["excess_initial_margin"]) / THOUSAND
-    return answers
 
 
 def ftx_equities(row: Row) -> Found:
@@ -414,6 +238,31 @@ def funding_fee(row: Row) -> Found:
     return found
 
 
+def tiers_down(row: Row) -> Found:
+    """A position of the third tier is brought into the first."""
+    size, most = of(row, "position_swaps", "tier1_max_swaps")
+    starts = ("0", text(most + 1), text((most + size) // 2))
+    given = {
+        "contracts": {
+            "C": {
+                "tick": "0.01",
+                "lot": "1",
+                "tiers": [
+                    {"notional_from": start, "maintenance_margin_rate": f"0.0{number}"}
+                    for number, start in enumerate(starts, 1)
+                ],
+            }
+        },
+        "close_out": {"method": "lower_tier", "tiers_down": row["inputs"]["tier"] - 1},
+    }
+    desk = Desk("reference", given)
+    desk.account("A", "1")
+    desk.hold("A", "C", text(size), "1")
+    desk.marks(C="1")
+    ((_, quantity),) = desk.outstanding("A")
+    return {"close_swaps": -int(Decimal(quantity))}
+
+
 def surplus_to_the_fund(row: Row) -> Found:
     """Two accounts with the same position, closed on either side of their bankruptcy price: the fund keeps what one
     leaves, and pays what the other lacks."""
@@ -441,12 +290,8 @@ def surplus_to_the_fund(row: Row) -> Found:
 
 
 WAYS: dict[str, Callable[[Row], Found]] = {
-    "kraken-margin-marginal": kraken_brackets,
-    "binance-maintamount-250k": bracket_amount,
-    "binance-coinm-maintamount": bracket_amount,
-    "binance_maintenance_amount_recursion": bracket_amounts,
-    "kraken_flex_collateral_value": collateral_value,
-    "kraken_flex_account_summary": flex_account,
+    **margins.WAYS,
+    "okx-partial-liq-15000": tiers_down,
     "ftx-flowchart": ftx_equities,
     "bybit_closing_fee": closing_fee,
     "kraken-pas-split": assigned_remainder,
@@ -454,9 +299,6 @@ WAYS: dict[str, Callable[[Row], Found]] = {
     "deribit-im-btc-25": deribit_linear,
     "deribit-im-sol-25": deribit_linear,
     "deribit-mm-sol-25": deribit_linear,
-    "bitmex-risklimit-xbtusd-old": bitmex_steps,
-    "bybit_position_margins": bybit_margins,
-    "kraken_inverse_margin_account": kraken_inverse_account,
     "okx-linear-liquidation-price-003": okx_isolated,
     "okx-linear-liquidation-price-004": okx_isolated,
     "okx_inverse_liquidation_price": okx_isolated,

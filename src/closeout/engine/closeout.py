@@ -181,14 +181,15 @@ def note_part(state: State, row: int, active: CloseOut, contract: ContractState)
         state.book.in_part[state.book.parent.get(row, row)] = state.time
 
 
-def _to_lower_tier(holding: Holding) -> int:
-    """The fewest |lots| that bring the position into the tier below; all of it in the lowest."""
+def _to_lower_tier(step: CloseOutStep, holding: Holding) -> int:
+    """The fewest |lots| that bring the position `tiers_down` tiers lower, or into the lowest; all of it there."""
     own = [tier.notional_from for tier in holding.terms.tiers if tier.notional_from <= holding.required_on]
     whole = abs(holding.lots)
     if len(own) < 2 or holding.mark is None:
         return whole
     lots = range(1, whole + 1)
-    found = bisect_left(lots, True, key=lambda n: holding.less(n).required_on < own[-1])
+    start = own[max(1, len(own) - step.tiers_down)]
+    found = bisect_left(lots, True, key=lambda n: holding.less(n).required_on < start)
     return lots[found] if found < whole else whole
 
 
@@ -215,7 +216,7 @@ def plan(
         if active.outstanding:
             return {}  # one order at a time in each contract: the next is decided when they are done
         if step.method is CloseOutMethod.LOWER_TIER:
-            return {holding.contract.name: _to_lower_tier(holding) for holding in closable}
+            return {holding.contract.name: _to_lower_tier(step, holding) for holding in closable}
         return {holding.contract.name: _share(state, row, step, active, holding) for holding in closable}
     # What is out will close: only what it leaves uncured needs more.
     out = {h.contract.name: min(abs(h.lots), closing(active, h.contract.name, h.lots)) for h in closable}

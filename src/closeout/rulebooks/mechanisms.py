@@ -40,6 +40,7 @@ _STEP_KEYS = {
     "share_above": ("method", "reduce_by_share"),
     "interval_seconds": ("method", "reduce_by_share"),
     "whole_within_seconds": ("method", "reduce_by_share"),
+    "tiers_down": ("method", "lower_tier"),
     "bankruptcy_adjustment": ("limit", "fillable"),
     "spread_to_maintenance": ("limit", "fillable"),
 }
@@ -76,6 +77,7 @@ def _step(table: StepTable, key: str, currency: Currency) -> CloseOutStep:
         read_money(f"{key}.share_above", table.share_above, currency),
         read_whole(f"{key}.interval_seconds", table.interval_seconds, 0, 86_400) * _SECOND,
         read_whole(f"{key}.whole_within_seconds", table.whole_within_seconds, 0, 86_400) * _SECOND,
+        read_whole(f"{key}.tiers_down", table.tiers_down, 1, 1_000),
         read_rate(f"{key}.bankruptcy_adjustment", table.bankruptcy_adjustment, 1, 1_000 * RATE),
         read_rate(f"{key}.spread_to_maintenance", table.spread_to_maintenance, 0, 10 * RATE),
     )

@@ -109,6 +109,7 @@ class CloseOutStep:
     share_above: int = 0
     interval: int = 0
     whole_within: int = 0
+    tiers_down: int = 1
     bankruptcy_adjustment: int = RATE
     spread_to_maintenance: int = 0
 

@@ -97,13 +97,13 @@ class WindowTable(Stated, frozen=True, kw_only=True):
 class StepTable(Stated, frozen=True, kw_only=True):
     """One step of a close-out (US-09, EX-02): how much is closed, and at which limit.
 
-    `reduce_by_share` closes `share` of the position every `interval_seconds` while it is worth more than `share_above`,
-    and all of it from there on, and all of it within `whole_within_seconds` after a close-out closed a part of any
-    position of the customer's; `lower_tier` closes what it takes to reach the margin tier below. An order with a limit
-    is immediate-or-cancel, and what it leaves is the next step's; one without works until it is filled, so that no step
-    may follow. `fillable` is the limit that concedes up to `spread_to_maintenance` of the maintenance margin, the more
-    the nearer the account is to zero, faster by `bankruptcy_adjustment`. A key that a step's method or limit does not
-    read keeps its default.
+    `reduce_by_share` closes `share` of the position every `interval_seconds` while it is worth more than
+    `share_above`, and all of it from there on, and all of it within `whole_within_seconds` after a close-out closed
+    a part of any position of the customer's; `lower_tier` closes what it takes to reach the margin tier
+    `tiers_down` below, or the lowest. An order with a limit is immediate-or-cancel, and what it leaves is the next
+    step's; one without works until it is filled, so that no step may follow. `fillable` is the limit that concedes
+    up to `spread_to_maintenance` of the maintenance margin, the more the nearer the account is to zero, faster by
+    `bankruptcy_adjustment`. A key that a step's method or limit does not read keeps its default.
     """
 
     method: Literal["flatten_all", "reduce_to_target", "reduce_by_share", "lower_tier"]
@@ -112,6 +112,7 @@ class StepTable(Stated, frozen=True, kw_only=True):
     share_above: str = "0"
     interval_seconds: int = 0
     whole_within_seconds: int = 0
+    tiers_down: int = 1
     bankruptcy_adjustment: str = "1"
     spread_to_maintenance: str = "0.1"
 
