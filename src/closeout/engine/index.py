@@ -19,12 +19,12 @@ import numpy as np
 
 from closeout.core.contracts import Kind
 from closeout.core.margin import MarginKind, MarginTier, Terms, Tiers
-from closeout.core.units import RATE, ceil_div
+from closeout.core.units import MAX_INVERSE, MAX_PRICE_TICKS, MAX_VALUE, RATE, ceil_div
 from closeout.engine import kernels, wheels
-from closeout.engine.book import Column, ContractState, Flag, grown
+from closeout.engine.book import Column, ContractState, Flag, Grade, grown
 from closeout.engine.kernels import Columns, Tables
 from closeout.engine.state import State
-from closeout.engine.wheels import Wheels
+from closeout.engine.wheels import Batches, Wheels
 
 SMALLEST, LARGEST = 2**10, 2**20
 """Buckets of a wheel."""
@@ -49,6 +49,7 @@ class Index:
     accounts: int = 0
     positions: int = 0
     resets: int = 0
+    found: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     room: Column = field(default_factory=lambda: np.zeros((wheels.MAX_POSITIONS, 6), np.int64))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "closeout-index"))
 
@@ -84,6 +85,30 @@ class Index:
         found = np.zeros(len(rows), np.int64)
         kernels.net_liqs(self.tables, self._columns(), rows, found, self._sums())
         return found
+
+    def advance(self, batches: Batches, first: int, source: str) -> tuple[int, bool]:
+        """Take in batches of a series from `first` on, up to one that is not plain (`wheels.is_plain`) or at which
+        somebody changes level: its number, and whether its marks are in."""
+        self._take_in()
+        self._room_for_found()
+        state, guard = self.state, self.state.policy.marks.jump
+        following = np.array([_followed(contract) for contract in self.contracts], np.int64)
+        batch, how = wheels.run(
+            self.tables, self._columns(), self.wheels, batches, first, state.time, -1 if guard is None else guard,
+            following, (EMPTY, self.found, self._sums(), self.room), self.quota,
+        )  # fmt: skip
+        if how == wheels.CROWDED:
+            self._reset()
+            wheels.wait(self.wheels)
+        is_in = how != wheels.UNTOUCHED
+        if batch + is_in > first:
+            state.time = int(batches.times[batch - 1 + is_in])
+        for number in np.flatnonzero(following[:, wheels.MARKED_AT]).tolist():
+            contract, (good, previous, marked_at) = self.contracts[number], following[number, :3].tolist()
+            contract.mark = contract.good_mark = good
+            contract.previous_mark, contract.mark_time, contract.mark_source = previous, marked_at, source
+            contract.grade, contract.stale_told = Grade.OK, False
+        return batch, is_in
 
     @property
     def counters(self) -> dict[str, int]:
@@ -148,17 +173,21 @@ class Index:
         rows = rows[[row not in house for row in rows.tolist()]]
         wheels.loosen_all(self.tables, self._columns(), self.wheels, rows)
 
+    def _room_for_found(self) -> None:
+        self.found = grown(self.found, len(self.wheels.loose))
+
     def _look(self) -> Column:
+        self._room_for_found()
         loose = int(self.wheels.counts[wheels.LOOSE])
-        found, known, columns = np.empty(loose, np.int64), EMPTY, self._columns()
+        known, columns = EMPTY, self._columns()
         if loose >= BOTH:
             known = np.empty(loose, np.int64)
             given = self.tables, columns, self.wheels.loose
             other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known, self._sums())
             kernels.verdicts(*given, loose // 2, loose, known, self._sums())
             other.result()
-        count = wheels.look(self.tables, columns, self.wheels, known, found, self.quota, self._sums(), self.room)
-        return found[:count]
+        count = wheels.look(self.tables, columns, self.wheels, known, self.found, self.quota, self._sums(), self.room)
+        return self.found[:count].copy()
 
     def _sums(self) -> Column:
         return np.zeros(len(self.tables.windows), np.int64)
@@ -251,6 +280,18 @@ def _same(contract: ContractState, terms: Terms | None) -> bool:
     if terms is None or contract.tiers is not terms.tiers or contract.window is not terms.window:
         return False
     return contract.news == terms.news
+
+
+def _followed(contract: ContractState) -> tuple[int, ...]:
+    """What a series moves along of a contract (`wheels.GOOD_MARK` and after), `MARKED_AT` 0 until it does; bounds of
+    its marks that are within those of G-01 for the largest position, to be surpassed only one by one."""
+    facts, largest = contract.contract, max(contract.largest, 1)
+    if facts.kind is Kind.INVERSE:
+        bounds = largest * facts.unit_value // MAX_VALUE + 1, min(MAX_PRICE_TICKS, MAX_INVERSE // largest)
+    else:
+        most = min(MAX_PRICE_TICKS, MAX_VALUE // (largest * facts.unit_value))
+        bounds = -most, most
+    return contract.good_mark or 0, 0, 0, *bounds, -1
 
 
 def _no_wheels() -> Wheels:

@@ -22,6 +22,7 @@ from closeout.engine.kernels import (
     NEWS,
     NEWS_END,
     PRICED,
+    RATE,
     ROUNDINGS,
     SHAPE,
     SHIFT,
@@ -398,3 +399,77 @@ def look(
     wheels.counts[ANCHORED] += anchored
     wheels.counts[LOOSE] = kept
     return changed
+
+
+# -- a series of batches -----------------------------------------------------------------------------
+
+
+class Batches(NamedTuple):
+    """Marks in batches, one after another: each batch's time and where its marks end; each mark's contract (-1 for one
+    that the rulebook has not) and ticks. `until`: the latest time that a batch may have."""
+
+    times: Any
+    ends: Any
+    contracts: Any
+    ticks: Any
+    until: int
+
+
+# Columns of `following`, a row for each contract: what a series moves along of it
+GOOD_MARK, PREVIOUS, MARKED_AT, LOWEST, HIGHEST, BATCH = range(6)
+FOLLOWED = 6
+UNTOUCHED, CROWDED, CHANGED = range(3)
+"""How a run ended: before a batch that is not plain, or within one, of which the marks are in: because too many
+triggers were crossed, or because accounts change level."""
+
+
+@compiled
+def is_plain(tables: Tables, batches: Batches, batch: int, now: int, guard: int, following: Any) -> bool:
+    """Whether a batch can be taken in without a second thought: in time, every contract once, priced before, in bounds,
+    and no jump (G-06)."""
+    if batches.times[batch] < now or batches.times[batch] > batches.until:
+        return False
+    begin = batches.ends[batch - 1] if batch else 0
+    for place in range(begin, batches.ends[batch]):
+        c, ticks = batches.contracts[place], batches.ticks[place]
+        if c < 0 or not tables.facts[c, PRICED] or following[c, BATCH] == batch:
+            return False
+        following[c, BATCH] = batch
+        if ticks < following[c, LOWEST] or ticks > following[c, HIGHEST]:
+            return False
+        mark, good = tables.facts[c, MARK], following[c, GOOD_MARK]
+        jumps = guard >= 0 and abs(ticks - mark) > mul_div_floor(abs(mark), guard, RATE)
+        if jumps and abs(ticks - good) > mul_div_floor(abs(good), guard, RATE):
+            return False
+    return True
+
+
+@compiled
+def run(
+    tables: Tables,
+    book: Columns,
+    wheels: Wheels,
+    batches: Batches,
+    first: int,
+    now: int,
+    guard: int,
+    following: Any,
+    room: tuple[Any, Any, Any, Any],
+    quota: int,
+) -> tuple[int, int]:
+    """Take in batch after batch from `first` on, as long as they are plain and nobody changes level; returns the batch
+    at which that ended (or their number) and how. `guard`: the jump guard, -1 for none. `room`: what `look` needs."""
+    known, found, sums, positions = room
+    for batch in range(first, len(batches.times)):
+        if not is_plain(tables, batches, batch, now, guard, following):
+            return batch, UNTOUCHED
+        begin, now = batches.ends[batch - 1] if batch else 0, batches.times[batch]
+        for place in range(begin, batches.ends[batch]):
+            c = batches.contracts[place]
+            following[c, PREVIOUS], following[c, MARKED_AT] = tables.facts[c, MARK], now
+            following[c, GOOD_MARK] = batches.ticks[place]
+        if not take(tables, book, wheels, batches.contracts, batches.ticks, begin, batches.ends[batch]):
+            return batch, CROWDED
+        if wheels.counts[LOOSE] and look(tables, book, wheels, known, found, quota, sums, positions):
+            return batch, CHANGED
+    return len(batches.times), UNTOUCHED
