@@ -4,7 +4,7 @@
 
 Long 2 at 1,000 with 100 of margin; at a mark of 940 it is 20 below zero, and its order finds nobody at its bankruptcy
 price of 950. Low (120 of margin), Mid (1,000) and High (9,000) are short 1, 1 and 2 at 1,000; the fund has 100. Where a
-stage pays money, the position is sold at 940 first.
+stage pays money, the position is sold at 940 first. Where a fall of the fund decides, the fund pays what is left.
 """
 
 from __future__ import annotations
@@ -33,6 +33,13 @@ STAGES: tuple[dict[str, Any], ...] = (
     {"stage": "auto_deleveraging", "ranking": "return_times_leverage", "price": "previous_mark"},
     {"stage": "auto_deleveraging", "ranking": "leveraged_return", "price": "mark"},
     {"stage": "auto_deleveraging", "ranking": "random", "seed": 7},
+    {
+        "stage": "auto_deleveraging",
+        "ranking": "leveraged_return",
+        "price": "drawdown",
+        "drawdown": "0.12",
+        "drawdown_hours": 8,
+    },
     {"stage": "unwind"},
     {"stage": "unwind", "price": "mark"},
     {"stage": "insurance_fund"},
@@ -53,6 +60,8 @@ class Story:
 
     def __init__(self, stage: dict[str, Any]) -> None:
         last = [] if StageKind(stage["stage"]) in LAST else [{"stage": "venue_bears"}]
+        if "drawdown" in stage:
+            last.insert(0, {"stage": "insurance_fund"})
         self.engine, self.log, self.number = Engine(), list[ev.AnyEvent](), 0
         overrides = {
             "contracts": {"CAR": CAR},
@@ -114,7 +123,8 @@ def row(stage: dict[str, Any]) -> list[str]:
     bore = [f"{who} {text(micros)}" for who, micros in bearers.items()]
     bore += [f"of which {who} {text(micros)}" for who, micros in shared.items()]
     changes = [f"{who} {text(event.taken)}" for who, event in taken.items() if event.taken]
-    name = ", ".join(str(value).replace("_", " ") for value in stage.values())
+    told = {**stage, "drawdown_hours": f"{stage['drawdown_hours']} hours"} if "drawdown" in stage else stage
+    name = ", ".join(str(value).replace("_", " ") for value in told.values())
     return [name, "; ".join(went), text(story.net_liq("A")), "; ".join(bore), "; ".join(changes) or "nothing"]
 
 

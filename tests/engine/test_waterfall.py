@@ -237,6 +237,71 @@ def test_at_the_previous_mark_a_winner_pays_the_last_move() -> None:
     assert (desk.cash("A"), desk.cash("W")) == ("60.00", "540.00")
 
 
+DOWN = {**ADL, "price": "drawdown", "drawdown": "0.30", "drawdown_hours": 8}
+
+
+@pytest.mark.rule("EX-02", "EX-03", "EX-04")
+@pytest.mark.parametrize(
+    ("mark", "taken", "fund"),
+    [
+        ("870.01", None, "700.10"),  # 299.90 below zero would leave the fund 29.99 % down: it takes the position itself
+        ("870", 0, "700.00"),  # exactly 30 %: the winners' turn, at the mark
+        ("865", 50_000_000, "700.00"),
+        ("800", 700_000_000, "700.00"),
+    ],
+)
+def test_winners_bear_what_would_take_the_fund_below_its_drawdown(mark: str, taken: int | None, fund: str) -> None:
+    desk = desk_of(DOWN, *takers("insurance_fund_takes"), FUND, VENUE, fund="1000")
+    hold(desk, "W", "5000", "-10")
+    hold(desk, "A", "1000", "10")
+    desk.marks(CAR=mark)
+    events = nothing_filled(desk, "A")
+    assert [event.taken for event in of(events, ev.Deleveraged)] == ([] if taken is None else [taken])
+    assert desk.position("insurance_fund", "CAR") == ("10" if taken is None else "0")
+    assert (desk.cash("A"), desk.net_liq("insurance_fund")) == ("0.00", fund)
+
+
+@pytest.mark.rule("EX-03", "EX-04", "G-03")
+@pytest.mark.parametrize(
+    ("hours", "stage"),
+    [(7, "auto_deleveraging"), (9, "insurance_fund")],
+)
+def test_the_peak_is_that_of_the_hours_before(hours: int, stage: str) -> None:
+    """The fund loses 250 of 1,000. Another 60 are 31 % below its peak, and 8 % below what it has held since."""
+    desk = desk_of(DOWN, FUND, VENUE, fund="1000")
+    hold(desk, "W", "5000", "-10")
+    hold(desk, "A", "1000", "10", contract="BUS")
+    desk.wait(60)
+    desk.marks(BUS="875")
+    nothing_filled(desk, "A")
+    filled(desk, "A", "875")
+    assert desk.cash("insurance_fund") == "750.00"
+    desk.wait(3600 * hours)
+    desk.marks(CAR="1000", BUS="875")
+    hold(desk, "B", "100", "1")
+    desk.marks(CAR="840")
+    events = nothing_filled(desk, "B")
+    if stage == "auto_deleveraging":
+        assert [event.taken for event in of(events, ev.Deleveraged)] == [10_000_000]
+        assert desk.cash("insurance_fund") == "700.00"
+    else:
+        assert not of(events, ev.Deleveraged)
+        filled(desk, "B", "840")
+        assert desk.cash("insurance_fund") == "690.00"
+
+
+@pytest.mark.rule("EX-03", "EX-04")
+def test_a_drawdown_before_the_fund_at_the_mark() -> None:
+    """OKX: closed against winners at the mark; the fund pays all the same, and has no position to lose more by."""
+    desk = desk_of({**DOWN, "price": "mark"}, *takers("insurance_fund_takes"), FUND, VENUE, fund="1000")
+    hold(desk, "W", "5000", "-10")
+    hold(desk, "A", "1000", "10")
+    desk.marks(CAR="860")
+    events = nothing_filled(desk, "A")
+    assert [(event.price, event.taken) for event in of(events, ev.Deleveraged)] == [("860", 0)]
+    assert (desk.cash("insurance_fund"), desk.position("insurance_fund", "CAR")) == ("600.00", "0")
+
+
 @pytest.mark.rule("EX-02", "G-10")
 def test_a_capped_fee_takes_what_is_left_and_no_more() -> None:
     fee = {"rate": "0.01", "payee": "insurance_fund", "capped": True}

@@ -49,6 +49,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         self.kind = ""
         self.concerned: set[str] = set()
         self.touched: set[str] = set()
+        self.fund_held: list[tuple[int, Fraction]] = []
 
     # -- inputs ----------------------------------------------------------------------------------
 
@@ -415,5 +416,6 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             "reviews": self.reviews,
             "disclosure": self.disclosure,
             "told until": self.told_until,
+            "fund": self._fund_standing(),
             "told of stale marks": {name for name, contract in contracts.items() if contract.stale_told},
         }

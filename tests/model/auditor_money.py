@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from tests.model.auditor_limits import Bounds
 from tests.model.auditor_rules import Contract, Rules, down, up
-from tests.model.auditor_state import HOUSE, Account, Figures, Refusal, check_name, check_second
+from tests.model.auditor_state import FUND, HOUSE, Account, Figures, Refusal, check_name, check_second
 
 
 def check_names(by: str, second: str) -> None:
@@ -18,6 +18,7 @@ class Money:
 
     rules: Rules | None
     accounts: dict[str, Account]
+    fund_held: list[tuple[int, Fraction]]
     ledger: dict[str, Fraction]
     out: list[tuple]
     reached: Counter[str]
@@ -80,6 +81,19 @@ class Money:
                 assert account is not None
                 account.receivable += signed
             self.ledger[name] += signed
+        if amount and FUND in (debit, credit, account.account_id if account else ""):
+            self._note_fund()
+
+    def _note_fund(self) -> None:
+        """What the fund holds from now on."""
+        if self.fund_held and self.fund_held[-1][0] == self.now:
+            self.fund_held.pop()
+        self.fund_held.append((self.now, self.accounts[FUND].cash))
+
+    def fund_peak(self, window: int) -> Fraction:
+        """The most that the fund held within a window that ends now."""
+        ends = [*(time for time, _ in self.fund_held[1:]), self.now + 1]
+        return max(held for (_, held), end in zip(self.fund_held, ends, strict=True) if end > self.now - window)
 
     def check_amount(self, micros: int) -> Fraction:
         if not 0 < micros <= 2**53:

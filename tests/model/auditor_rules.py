@@ -254,6 +254,8 @@ class Stage:
     price: str
     seed: int
     among: str | None
+    drawdown: Fraction | None = None
+    window: int = 0
 
 
 MARKET = Step("flatten_all", "none", Fraction(1), Fraction(0), 0, 0, 1, Fraction(1), Fraction(0))
@@ -288,6 +290,8 @@ def read_stage(table: dict) -> Stage:
         table.get("price") or "bankruptcy",
         table.get("seed") or 0,
         table.get("among"),
+        optional(table.get("drawdown")),
+        (table.get("drawdown_hours") or 0) * 3600 * 10**9,
     )
 
 

@@ -141,6 +141,9 @@ class Steps(Money):
 
     # -- bankruptcy ------------------------------------------------------------------------------
 
+    def _borne_by_fund(self, stage: Stage) -> Fraction:
+        raise NotImplementedError
+
     def _share_of_net_liq(self, account: Account, name: str) -> Fraction:
         """By requirement, or by value where nothing is required; the only position stands for everything."""
         assert self.rules is not None
@@ -175,9 +178,12 @@ class Steps(Money):
 
     def handed_over_at(self, account: Account, stage: Stage, name: str, lots: int) -> tuple[Fraction, Fraction]:
         """For what so many lots change hands at the stage's price, and what that gives the account beyond the mark."""
-        contract, position, _ = self._facts(account, name)
-        if stage.price == "bankruptcy":
-            return self.at_bankruptcy(account, name, lots), -self.share_of_lots(account, name, lots)
+        contract, position, whole = self._facts(account, name)
+        if stage.price in ("bankruptcy", "drawdown"):
+            left = self._borne_by_fund(stage)
+            own = down((self._share_of_net_liq(account, name) + left) * Fraction(lots, whole), contract.micro)
+            plain = self.share_of_lots(account, name, lots)
+            return self.at_bankruptcy(account, name, lots) + plain - own, -own
         assert contract.price is not None
         quantity = lots * contract.lot * (1 if position.quantity > 0 else -1)
         price = contract.price

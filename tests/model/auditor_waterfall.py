@@ -115,6 +115,12 @@ class Waterfall(Steps):
     def _deleveraged(self, account: Account, event: Event, stage: Stage, name: str) -> None:
         """Winners on the other side are closed against the position, ranked, or all in proportion."""
         contract, _, whole = self._facts(account, name)
+        if stage.drawdown is not None:
+            below = -self.share_of_lots(account, name, whole)
+            spare = self._fund_may_lose(stage)
+            self.reached["the fund is not down enough" if below < spare else "the fund is down"] += 1
+            if below < spare:
+                return
         _, given = self.handed_over_at(account, stage, name, whole)
         rivals = self._rivals(account, name, given)
         if not rivals:
@@ -242,6 +248,22 @@ class Waterfall(Steps):
         fund = self.accounts[FUND]
         self.reached["the fund's positions have lost"] += self.figures.net_liq(fund) < fund.cash
         return max(Fraction(0), min(fund.cash, self.figures.net_liq(fund)))
+
+    def _fund_may_lose(self, stage: Stage) -> Fraction:
+        """Until it is down by the stage's share from the most that it held in the window."""
+        assert self.rules is not None
+        assert stage.drawdown is not None
+        floor = self.fund_peak(stage.window) * (1 - stage.drawdown)
+        return self.in_fund() - down(floor, self.rules.micro)
+
+    def _borne_by_fund(self, stage: Stage) -> Fraction:
+        """What of a position's deficit winners leave to the fund."""
+        return max(Fraction(0), self._fund_may_lose(stage)) if stage.price == "drawdown" else Fraction(0)
+
+    def _fund_standing(self) -> int | None:
+        assert self.rules is not None
+        window = max((stage.window for stage in self.rules.stages), default=0)
+        return micros(self.fund_peak(window), self.rules.micro) if window else None
 
     def cover(self, account: Account, deficit: Fraction) -> Fraction:
         assert self.rules is not None

@@ -142,5 +142,25 @@ WATERFALLS = (
     Setting("lottery", document(LOTTERY), _COIN_PRICES, _COIN_SIZES, 1_000_000, limited=True),
 )
 
-SPECIAL = (Setting("fifth", document(FIFTH), _PRICES, _SIZES, 3_000_000_000, limited=True),)
+# Winners instead of the fund once it would be down by a third within an hour, at a price or at the mark.
+DRAWDOWN = {
+    **BASE,
+    "name": "model-drawdown",
+    "close_out": {**FLATTEN, "take_over_below": "0.4", "surplus": "insurance_fund"},
+    "insurance_fund": {"initial": "1500"},
+    "liquidation_fee": {"rate": "0.01", "payee": "insurance_fund"},
+    "waterfall": [
+        adl("leveraged_return", "drawdown", drawdown="0.33", drawdown_hours=1),
+        {"stage": "insurance_fund_takes", "capacity": "30000"},
+        adl("return_times_leverage", "mark", drawdown="0.1", drawdown_hours=3),
+        adl("leveraged_return"),
+        FUND,
+        VENUE,
+    ],
+}
+
+SPECIAL = (
+    Setting("fifth", document(FIFTH), _PRICES, _SIZES, 3_000_000_000, limited=True),
+    Setting("drawdown", document(DRAWDOWN), _PRICES, _SIZES, 3_000_000_000, limited=True),
+)
 """What single venues have."""

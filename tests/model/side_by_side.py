@@ -10,6 +10,7 @@ from tests.model.rulebooks import Setting
 from tests.model.streams import Stream, plain
 
 from closeout.engine import events as e
+from closeout.engine import fund
 from closeout.engine.book import HOUSE, Flag
 from closeout.engine.commands import Input
 from closeout.engine.engine import Engine
@@ -90,6 +91,7 @@ def engine_standing(engine: Engine) -> dict[str, Any]:
         "reviews": state.reviews,
         "disclosure": state.disclosure,
         "told until": state.ticked,
+        "fund": fund.peak(state, state.policy.fund_window) if state.policy.fund_window else None,
         "told of stale marks": {name for name, contract in state.contracts.items() if contract.stale_told},
     }
 

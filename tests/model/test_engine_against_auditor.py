@@ -16,7 +16,7 @@ from closeout.engine import commands
 
 STREAMS = 360
 WATERFALL_STREAMS = 220
-SPECIAL_STREAMS = 50
+SPECIAL_STREAMS = 100
 LENGTH = 150
 
 AT_LEAST_100 = """
@@ -89,7 +89,8 @@ IN_WATERFALLS = """
     auto_deleveraging beyond the deficit, the fund's positions have lost, funding kept back,
     socialised among positions, sharer has too little, nobody to share with among balances,
     nobody to share with among days_winners, nobody to share with among positions, withdrawal haircut,
-    all of it after a part, a part anew,
+    all of it after a part, a part anew, the fund is not down enough, the fund is down,
+    auto_deleveraging leveraged_return at drawdown,
     liquidity_providers pays, no room for all of it, venue_bears pays, deficit, own close-out, desk liquidates
 """
 

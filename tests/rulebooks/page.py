@@ -82,6 +82,7 @@ def _stage(stage: StageTable) -> str:
     said = [stage.ranking, stage.among, "solvent only" if stage.solvent_only else None]
     said += [None if stage.capacity is None else f"up to {stage.capacity}"]
     said += [None if stage.capacity_of_fund is None else f"up to {stage.capacity_of_fund} x the fund"]
+    said += [None if stage.drawdown is None else f"fund down {stage.drawdown} in {stage.drawdown_hours} h"]
     said += [f"at {stage.price}" if stage.stage in ("auto_deleveraging", "unwind") else None]
     words = ", ".join(word for word in said if word)
     return f"{stage.stage} ({words})" if words else stage.stage

@@ -74,6 +74,24 @@ def test_a_step_has_no_key_that_its_method_or_limit_does_not_read(
     built({**BANKRUPT, key: type(given[key])(default)})  # as a variant of the other method says it
 
 
+DOWN = {**ADL, "drawdown": "0.3", "drawdown_hours": 8}
+
+
+@pytest.mark.rule("EX-01", "EX-04")
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ({**ADL, "price": "drawdown"}, "price: expected waterfall[0].drawdown beside the price drawdown"),
+        ({**ADL, "drawdown_hours": 8}, "drawdown_hours: expected waterfall[0].drawdown beside it"),
+        ({**ADL, "drawdown": "0.3"}, "drawdown: expected waterfall[0].drawdown_hours beside it"),
+        (DOWN, "drawdown: expected a table [insurance_fund] beside it"),
+        ({**DOWN, "stage": "unwind", "ranking": None}, "drawdown: expected it with auto_deleveraging only"),
+    ],
+)
+def test_a_drawdown_has_all_that_it_needs(stage: dict[str, Any], message: str) -> None:
+    assert refusal(BANKRUPT, stage) == f"waterfall[0].{message}"
+
+
 @pytest.mark.rule("EX-01", "EX-04")
 @pytest.mark.parametrize("stage", [ADL, {"stage": "unwind"}, {"stage": "liquidity_providers"}])
 def test_a_seed_is_for_ranking_at_random(stage: dict[str, Any]) -> None:

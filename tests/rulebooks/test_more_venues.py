@@ -254,17 +254,30 @@ FUND_THEN_WINNERS = [
 def test_a_tier_lower_then_all_at_the_bankruptcy_price(name: str, price: TransferPrice) -> None:
     policy = load(name).policy()
     assert steps(name) == TAKEOVER
-    assert stages(name) == FUND_THEN_WINNERS
+    assert stages(name)[-4:] == FUND_THEN_WINNERS
     assert policy.close_out.surplus_to_fund
-    winners = policy.waterfall[1]
-    assert (winners.ranking, winners.price) == (Ranking.LEVERAGED_RETURN, price)
+    winners = policy.waterfall[-3]
+    assert (winners.ranking, winners.price, winners.drawdown) == (Ranking.LEVERAGED_RETURN, price, None)
+
+
+@pytest.mark.rule("EX-02", "EX-04")
+@pytest.mark.parametrize(
+    ("name", "price"), [("bitmex", None), ("bybit", TransferPrice.DRAWDOWN), ("okx", TransferPrice.MARK)]
+)
+def test_winners_come_before_a_fund_that_falls_fast(name: str, price: TransferPrice | None) -> None:
+    policy = load(name).policy()
+    early = [stage for stage in policy.waterfall if stage.drawdown is not None]
+    assert early == list(policy.waterfall[:-4])
+    found = [(stage.kind, stage.price, stage.drawdown, stage.window) for stage in early]
+    hours = 8 * 3600 * 10**9
+    assert found == ([] if price is None else [(StageKind.AUTO_DELEVERAGING, price, RATE * 3 // 10, hours)])
 
 
 @pytest.mark.rule("EX-01")
-def test_the_older_limits_of_bybit_change_margins_alone() -> None:
+def test_the_older_limits_of_bybit_change_margins_and_know_no_drawdown() -> None:
     now, then = load("bybit"), load("bybit:2023")
     assert then.table.version < now.table.version
-    assert now.policy().waterfall == then.policy().waterfall
+    assert now.policy().waterfall[1:] == then.policy().waterfall
     assert now.policy().close_out == then.policy().close_out
     bases = [{given.requirement_base for given in book.table.contracts.values()} for book in (now, then)]
     assert bases == [{"mark"}, {"entry"}]

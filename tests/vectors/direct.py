@@ -20,6 +20,8 @@ from closeout.core.contracts import Contract, Kind
 from closeout.core.funding import FundingTerms
 from closeout.core.units import CURRENCIES, RATE
 from closeout.engine import commands as c
+from closeout.engine import fund
+from closeout.engine.events import CloseOutEnded, Deleveraged
 from closeout.studies.quote import quote
 
 
@@ -289,9 +291,56 @@ def surplus_to_the_fund(row: Row) -> Found:
     return {**found, "adl": any(event.__class__.__name__ == "Deleveraged" for event in desk.log)}
 
 
+def pool_drawdown(row: Row) -> Found:
+    """A symbol's loss as an account's deficit, which the book leaves to the fund and the winners; the fund holds what
+    the pool did at the start. The ratio is what the fund would be down by, were it to bear all."""
+    start, loss, most, ratio = of(row, "pool_start", "symbol_pnl", "symbol_8h_max_pnl", "insurancePnlRatio")
+    stages: list[Row] = [
+        {
+            "stage": "auto_deleveraging",
+            "ranking": "leveraged_return",
+            "price": "drawdown",
+            "drawdown": text(-ratio),
+            "drawdown_hours": 8,
+        },
+        {"stage": "insurance_fund"},
+        {"stage": "venue_bears"},
+    ]
+    contract = {"tick": "1", "lot": "1", "tiers": [{"maintenance_margin_rate": "0.005", "notional_from": "0"}]}
+    desk = Desk(
+        "reference",
+        {
+            "contracts": {"A": contract},
+            "close_out": {"method": "flatten_all", "limit": "bankruptcy"},
+            "insurance_fund": {"initial": text(start)},
+            "waterfall": stages,
+        },
+    )
+    facts = desk.facts("A")
+    size, entry, margin = 1_000, 100_000, 100_000
+    desk.marks(A=str(entry))
+    for name, lots, cash in (("winner", -size, 100 * margin), ("loser", size, margin)):
+        desk.account(name)
+        desk.done(c.TransferPosition(name, "A", lots, facts.value(entry, lots), last=False))
+        desk.deposit(name, str(cash * (1 if name == "winner" else 10)))
+    pool = Fraction(fund.peak(desk.state, desk.state.policy.fund_window), 10**6)
+    gone = Decimal(10 * margin) - (loss - most)
+    desk.marks(A=text(entry - gone / size))
+    (order_id,) = desk.state.book.close_outs[desk.state.row("loser")].outstanding
+    desk.done(c.OrderDone(order_id, "immediate or cancel"))
+    taken = [event for event in desk.log if isinstance(event, Deleveraged)]
+    (ended,) = [event for event in desk.log if isinstance(event, CloseOutEnded)]
+    return {
+        "pnlRatio": -Fraction(ended.receipt["deficit"]) / pool,
+        "triggered": bool(taken),
+        "adl_loss_shifted": Fraction(sum(event.taken for event in taken), 10**6),
+    }
+
+
 WAYS: dict[str, Callable[[Row], Found]] = {
     **margins.WAYS,
     "okx-partial-liq-15000": tiers_down,
+    "bybit-adl-pool-ex1": pool_drawdown,
     "ftx-flowchart": ftx_equities,
     "bybit_closing_fee": closing_fee,
     "kraken-pas-split": assigned_remainder,

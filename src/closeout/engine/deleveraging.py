@@ -10,6 +10,10 @@ The highest is taken first, of equal ones the lower account id; whoever the pric
 being closed out, or holds nothing on the other side is passed over. An unwind takes all of them, each in proportion to
 its position; lots that do not divide go to the largest remainders, of equal ones to the lower account id.
 
+A stage with a drawdown takes part only where the insurance fund, were it to bear what the position is below zero, would
+be down by that share or more from the most that it held within the stage's window. At the price `drawdown` the fund
+bears what leads there, and the winners the rest: the price lies between the mark and the bankruptcy price.
+
 What it takes from them together is what it covers, to the micro; at a price other than bankruptcy it may be more, and
 what goes beyond the deficit is a figure of its own.
 """
@@ -24,7 +28,7 @@ from closeout.core.contracts import Kind
 from closeout.core.margin import MarginKind
 from closeout.core.risk import Holding
 from closeout.core.units import apportion, floor_div, mul_div_floor
-from closeout.engine import receipts
+from closeout.engine import fund, receipts
 from closeout.engine.book import CloseOut, ContractState
 from closeout.engine.events import Deleveraged, Notice
 from closeout.engine.state import State
@@ -43,7 +47,11 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
     contract, whole = state.contracts[holding.contract.name], abs(holding.lots)
     side = 1 if holding.lots > 0 else -1
     share = state.share(row, holding.contract.name)
-    value, given = _terms(contract, holding, stage, share, whole)
+    spare = fund.before_drawdown(state, stage)
+    if spare is not None and -share < spare:
+        return
+    left = max(0, spare or 0) if stage.price is TransferPrice.DRAWDOWN else 0
+    value, given = _terms(contract, holding, stage, share + left, whole)
     rivals = _rivals(state, contract, side, given, whole)
     if stage.kind is StageKind.UNWIND:
         taken = _unwound(state, contract, rivals, whole)
@@ -53,7 +61,7 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
     if not lots:
         return
     if lots < whole:
-        value, given = _terms(contract, holding, stage, share, lots)
+        value, given = _terms(contract, holding, stage, share + left, lots)
     own = mul_div_floor(share, lots, whole)
     beyond = receipts.covered(state, row, active, stage.kind, own, given)
     state.trade(row, contract, -side * lots, -value, f"position closed by {stage.kind.value}")
@@ -72,8 +80,9 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
 
 
 def _terms(contract: ContractState, holding: Holding, stage: Stage, share: int, lots: int) -> tuple[int, int]:
-    """Units for |lots| of the holding at the stage's price, and what that gives the account beyond the mark, micros."""
-    if stage.price is TransferPrice.BANKRUPTCY:
+    """Units for |lots| of the holding at the stage's price, and what that gives the account beyond the mark, micros.
+    `share` is what of net liq the winners make good, where the price follows from it."""
+    if stage.price in (TransferPrice.BANKRUPTCY, TransferPrice.DRAWDOWN):
         return bankruptcy_value(holding, share, lots), -mul_div_floor(share, lots, abs(holding.lots))
     signed = lots if holding.lots > 0 else -lots
     mark = holding.mark or 0

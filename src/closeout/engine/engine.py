@@ -117,6 +117,7 @@ class Engine:
             except InputError as bad:
                 raise Reject("bad_rulebook", str(bad)) from None
             self.state.time, self.state.seq = given.time, self.offered
+            self.state.fund_changed = given.time
             return
         state = self.loaded
         if given.time < state.time:

@@ -65,6 +65,7 @@ def _state(state: State) -> dict[str, Any]:
         "releases": {key: asdict(release) for key, release in state.releases.items()},
         "reviews": sorted((seq, *raise_) for seq, raise_ in state.reviews.items()),
         "cadences": {name: asdict(cadence) for name, cadence in state.cadences.items()},
+        "fund": (state.fund_changed, state.fund_highs),
         "ledger": state.ledger.balances,
         "ids": ids,
         "columns": {name: book.column(name)[order].tobytes() for name in Book.COLUMNS},
@@ -135,6 +136,8 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     state.releases = msgspec.convert(raw["releases"], dict[str, Release])
     state.reviews = {seq: (contract, by) for seq, contract, by in raw["reviews"]}
     state.cadences = {name: Cadence(**fields) for name, fields in raw["cadences"].items()}
+    state.fund_changed, highs = raw["fund"]
+    state.fund_highs = [(until, cash) for until, cash in highs]
     state.ledger.balances.update(raw["ledger"])
     state.book = _book(raw, state.book.positions)
     row = state.book.row

@@ -80,8 +80,10 @@ class State:
     firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
     which contract's margin alone, by the input's number, `trade_date` the last one told, and `ticked` the instant up to
     which the clock has said everything. `cadences` are those of contracts whose funding intervals change. `touched` are
-    rows whose positions or money another account's close-out changed: they are judged in the same input. From
-    `index_from` positions on there is an `index`; neither is kept."""
+    rows whose positions or money another account's close-out changed: they are judged in the same input. `fund_highs`
+    are, where a rulebook looks back at the insurance fund, until when it held how much cash, those only that can be the
+    most within a window; `fund_changed` is when that last changed. From `index_from` positions on there is an `index`;
+    neither is kept."""
 
     policy: Policy
     document: bytes
@@ -100,6 +102,8 @@ class State:
     cadences: dict[str, Cadence] = field(default_factory=dict[str, Cadence])
     time: int = 0
     seq: int = 0
+    fund_highs: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    fund_changed: int = 0
     touched: set[int] = field(default_factory=set[int])
     index: Finder | None = None
     index_from: int = INDEX_FROM
@@ -154,10 +158,22 @@ class State:
             if name == books.CUSTOMER_CASH:
                 self.book.cash[row] += signed
             elif name in HOUSE:
+                if name == books.INSURANCE_FUND:
+                    self._note_fund()
                 self.book.cash[self.book.row[name]] += signed
             elif name == books.RECEIVABLE:
                 self.book.receivable[row] -= signed
         self.emit(Posted(account_id, debit, credit, self.policy.currency.code, micros, reason))
+
+    def _note_fund(self) -> None:
+        """The fund's cash is about to change: keep what it was until now. What it was for no time counts as never."""
+        window = self.policy.fund_window
+        if not window or self.fund_changed == self.time:
+            return
+        self.fund_changed = self.time
+        held = int(self.book.cash[self.book.row[books.INSURANCE_FUND]])
+        highs = [(until, cash) for until, cash in self.fund_highs if until > self.time - window and cash > held]
+        self.fund_highs = [*highs, (self.time, held)]
 
     def post_signed(self, row: int, asset: str, micros: int, reason: str) -> None:
         """Credit the customer `micros` against an asset account, or debit him when below zero."""

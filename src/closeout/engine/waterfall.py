@@ -5,7 +5,8 @@ Stages that take positions act on an account that the book could not close, befo
     liquidity_providers    take the position at its bankruptcy price, up to their capacity
     insurance_fund_takes   the fund takes it there, up to its capacity; it takes nothing that would leave it below zero
     backstop_vault         the vault takes it there, and with it whatever equity the position has
-    auto_deleveraging      winners are closed against it, ranked (`engine.deleveraging`)
+    auto_deleveraging      winners are closed against it, ranked (`engine.deleveraging`); with a `drawdown`, and then
+                           before the fund's stages, only where the fund would be down by so much from its peak
     unwind                 all that hold the other side are closed against it, each in proportion
 
 Stages that pay money act on what a flat account is below zero, each on what the one before left:
@@ -25,7 +26,7 @@ from __future__ import annotations
 from closeout.core.bankruptcy import bankruptcy_value
 from closeout.core.risk import Holding
 from closeout.core.units import RATE, apportion, mul_div_floor
-from closeout.engine import deleveraging, receipts
+from closeout.engine import deleveraging, fund, receipts
 from closeout.engine import ledger as books
 from closeout.engine.book import Book, CloseOut
 from closeout.engine.events import DeficitCovered, Notice, Socialised
@@ -43,8 +44,8 @@ HOLDERS = {
 def house_accounts(policy: Policy) -> list[str]:
     """The house accounts that a rulebook needs beside suspense."""
     names = [HOLDERS[stage.kind] for stage in policy.waterfall if stage.kind in TAKERS]
-    fund = [books.INSURANCE_FUND] if policy.insurance_fund is not None else []
-    return list(dict.fromkeys([*fund, *names]))
+    own = [books.INSURANCE_FUND] if policy.insurance_fund is not None else []
+    return list(dict.fromkeys([*own, *names]))
 
 
 # -- positions -----------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ def _room(state: State, taker: int, stage: Stage, holding: Holding) -> int:
     """Lots that a taker's capacity leaves room for: notional at the marks, all its positions counted."""
     room = None if stage.capacity is None else stage.capacity
     if stage.capacity_of_fund is not None:
-        of_fund = mul_div_floor(_in_fund(state), stage.capacity_of_fund, RATE)
+        of_fund = mul_div_floor(fund.in_fund(state), stage.capacity_of_fund, RATE)
         room = of_fund if room is None else min(room, of_fund)
     if room is None:
         return abs(holding.lots)
@@ -115,20 +116,14 @@ def _room(state: State, taker: int, stage: Stage, holding: Holding) -> int:
     return max(0, mul_div_floor(abs(holding.lots), room, holding.notional)) if holding.notional else 0
 
 
-def _fund_stays_whole(state: State, fund: int, holding: Holding, lots: int, value: int) -> bool:
+def _fund_stays_whole(state: State, row: int, holding: Holding, lots: int, value: int) -> bool:
     """Whether netting against what the fund holds leaves its cash at zero or above (EX-03)."""
-    position = state.contracts[holding.contract.name].position(fund)
+    position = state.contracts[holding.contract.name].position(row)
     realised = position.trade(holding.contract, lots, value)
-    return int(state.book.cash[fund]) + realised // holding.contract.units_per_micro >= 0
+    return int(state.book.cash[row]) + realised // holding.contract.units_per_micro >= 0
 
 
 # -- money ---------------------------------------------------------------------------------------------
-
-
-def _in_fund(state: State) -> int:
-    """What the fund has: its cash, less what the positions that it holds have lost."""
-    row = state.book.row[books.INSURANCE_FUND]
-    return max(0, min(int(state.book.cash[row]), state.risk(row).net_liq))
 
 
 def keep_fund_whole(state: State) -> None:
@@ -149,7 +144,7 @@ def pay(state: State, row: int, deficit: int, receipt_id: str) -> dict[str, int]
         micros = 0
         match stage.kind:
             case StageKind.INSURANCE_FUND:
-                micros = min(left, _in_fund(state))
+                micros = min(left, fund.in_fund(state))
                 state.post(row, books.INSURANCE_FUND, books.CUSTOMER_CASH, micros, "deficit paid by the insurance fund")
             case StageKind.SOCIALISED_LOSS:
                 micros = _socialise(state, row, left, stage, receipt_id)

@@ -34,6 +34,8 @@ _OWN_KEYS: dict[str, tuple[StageKind, ...]] = {
     "ranking": (StageKind.AUTO_DELEVERAGING,),
     "price": (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND),
     "among": (StageKind.SOCIALISED_LOSS,),
+    "drawdown": (StageKind.AUTO_DELEVERAGING,),
+    "drawdown_hours": (StageKind.AUTO_DELEVERAGING,),
 }
 _STEP_KEYS = {
     "share": ("method", "reduce_by_share"),
@@ -144,6 +146,7 @@ def _stage(table: StageTable, key: str, rulebook: RulebookTable, currency: Curre
         raise InputError(f"{key}.among: expected one of {', '.join(among.value for among in Among)}")
     if kind in (StageKind.INSURANCE_FUND, StageKind.INSURANCE_FUND_TAKES) or table.capacity_of_fund is not None:
         _need_fund(rulebook, f"{key}.stage")
+    drawdown, window = _drawdown(table, key, rulebook)
     share = table.capacity_of_fund
     return Stage(
         kind,
@@ -154,7 +157,24 @@ def _stage(table: StageTable, key: str, rulebook: RulebookTable, currency: Curre
         TransferPrice(table.price),
         read_whole(f"{key}.seed", table.seed, 0, 2**63 - 1),
         None if table.among is None else Among(table.among),
+        drawdown,
+        window,
     )
+
+
+def _drawdown(table: StageTable, key: str, rulebook: RulebookTable) -> tuple[int | None, int]:
+    """The rate of the fund's peak, and the nanoseconds in which the peak is looked for."""
+    if table.drawdown is None:
+        if table.price == TransferPrice.DRAWDOWN.value:
+            raise InputError(f"{key}.price: expected {key}.drawdown beside the price drawdown")
+        if table.drawdown_hours is not None:
+            raise InputError(f"{key}.drawdown_hours: expected {key}.drawdown beside it")
+        return None, 0
+    if table.drawdown_hours is None:
+        raise InputError(f"{key}.drawdown: expected {key}.drawdown_hours beside it")
+    _need_fund(rulebook, f"{key}.drawdown")
+    hours = read_whole(f"{key}.drawdown_hours", table.drawdown_hours, 1, 24 * 366)
+    return read_rate(f"{key}.drawdown", table.drawdown, 1, RATE), hours * 3_600 * _SECOND
 
 
 def _need_fund(table: RulebookTable, key: str) -> None:

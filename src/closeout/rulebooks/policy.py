@@ -62,6 +62,7 @@ class TransferPrice(Enum):
     BANKRUPTCY = "bankruptcy"
     MARK = "mark"
     PREVIOUS_MARK = "previous_mark"
+    DRAWDOWN = "drawdown"
 
 
 class Among(Enum):
@@ -139,7 +140,8 @@ class LiquidationFee:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of the waterfall (`schema.StageTable`): micros of notional, a rate of the fund; None: no bound."""
+    """One stage of the waterfall (`schema.StageTable`): micros of notional, a rate of the fund; None: no bound.
+    `drawdown`: a rate of the fund's peak within `window` nanoseconds; None: the stage always takes part."""
 
     kind: StageKind
     capacity: int | None = None
@@ -149,6 +151,8 @@ class Stage:
     price: TransferPrice = TransferPrice.BANKRUPTCY
     seed: int = 0
     among: Among | None = None
+    drawdown: int | None = None
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,11 @@ class Policy:
     def takes_positions(self) -> bool:
         """Whether any stage of the waterfall takes positions."""
         return self.waterfall[0].kind in POSITION_STAGES
+
+    @property
+    def fund_window(self) -> int:
+        """Nanoseconds over which a stage looks back at what the insurance fund held; 0 where none does."""
+        return max(stage.window for stage in self.waterfall)
 
     @property
     def customer_owes(self) -> bool:

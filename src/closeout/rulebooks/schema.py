@@ -153,6 +153,10 @@ class StageTable(Stated, frozen=True, kw_only=True):
     `capacity_of_fund` x the fund; with `solvent_only` they take nothing of an account below zero. `ranking` and `price`
     are those of `auto_deleveraging`, `price` of `unwind` too, `seed` that of the ranking `random`; `among` that of
     `socialised_loss`.
+
+    Deleveraging with a `drawdown` takes part only where the fund, were it to bear what the position is below zero,
+    would be down by that share or more from the most that it held in the last `drawdown_hours`; it stands before the
+    stages of the fund. At the price `drawdown` winners give what would take the fund further down than that.
     """
 
     stage: Literal[
@@ -163,9 +167,11 @@ class StageTable(Stated, frozen=True, kw_only=True):
     capacity_of_fund: str | None = None
     solvent_only: bool = False
     ranking: Literal["leveraged_return", "profit_times_margin_ratio", "return_times_leverage", "random"] | None = None
-    price: Literal["bankruptcy", "mark", "previous_mark"] = "bankruptcy"
+    price: Literal["bankruptcy", "mark", "previous_mark", "drawdown"] = "bankruptcy"
     seed: int = 0
     among: Literal["days_winners", "positions", "balances"] | None = None
+    drawdown: str | None = None
+    drawdown_hours: int | None = None
 
 
 class RestrictionTable(Stated, frozen=True, kw_only=True):

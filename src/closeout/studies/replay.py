@@ -285,7 +285,12 @@ def _transfer_prices(policy: Policy) -> list[str]:
     """What winners lose where the price is not the one at which the other side is worth nothing."""
     kinds = (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND)
     prices = {stage.price for stage in policy.waterfall if stage.kind in kinds} - {TransferPrice.BANKRUPTCY}
-    return [
+    limited = TransferPrice.DRAWDOWN in prices
+    prices.discard(TransferPrice.DRAWDOWN)
+    lines = [
+        "Deleveraging after a fall of the fund: winners give what it may not lose any more, not the whole deficit."
+    ]
+    return (lines if limited else []) + [
         f"Deleveraging: at the {price.value.replace('_', ' ')}, not at the bankruptcy price: it may take more from "
         "winners than the account was below zero (counted apart), or less; the account keeps what is over."
         for price in sorted(prices, key=lambda price: price.value)
