@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ FRONTEND = ROOT / "frontend"
 PAGES = ROOT / "src" / "closeout" / "web" / "static" / "index.html"
 VENV = ROOT / ".venv"
 STAMP = VENV / "closeout-setup.txt"
+NOT_LOCKED = ("bench",)
+"""Extras that neither running closeout nor testing it needs."""
 LOCK_HEADER = (
     "# All packages for running closeout and working on it. Written by `python3 tasks.py lock`; do not edit.\n"
 )
@@ -173,6 +176,12 @@ def one_at_a_time() -> Iterator[None]:
         yield
 
 
+def extras() -> list[str]:
+    """The extras of pyproject.toml."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return list(tomllib.load(file)["project"]["optional-dependencies"])
+
+
 def write_lock(args: list[str]) -> int:
     """Resolve pyproject.toml for every supported Python and system; the file written names no address."""
     with tempfile.TemporaryDirectory() as folder:
@@ -182,7 +191,8 @@ def write_lock(args: list[str]) -> int:
         if LOCK.exists():
             shutil.copy(LOCK, draft)  # versions stay as they are unless --upgrade is given
         command = [str(bin_dir(environment) / "uv"), "pip", "compile", "pyproject.toml", "-o", str(draft), "--quiet"]
-        command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--all-extras", "--group", "dev"]
+        command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--group", "dev"]
+        command += [f"--extra={extra}" for extra in extras() if extra not in NOT_LOCKED]
         command += ["--no-header", "--no-annotate", *args]
         code = subprocess.call(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         if code != 0:

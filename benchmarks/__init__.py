@@ -1,6 +1,8 @@
 """The benchmarks behind the README's numbers: one script per claim, each with its baseline in the same run.
 
 python -m benchmarks [NAME] [--json]      (the same as `closeout bench [NAME] [--json]`)
+
+`benchmarks.readme` writes the README's table from the results in `benchmarks/results`.
 """
 
 import importlib
@@ -17,30 +19,40 @@ NAMES = {
     "orders": "order_checks",
     "streams": "streams",
     "pages": "pages",
+    "index": "index.run",
 }
 """Benchmark -> its module. The scan comes first: it reports the peak of memory of this process."""
 
 
-def run(name: str, scale: float = 1.0) -> dict[str, Any]:
-    """One benchmark's result: `machine`, `workload`, `method` and `rows`. `scale` shrinks the work, for tests.
+WITH_OPTIONS = "index"
+"""The one benchmark that takes options."""
 
-    `InputError` for a name that there is not.
+
+def run(name: str, scale: float = 1.0, **options: Any) -> dict[str, Any]:
+    """One benchmark's result: `machine`, `workload`, `method` and `rows`. `scale` shrinks the work, for tests;
+    `options` are those of `index.run`.
+
+    `InputError` for a name or a workload that there is not.
     """
     from closeout.core.units import InputError
 
     if name not in NAMES:
         raise InputError(f"bench: expected one of {', '.join(NAMES)}, not {name!r}")
     module = importlib.import_module(f"benchmarks.{NAMES[name]}")
-    return module.run(scale=scale)
+    return module.run(scale=scale, **options)
 
 
-def main(name: str | None = None, *, as_json: bool = False, scale: float = 1.0) -> None:
-    """Run one benchmark and print it, or all and print the README's table; progress goes to standard error."""
+def main(name: str | None = None, *, as_json: bool = False, scale: float = 1.0, **options: Any) -> None:
+    """Run one benchmark and print it, or all and print the README's table; progress goes to standard error. Options
+    that are None are not set."""
     from benchmarks.report import markdown_of, text_of
     from closeout.core.units import InputError
 
+    options = {key: value for key, value in options.items() if value}
+    if options and name != WITH_OPTIONS:
+        raise InputError(f"bench: --{next(iter(options)).replace('_', '-')} belongs to `bench {WITH_OPTIONS}` alone")
     if name is not None:
-        result = run(name, scale)
+        result = run(name, scale, **options)
         print(json.dumps(result, indent=2) if as_json else text_of(result))
         return
     results: dict[str, dict[str, Any]] = {}

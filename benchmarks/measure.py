@@ -40,6 +40,13 @@ def percentiles(nanoseconds: Sequence[int]) -> dict[str, int]:
     return {"p50": rank(500), "p99": rank(990), "p99.9": rank(999), "worst": ordered[-1]}
 
 
+def number(value: float) -> str:
+    """About three digits, with thousands."""
+    if abs(value) >= 10:
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+    return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
+
+
 def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Rows with the same keys as aligned columns under their names; numbers to the right, with thousands."""
     if not rows:

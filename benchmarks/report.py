@@ -5,7 +5,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.measure import machine, table
+from benchmarks.index import show
+from benchmarks.measure import machine, number, table
 
 Result = dict[str, Any]
 Line = tuple[str, str, str]
@@ -18,6 +19,8 @@ def result_of(*, workload: str, method: str, rows: list[dict[str, Any]]) -> Resu
 
 def text_of(result: Result) -> str:
     """All of it for people; `figures`, where a benchmark has them, are single numbers by name."""
+    if "crossings_per_mark" in result:
+        return show.text_of(result)
     said = [f"{name}: {text}" for name, text in result.items() if name not in ("rows", "figures")]
     figures = [{"figure": name, "value": value} for name, value in result.get("figures", {}).items()]
     return "\n".join([*said, "", table(result["rows"]), *(["", table(figures)] if figures else [])])
@@ -37,16 +40,30 @@ def main_of(run: Callable[[], Result]) -> Callable[[], None]:
 
 
 def markdown_of(results: Mapping[str, Result]) -> str:
-    """The README's table: one line a claim, then the machine, and per benchmark what was run and how."""
+    """The README's table: one line a claim, then the machine, and per benchmark what was run and how. A name may have a
+    workload behind a dot."""
     lines: list[Line] = [("what", "measured", "beside it, in the same run")]
     lines.append(("---", "---", "---"))
     for name, result in results.items():
-        lines += LINES[name](result["rows"])
+        lines += show.lines_of(result) if name.startswith("index") else LINES[name](result["rows"])
         lines += [(f"{name}: {figure}", _shown(value), "") for figure, value in result.get("figures", {}).items()]
     said = [f"| {' | '.join(line)} |" for line in lines]
-    said += ["", f"Machine: {next(iter(results.values()))['machine']}.", ""]
-    said += [f"- `closeout bench {name}`: {r['workload']}. {r['method']}." for name, r in results.items()]
+    machines = {result["machine"]: list[str]() for result in results.values()}
+    for name, result in results.items():
+        machines[result["machine"]].append(name)
+    said += [""]
+    for told, names in machines.items():
+        of = "" if len(machines) == 1 else f" ({', '.join(names)})"
+        said.append(f"Machine{of}: {told}.")
+    said += [""]
+    said += [f"- `closeout bench {_called(name)}`: {r['workload']}. {r['method']}." for name, r in results.items()]
     return "\n".join(said)
+
+
+def _called(name: str) -> str:
+    """The command of a result's name."""
+    benchmark, _, workload = name.partition(".")
+    return f"{benchmark} --workload {workload}" if workload else benchmark
 
 
 def _by(rows: list[dict[str, Any]], *keys: str) -> dict[tuple[Any, ...], dict[str, dict[str, Any]]]:
@@ -60,11 +77,6 @@ def _by(rows: list[dict[str, Any]], *keys: str) -> dict[tuple[Any, ...], dict[st
 def _spread(row: Mapping[str, Any], unit: str) -> str:
     """p50, p99 and worst of a row."""
     return ", ".join(f"{key} {number(row[f'{key} {unit}'])} {unit}" for key in ("p50", "p99", "worst"))
-
-
-def number(value: float) -> str:
-    """About three digits, with thousands."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def scan_lines(rows: list[dict[str, Any]]) -> list[Line]:

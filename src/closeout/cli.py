@@ -345,6 +345,17 @@ def study_funding(
 @app.command()
 def bench(
     name: Annotated[str | None, typer.Argument(help="One benchmark; all of them without a name.")] = None,
+    workload: Annotated[
+        str | None, typer.Option(help="Of index: calm, hot, crash, adversarial, growth or sweep.")
+    ] = None,
+    accounts: Annotated[int | None, typer.Option(help="Of index: how many accounts.")] = None,
+    marks: Annotated[int | None, typer.Option(help="Of index: how many marks.")] = None,
+    flox_all: Annotated[
+        bool, typer.Option("--flox-all", help="Of index: FLOX with more than 100,000 accounts as well; it takes long.")
+    ] = False,
+    digest_accounts: Annotated[
+        int | None, typer.Option(help="Of index: how many accounts the full scan judges as well.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the benchmarks behind the README's table (they lie in the source checkout)."""
@@ -354,7 +365,15 @@ def bench(
     sys.path.insert(0, str(checkout))
     import benchmarks
 
-    benchmarks.main(name, as_json=as_json)
+    benchmarks.main(
+        name,
+        as_json=as_json,
+        workload=workload,
+        accounts=accounts,
+        marks=marks,
+        flox_all=flox_all,
+        digest_accounts=digest_accounts,
+    )
 
 
 @app.command()

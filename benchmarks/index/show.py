@@ -1,0 +1,121 @@
+"""The result of `closeout bench index` for people, and as lines of the README's table."""
+
+from typing import Any
+
+from benchmarks.measure import number, table
+
+Result = dict[str, Any]
+Line = tuple[str, str, str]
+
+LISTS = ("rows", "growth", "sweep")
+
+
+def text_of(result: Result) -> str:
+    """All that was measured; what does not belong to the workload is left out."""
+    said: list[str] = []
+    for name, value in result.items():
+        if name in LISTS or value is None:
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {_number(each)}" for key, each in value.items())
+        said.append(f"{name.replace('_', ' ')}: {_number(value)}")
+    tables = [table(_even(result[name])) for name in LISTS if result[name]]
+    return "\n\n".join(["\n".join(said), *tables])
+
+
+def _even(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the same keys in each, those of the longest, and a dash where one has no value."""
+    names = list(max(rows, key=len))
+    return [{name: "-" if row.get(name) is None else row[name] for name in names} for row in rows]
+
+
+def _number(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else number(value)
+
+
+def lines_of(result: Result) -> list[Line]:
+    """One line a claim."""
+    return [*_marks_lines(result), *_batch_lines(result), *_growth_lines(result), *_sweep_lines(result)]
+
+
+def _marks_lines(result: Result) -> list[Line]:
+    if not result["ns_per_mark"]:
+        return []
+    each, rows = result["single_marks"], [row for row in result["rows"] if row.get("p50 us")]
+    us = ", ".join(f"{name} {number(each[f'{name} us'])}" for name in ("p50", "p99", "p99.9", "worst"))
+    what = (
+        f"{result['marks']:,} marks, each a batch of its own, over {result['accounts']:,} accounts "
+        f"({result['positions']:,} positions; {result['path']}; {result['workload']})"
+    )
+    measured = (
+        f"{result['marks_per_second']:,.0f} marks a second ({number(result['ns_per_mark'] / 1000)} us each, "
+        f"{_crossings(result)}); given one by one {us} us; {result['fallen']:,} accounts closed out, the same in the "
+        f"same order as the reference: {_yes(result['order_as_reference'])}; "
+        f"{number(result['fills_seconds'])} s for their {result['close_out_orders']:,} fills; "
+        f"{result['peak_bytes_per_account']:,.0f} bytes an account at the peak"
+    )
+    beside = "; ".join(
+        f"{row['method']} ({row['accounts']:,} accounts) {number(row['p50 us'] / 1000)} ms"
+        + (f", {number(row['it / closeout'])} times as long" if row["it / closeout"] else "")
+        for row in rows
+    )
+    return [(what, measured, beside)]
+
+
+def _crossings(result: Result) -> str:
+    if result["crossings_per_mark"] is None:
+        return "by scan"
+    crossed, judged = number(result["crossings_per_mark"]), number(result["touched_per_mark"])
+    return f"{crossed} triggers crossed and {judged} accounts judged"
+
+
+def _batch_lines(result: Result) -> list[Line]:
+    if not result["worst_batch_ms"]:
+        return []
+    touched = "" if result["most_touched"] is None else f", at most {result['most_touched']:,} accounts judged"
+    return [
+        (
+            f"all contracts at once in each batch, every one of {result['accounts']:,} accounts next to its line",
+            f"worst batch {number(result['worst_batch_ms'])} ms{touched}",
+            f"{number(result['worst_batch_to_full_scan'])} times the engine's full scan, "
+            f"{number(result['worst_batch_to_compiled_scan'])} times the compiled one",
+        )
+    ]
+
+
+def _growth_lines(result: Result) -> list[Line]:
+    if not result["growth"]:
+        return []
+    first, last = result["growth"][0], result["growth"][-1]
+    steps = "; ".join(
+        f"{row['accounts']:,} accounts {number(row['ns a mark'] / 1000)} us"
+        + ("" if row["crossings a mark"] is None else f" ({number(row['crossings a mark'])} crossings)")
+        for row in result["growth"]
+    )
+    times = number(last["ns a mark"] / first["ns a mark"])
+    grown = number(last["accounts"] / first["accounts"])
+    return [
+        (
+            "a mark that crosses as many triggers in a larger book",
+            steps,
+            f"{grown} times the accounts, {times} times the cost",
+        )
+    ]
+
+
+def _sweep_lines(result: Result) -> list[Line]:
+    return [
+        (
+            f"{row['share near']} of {result['accounts']:,} accounts near their line, steps of {row['step']}",
+            f"{number(row['ns a mark'] / 1000)} us a mark"
+            + ("" if row["crossings a mark"] is None else f", {number(row['crossings a mark'])} crossings"),
+            f"incremental pass {number(row['incremental us'])} us, {number(row['it / closeout'])} times as long",
+        )
+        for row in result["sweep"]
+    ]
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
