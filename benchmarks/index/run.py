@@ -37,7 +37,8 @@ METHOD = (
     "events; fills and their postings timed apart. Baselines: the last marks of the same path over the same book, each "
     "for 2 s or 1,000 marks, their accounts compared with an int64 reference at the first and last three marks; one "
     "maintenance rate and no tiers, so one coefficient a position. Ratios: a baseline's median mark to closeout's "
-    "mean. FLOX walks all accounts at each mark and is given at most 100,000 accounts (attaching a million takes minutes)"
+    "mean. FLOX walks all accounts at each mark and is given at most 100,000 accounts: attaching a million takes "
+    "minutes"
 )
 KEYS = (
     "accounts", "positions", "contracts", "marks", "share_near", "path", "packed", "crossings_per_mark",
