@@ -46,7 +46,8 @@ class Desk:
     marks made the index look at. `judged_by_scan`: without the index."""
 
     def __init__(self, columns: Columns, *, judged_by_scan: bool = False) -> None:
-        self.engine, self.number, self.fills = Engine(), 0, 0
+        self.engine = Engine(index_from=NEVER if judged_by_scan else 1)
+        self.number = self.fills = 0
         self.fallen: list[int] = []
         self.applied = self.filled = self.events = 0
         self.touched: list[int] = []
@@ -57,8 +58,6 @@ class Desk:
         )
         self.ticks = columns.opening.copy()
         begun = time.perf_counter()
-        if hasattr(self.state, "index_from"):
-            self.state.index_from = NEVER if judged_by_scan else 0
         _fill_book(self.state, columns)
         self.opened = time.perf_counter() - begun
 
@@ -136,38 +135,12 @@ def _commands(part: Path, single: bool) -> list[Any]:
     return [Marks((mark,)) for mark in marks] if single else [Marks(tuple(marks))]
 
 
-def _fill_book(state: State, columns: Columns) -> int:
-    """Write the book into the engine's columns; returns the row of its first account."""
-    book = state.book
-    ids = [f"A{number:07d}" for number in range(columns.accounts)]
-    if not hasattr(book, "positions"):
-        return _fill_by_contract(state, columns, ids)
-    first = book.add_all(ids)
+def _fill_book(state: State, columns: Columns) -> None:
+    """Write the book into the engine's columns."""
+    book, numbers = state.book, np.array([state.contracts[name].index for name in NAMES])
+    first = book.add_all([f"A{number:07d}" for number in range(columns.accounts)])
     book.column("cash")[first:] = columns.cash
-    numbers = np.array([state.contracts[name].index for name in NAMES])
     book.positions.load(columns.account.astype(np.int64) + first, numbers[columns.contract], columns.lots, columns.cost)
     for name in NAMES:
         state.contracts[name].load()
     state.ledger.post(ledger.SEGREGATED_BANK, ledger.CUSTOMER_CASH, int(columns.cash.sum()))
-    return first
-
-
-def _fill_by_contract(state: State, columns: Columns, ids: list[str]) -> int:
-    """The same where a contract has columns of its own."""
-    book, first = state.book, state.book.count
-    book.ids += ids
-    book.row.update(zip(ids, range(first, first + len(ids)), strict=True))
-    book.count += len(ids)
-    for name in book.COLUMNS:
-        setattr(book, name, np.concatenate([book.column(name)[:first], np.zeros(len(ids), np.int64)]))
-    book.cash[first:] = columns.cash
-    for number, name in enumerate(NAMES):
-        mine, contract = columns.holders(number), state.contracts[name]
-        contract.account, contract.count = columns.account[mine].astype(np.int64) + first, len(mine)
-        contract.lots, contract.cost = columns.lots[mine], columns.cost[mine]
-        contract.largest = int(abs(contract.lots).max(initial=0))
-        contract.long_lots = int(contract.lots[contract.lots > 0].sum())
-        contract.row_of = np.zeros(book.count, np.int32)
-        contract.row_of[contract.account] = np.arange(1, len(mine) + 1)
-    state.ledger.post(ledger.SEGREGATED_BANK, ledger.CUSTOMER_CASH, int(columns.cash.sum()))
-    return first
