@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closeout.core.bankruptcy import bankruptcy_value
+from closeout.core.bankruptcy import bankruptcy_value, closes
 from closeout.core.contracts import Contract, Kind, Position
 from closeout.core.margin import MarginKind, MarginTier, Terms, Window
 from closeout.core.risk import Holding
-from closeout.core.units import RATE, USD, floor_div
+from closeout.core.units import RATE, USD, InputError, floor_div
 
 TIER = MarginTier(0, (RATE // 10, RATE // 10, RATE // 10), (0, 0, 0), (0, 0, 0))
 TERMS = Terms((TIER,), Window("all", MarginKind.MAINTENANCE, RATE, RATE, RATE))
@@ -54,3 +54,11 @@ def test_the_price_of_a_part_is_rounded_towards_plus_infinity() -> None:
     assert holding.profit == 0  # three tenths of a micro
     assert bankruptcy_value(holding, 1, 1) == CAR.value(100, 1)
     assert bankruptcy_value(holding, -1, 1) == CAR.value(100, 1) + CAR.units_per_micro
+
+
+@pytest.mark.rule("EX-02")
+def test_what_closes_nothing_has_no_bankruptcy_price() -> None:
+    assert [closes(3, -1), closes(3, -3), closes(-3, 2)] == [1, 3, 2]
+    for held, change in ((3, 0), (3, 1), (-3, -1), (3, -4), (-3, 4), (0, -1)):
+        with pytest.raises(InputError, match="expected a change that closes"):
+            closes(held, change)

@@ -100,24 +100,25 @@ def test_open_interest_raises_what_opening_takes() -> None:
     desk.account("A", "100000")
     desk.account("B", "100000")
     desk.account("C", "110")
-    # 10 % while 1,000 are open: 110 are enough for 11 lots.
+    # 10 % while 1,000 are open; the order counts too: 23.5 % of 300 with three lots, 28 % of 400 with four.
     desk.hold("A", "CAR", "10", "100")
     desk.hold("B", "CAR", "-10", "100")
-    order = desk.approved("C", "CAR", "11")
+    assert desk.refusal("C", "CAR", "4") == "margin"
+    order = desk.approved("C", "CAR", "3")
     desk.done(c.OrderDone(order, "cancelled"))
-    # 2,000 are open: half of the way from 10 % to 100 %.
+    # 2,000 are open: half of the way from 10 % to 100 %, and with the order 59.5 % of 100, or 64 % of 200.
     desk.hold("A", "CAR", "10", "100")
     desk.hold("B", "CAR", "-10", "100")
-    assert desk.refusal("C", "CAR", "3") == "margin"
-    order = desk.approved("C", "CAR", "-2")  # 55 % of 200 is 110
+    assert desk.refusal("C", "CAR", "-2") == "margin"
+    order = desk.approved("C", "CAR", "-1")
     desk.done(c.OrderDone(order, "cancelled"))
     # Positions held, and orders that reduce them, are not asked more; a fallen price is a smaller open interest.
     assert desk.requirement("A") == "100.00"
     desk.marks(CAR="75")
     assert desk.state.contract("CAR").order_terms.open_interest == 1_500_000_000
-    order = desk.approved("C", "CAR", "4")  # 32.5 % of 300 is 97.50
+    order = desk.approved("C", "CAR", "3")  # 42.625 % of 225
     desk.done(c.OrderDone(order, "cancelled"))
-    assert desk.refusal("C", "CAR", "5") == "margin"
+    assert desk.refusal("C", "CAR", "4") == "margin"  # 46 % of 300
     # Closed and turned positions are no open interest.
     desk.trade("A", "CAR", "-25", "75")
     assert desk.state.contract("CAR").long_lots == 0

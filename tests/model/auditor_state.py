@@ -185,12 +185,13 @@ class Figures:
         """The value that a requirement is a share of."""
         return up(abs(position.cost), contract.micro) if contract.by_entry else self.notional(contract, position)
 
-    def open_now(self, contract: Contract) -> Fraction:
-        """What all accounts hold long, at the mark."""
+    def open_now(self, contract: Contract, opened: Fraction) -> Fraction:
+        """What all accounts hold long, at the mark, and what the orders looked at would open."""
         if contract.interest is None or contract.price is None:
             return Fraction(0)
+        added = contract.notional(contract.price, max(opened, Fraction(0)))
         held = (account.positions.get(contract.name, Position()).quantity for account in self.everybody)
-        return contract.notional(contract.price, sum((max(q, Fraction(0)) for q in held), Fraction(0)))
+        return added + contract.notional(contract.price, sum((max(q, Fraction(0)) for q in held), Fraction(0)))
 
     def profit(self, contract: Contract, position: Position) -> Fraction:
         if contract.price is None:
@@ -276,7 +277,8 @@ class Figures:
             after, added = Position(position.quantity, position.cost), quantity - position.quantity
             after.trade(added, contract.cost(contract.price, added), contract.quantum)
             value = self.stands_on(contract, after)
-        leverage, open_now = account.leverage.get(contract.name), self.open_now(contract)
+        leverage = account.leverage.get(contract.name)
+        open_now = self.open_now(contract, abs(quantity) - abs(position.quantity))
         return contract.entry_requirement(quantity, value, with_intraday, leverage, open_now)
 
     def entry_total(

@@ -13,12 +13,12 @@ from fractions import Fraction
 from math import gcd
 from typing import Any
 
-from closeout.core.bankruptcy import bankruptcy_value, fillable_value, limit_of, price_of, share_of
+from closeout.core.bankruptcy import bankruptcy_value, closes, fillable_value, limit_of, price_of, share_of
 from closeout.core.contracts import Contract, Kind
 from closeout.core.funding import maintenance_ppm, max_funding_ppm, settlement, settlement_ppm
 from closeout.core.margin import Level, MarginKind, MarginRules, MarginTier, Terms, Window, initial_margin, scaled_rate
 from closeout.core.risk import Holding, Money, Risk, assess
-from closeout.core.units import CURRENCIES, RATE
+from closeout.core.units import CURRENCIES, RATE, InputError
 
 Row = dict[str, Any]
 Found = dict[str, Any]
@@ -88,6 +88,31 @@ def _named(held: list[Holding], row: Row) -> int:
 
 def is_liquidatable(row: Row) -> Found:
     return {"is_liquidatable": account(row)[1].level is Level.LIQUIDATING}
+
+
+NO_CLOSE = "InvalidPerpetualPositionSizeDelta"
+"""The chain's word for a change of size that closes nothing (`core.bankruptcy.closes`)."""
+
+
+def closed(positions: list[Row], perpetual_id: int, delta: int) -> int | None:
+    """Quantums that the change closes of the position; None where the product refuses it."""
+    held = sum(one["quantums"] for one in positions if one["perpetual_id"] == perpetual_id)
+    try:
+        return closes(held, delta)
+    except InputError:
+        return None
+
+
+def of_a_part(answer: Callable[[Row], Found]) -> Callable[[Row], Found]:
+    """The answer for a change of size that closes a part, or the refusal of one that does not."""
+
+    def found(row: Row) -> Found:
+        inputs = row["inputs"]
+        if closed(inputs["subaccount"]["positions"], inputs["perpetual_id"], inputs["delta_quantums"]) is None:
+            return {"error": NO_CLOSE}
+        return answer(row)
+
+    return found
 
 
 def bankruptcy(row: Row) -> Found:
@@ -217,8 +242,8 @@ def collateral(row: Row) -> Found:
 
 WAYS: dict[str, Callable[[Row], Found]] = {
     "IsLiquidatable": is_liquidatable,
-    "GetBankruptcyPriceInQuoteQuantums": bankruptcy,
-    "GetFillablePrice": fillable,
+    "GetBankruptcyPriceInQuoteQuantums": of_a_part(bankruptcy),
+    "GetFillablePrice": of_a_part(fillable),
     "ConvertFillablePriceToSubticks": subticks,
     "GetNetNotional": net_notional,
     "GetSettlementPpm": settlement_of,

@@ -177,14 +177,20 @@ def process_deleveraging(row: Row) -> Found:
     both = [inputs["liquidated"], inputs["offsetting"]]
     perpetuals = {one["perpetual_id"]: one for one in inputs["perpetuals"]}
     (own,) = inputs["liquidated"]["positions"]
+    if dydx.closed([own], own["perpetual_id"], inputs["delta_quantums"]) is None:
+        return {"error": dydx.NO_CLOSE}
     at = "bankruptcy" if inputs["close_at"] == "bankruptcy_price" else "mark"
     used = [perpetuals[own["perpetual_id"]]]
     desk = _deleverager(used, _sizes(both), at, "1")
     known = {own["perpetual_id"]: used[0]}
     open_account(desk, "A", inputs["liquidated"], known)
     open_account(desk, "B", inputs["offsetting"], known)
-    events = desk.marks(**{name(one): format(price(one), "f") for one in used})
-    done = any(event.against == "A" for event in of(events, ev.Deleveraged))
+    if at == "mark":  # a market in final settlement: everybody is closed at the oracle's price
+        desk.done(c.Expire(name(used[0]), desk.facts(name(used[0])).ticks(price(used[0]))))
+        done = desk.position("A", name(used[0])) == "0"
+    else:
+        events = desk.marks(**{name(one): format(price(one), "f") for one in used})
+        done = any(event.against == "A" for event in of(events, ev.Deleveraged))
     found: Found = {"success": done or None}
     if done:
         found["liquidated_after"] = subaccount_after(desk, "A", known)

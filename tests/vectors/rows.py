@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.studies.published import RECORDED, SHARED
 from tests.studies.worked import WORKED
-from tests.vectors import direct, drift, dydx, dydx_engine, worked_dydx
+from tests.vectors import direct, drift, dydx, dydx_engine, dydx_updates, worked_dydx
 
 import closeout
 from closeout.studies.quote import quote
@@ -34,6 +34,7 @@ FILES = (
 DIRECT: dict[str, Callable[[Row], dict[str, Any]]] = {
     **dydx.WAYS,
     **dydx_engine.WAYS,
+    **dydx_updates.WAYS,
     **worked_dydx.WAYS,
     **drift.WAYS,
     **direct.WAYS,

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.risk import Holding
-from closeout.core.units import RATE, mul_div_ceil, mul_div_floor
+from closeout.core.units import RATE, InputError, mul_div_ceil, mul_div_floor
 
 
 def share_of(net_liq: int, holdings: Sequence[Holding], index: int) -> int:
@@ -27,6 +27,14 @@ def share_of(net_liq: int, holdings: Sequence[Holding], index: int) -> int:
     return mul_div_floor(net_liq, weights[index], sum(weights)) if sum(weights) else 0
 
 
+def closes(held: int, change: int) -> int:
+    """|lots| that a signed change closes of a position of `held` lots. `InputError` for one that closes none: where
+    nothing is held, of nothing, of the same side, or of more than there is."""
+    if held * change >= 0 or abs(change) > abs(held):
+        raise InputError(f"expected a change that closes a part of {held} lots, or all, got one of {change}")
+    return abs(change)
+
+
 def bankruptcy_value(holding: Holding, share: int, lots: int) -> int:
     """Units for which |lots| of a position are closed so that of its `share` of net liq nothing is left.
 
@@ -35,6 +43,7 @@ def bankruptcy_value(holding: Holding, share: int, lots: int) -> int:
     part closed so is up to a micro dear to who takes it: dYdX v4 rounds the price towards plus infinity.
     """
     contract, whole = holding.contract, abs(holding.lots)
+    closes(whole, -lots)
     realised = mul_div_ceil(holding.profit, lots, whole) - mul_div_floor(share, lots, whole)
     return mul_div_ceil(holding.cost, lots, whole) + realised * contract.units_per_micro
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from closeout.core.contracts import Contract, OutOfBounds, Position
-from closeout.core.margin import Level, entry_requirement, value_at_entry
+from closeout.core.margin import Level, Terms, entry_requirement, value_at_entry
 from closeout.core.units import ceil_div
 from closeout.engine import closeout, limits, margin_calls
 from closeout.engine.book import ContractState, Flag, Grade, WorkingOrder
@@ -230,12 +232,20 @@ def _required(
     for side in ([order for order in orders if order.lots > 0], [order for order in orders if order.lots < 0]):
         lots = held.lots + sum(order.lots for order in side)
         most = max(most, abs(lots))
+        own = _with_opened(terms, contract, contract.mark, abs(lots) - abs(held.lots))
         required = sum(_loss_at_limit(contract.contract, contract.mark, order) for order in side)
         if lots:
             value = _value_after(contract, contract.mark, held, lots)
-            required += entry_requirement(terms, lots, value, with_intraday=with_intraday, leverage=leverage)
+            required += entry_requirement(own, lots, value, with_intraday=with_intraday, leverage=leverage)
         worst = max(worst, required)
     return worst + limits.concentration(limited, contract, most)
+
+
+def _with_opened(terms: Terms, contract: ContractState, mark: int, opened: int) -> Terms:
+    """Terms as they will be with what the orders open: it counts to the open interest that scales initial margin."""
+    if terms.rules.open_interest is None or opened <= 0:
+        return terms
+    return replace(terms, open_interest=terms.open_interest + contract.contract.notional(mark, opened))
 
 
 def _value_after(contract: ContractState, mark: int, held: Position, lots: int) -> int:
