@@ -30,6 +30,7 @@ SMALLEST, LARGEST = 2**10, 2**20
 """Buckets of a wheel."""
 TURN = 3
 """A turn of a wheel covers at least six tenths of the price: half a turn reaches three tenths up and down."""
+LEAST_QUOTA = 1024
 BOTH = 2**16
 """From so many loose accounts on, both halves of them are looked at in parallel."""
 EMPTY = np.zeros(0, np.int64)
@@ -69,6 +70,7 @@ class Index:
         index._pack_terms()
         for number, contract in enumerate(contracts):
             index._take_first_mark(number, contract)
+        index._grow()
         index._reset()
         return index
 
@@ -90,7 +92,6 @@ class Index:
         """Take in batches of a series from `first` on, up to one that is not plain (`wheels.is_plain`) or at which
         somebody changes level: its number, and whether its marks are in."""
         self._take_in()
-        self._room_for_found()
         state, guard = self.state, self.state.policy.marks.jump
         following = np.array([_followed(contract) for contract in self.contracts], np.int64)
         batch, how = wheels.run(
@@ -118,7 +119,7 @@ class Index:
         return {
             "triggers_crossed": int(counts[wheels.CROSSED]),
             "accounts_looked_at": int(counts[wheels.LOOKED_AT]),
-            "accounts_anchored": int(counts[wheels.ANCHORED]),
+            "accounts_anchored": int(counts[wheels.GIVEN]),
             "resets": self.resets,
             "loose": int(counts[wheels.LOOSE]),
         }
@@ -143,17 +144,16 @@ class Index:
             else:
                 self._take_first_mark(number, contract)
                 stale.append(number)
-        if self._outgrown():
-            for number in marked:
-                facts[number, kernels.MARK] = self.contracts[number].mark
-            self._reset()
-        elif marked:
+        if marked:
             self._take_marks(np.array(marked), np.array([self.contracts[number].mark for number in marked]))
+        if self._outgrown():
+            self._reset()
+        loosened = [self.contracts[number].holders() for number in stale]
         if table.moved:
-            self._loosen(np.fromiter(table.moved, np.int64, len(table.moved)))
+            loosened.append(np.fromiter(table.moved, np.int64, len(table.moved)))
             table.moved.clear()
-        for number in stale:
-            self._loosen(self.contracts[number].holders())
+        if loosened:
+            self._loosen(np.concatenate(loosened))
 
     def _take_marks(self, contracts: Column, marks: Column) -> None:
         if not wheels.take(self.tables, self._columns(), self.wheels, contracts, marks, 0, len(contracts)):
@@ -165,19 +165,12 @@ class Index:
             self.tables.facts[number, [kernels.PRICED, kernels.MARK]] = 1, contract.mark
 
     def _loosen(self, rows: Column) -> None:
-        """House accounts are nobody's to judge."""
-        if 2 * len(rows) > len(self.wheels.hits):
+        if len(rows) > self.quota:
             self._reset()
-            return
-        house = self.state.book.house
-        rows = rows[[row not in house for row in rows.tolist()]]
-        wheels.loosen_all(self.tables, self._columns(), self.wheels, rows)
-
-    def _room_for_found(self) -> None:
-        self.found = grown(self.found, len(self.wheels.loose))
+        else:
+            wheels.loosen_all(self.tables, self._columns(), self.wheels, rows)
 
     def _look(self) -> Column:
-        self._room_for_found()
         loose = int(self.wheels.counts[wheels.LOOSE])
         known, columns = EMPTY, self._columns()
         if loose >= BOTH:
@@ -225,54 +218,49 @@ class Index:
     # -- room --------------------------------------------------------------------------------------
 
     def _grow(self) -> None:
-        """Room for accounts and positions that are new; new accounts are loose."""
+        """Room for new accounts, which are loose (house accounts are nobody's to judge), and new positions."""
         book, old = self.state.book, self.wheels
         first, self.accounts, self.positions = self.accounts, book.count, book.positions.count
         loose, anchored = grown(old.loose, self.accounts), grown(old.anchored, self.accounts)
+        anchored[first : self.accounts] = wheels.ANCHORED
+        for row in book.house:
+            anchored[row] = wheels.HOUSE
         nodes = 2 * self.positions
         before = grown(old.before, nodes)
-        before[len(old.before) :] = -1
+        before[len(old.before) :] = wheels.NOWHERE
         self.wheels = old._replace(
             loose=loose, anchored=anchored, before=before,
             trigger=grown(old.trigger, nodes), after=grown(old.after, nodes),
         )  # fmt: skip
-        for row in range(first, self.accounts):
-            anchored[row] = 1
-        self._loosen(np.arange(first, self.accounts))
+        self.found = grown(self.found, len(loose))
+        if self.accounts > first:
+            self._loosen(np.arange(first, self.accounts))
 
     def _outgrown(self) -> bool:
         """Whether the wheels must be laid out anew, for another size of the book or another price (a first one)."""
-        for facts, contract in zip(self.tables.facts, self.contracts, strict=True):
-            size, shift = int(facts[kernels.SIZE]), int(facts[kernels.SHIFT])
-            if 4 * size < min(contract.count, LARGEST) or _turn(contract) > 4 * (size << shift):
-                return True
-        return False
+        facts = self.tables.facts
+        turns = facts[:, kernels.SIZE] << facts[:, kernels.SHIFT]
+        small = 4 * facts[:, kernels.SIZE] < np.minimum([contract.count for contract in self.contracts], LARGEST)
+        return bool(np.any(small | (_turn(facts) > 4 * turns)))
 
     def _reset(self) -> None:
         """Drop all triggers, lay the wheels out for the book as it is, and make every account loose."""
-        book = self.state.book
+        facts, drums, book = self.tables.facts, self.wheels, self.state.book
         self.resets += 1
-        self.accounts, self.positions = book.count, book.positions.count
-        offset = 0
-        for facts, contract in zip(self.tables.facts, self.contracts, strict=True):
-            size = min(max(SMALLEST, 1 << max(0, contract.count - 1).bit_length()), LARGEST)
-            facts[kernels.WHEEL], facts[kernels.SIZE] = offset, size
-            facts[kernels.SHIFT] = max(0, (_turn(contract) // size).bit_length())
-            offset += 2 * size
-        rows = np.setdiff1d(np.arange(book.count, dtype=np.int32), list(book.house), assume_unique=True)
-        anchored = np.ones(max(self.accounts, len(self.wheels.anchored)), np.uint8)
-        anchored[rows] = 0
-        loose = np.zeros(len(anchored), np.int32)
-        loose[: len(rows)] = rows
-        nodes = max(2 * self.positions, len(self.wheels.before))
-        counts = self.wheels.counts
-        counts[wheels.LOOSE] = len(rows)
-        self.quota = max(1024, book.count // 128)
-        self.wheels = Wheels(
-            np.zeros(nodes, np.int64), np.zeros(nodes, np.int32), np.full(nodes, -1, np.int32),
-            np.zeros(offset, np.int32), np.zeros(offset // 64, np.uint64),
-            loose, anchored, np.zeros(2 * self.quota, np.int32), counts,
-        )  # fmt: skip
+        self.quota = max(LEAST_QUOTA, book.count // 128)
+        counts = np.array([contract.count for contract in self.contracts])
+        sizes = np.array([1 << max(0, int(count) - 1).bit_length() for count in counts]).clip(SMALLEST, LARGEST)
+        if not np.array_equal(sizes, facts[:, kernels.SIZE]) or len(drums.hits) != 2 * self.quota:
+            room = 2 * int(sizes.sum())
+            drums = drums._replace(
+                head=np.zeros(room, np.int32),
+                bits=np.zeros(room // 64, np.uint64),
+                hits=np.zeros(2 * self.quota, np.int32),
+            )
+        facts[:, kernels.WHEEL], facts[:, kernels.SIZE] = 2 * (np.cumsum(sizes) - sizes), sizes
+        facts[:, kernels.SHIFT] = [int(turn).bit_length() for turn in _turn(facts) // sizes]
+        self.wheels = drums
+        wheels.drop_all(drums, book.count)
 
 
 def _same(contract: ContractState, terms: Terms | None) -> bool:
@@ -302,9 +290,9 @@ def _no_wheels() -> Wheels:
     )  # fmt: skip
 
 
-def _turn(contract: ContractState) -> int:
-    """Ticks that a turn of the contract's wheel should cover."""
-    return abs(contract.mark or 0) * TURN // 5
+def _turn(facts: Any) -> Column:
+    """Ticks that a turn of each contract's wheel should cover."""
+    return abs(facts[:, kernels.MARK]) * TURN // 5
 
 
 def _pack(facts: Any, tiers: list[tuple[int, ...]], contract: ContractState, windows: list[str]) -> None:

@@ -75,8 +75,12 @@ class Wheels(NamedTuple):
 
 
 # Entries of `Wheels.counts`
-LOOSE, CROSSED, LOOKED_AT, ANCHORED, PAUSE, WAITED = range(6)
+LOOSE, CROSSED, LOOKED_AT, GIVEN, PAUSE, WAITED = range(6)
 COUNTS = 6
+# Values of `Wheels.anchored`: the last for accounts that are never judged
+FREE, ANCHORED, HOUSE = range(3)
+NOWHERE = -1
+"""Of a node that is in no bucket, the link to the one before it."""
 
 
 # -- where triggers lie ------------------------------------------------------------------------------
@@ -208,15 +212,15 @@ def remove(facts: Any, wheels: Wheels, c: int, node: int) -> None:
             wheels.bits[bucket >> 6] &= ~(np.uint64(1) << np.uint64(bucket & 63))
     if after:
         wheels.before[after - 1] = before
-    wheels.before[node] = -1
+    wheels.before[node] = NOWHERE
 
 
 @compiled
 def loosen(tables: Tables, book: Columns, wheels: Wheels, account: int) -> None:
     """Take an account's triggers away: it is looked at each time until it has new ones."""
-    if not wheels.anchored[account]:
+    if wheels.anchored[account] != ANCHORED:
         return
-    wheels.anchored[account] = 0
+    wheels.anchored[account] = FREE
     wheels.loose[wheels.counts[LOOSE]] = account
     wheels.counts[LOOSE] += 1
     link = book.first[account] if account < len(book.first) else 0
@@ -236,6 +240,21 @@ def loosen_all(tables: Tables, book: Columns, wheels: Wheels, accounts: Any) -> 
 
 # Columns of the room for an account's positions in `anchor`
 ROW, WEIGHT, PROFIT, PART, PART_ABOVE, SEGMENT = range(6)
+
+
+@compiled
+def drop_all(wheels: Wheels, accounts: int) -> None:
+    """Empty the wheels; every account is loose."""
+    wheels.head[:] = 0
+    wheels.bits[:] = 0
+    wheels.before[:] = NOWHERE
+    loose = 0
+    for account in range(accounts):
+        if wheels.anchored[account] != HOUSE:
+            wheels.anchored[account] = FREE
+            wheels.loose[loose] = account
+            loose += 1
+    wheels.counts[LOOSE] = loose
 
 
 @compiled
@@ -384,7 +403,7 @@ def look(
             if level == book.level[account] and own < 3 and anchored < quota and positions <= MAX_POSITIONS:
                 if positions:
                     anchor(tables, book, wheels, account, net_liq, own, room)
-                wheels.anchored[account] = 1
+                wheels.anchored[account] = ANCHORED
                 anchored += 1
                 stay = False
         else:
@@ -396,7 +415,7 @@ def look(
             wheels.loose[kept] = account
             kept += 1
     wheels.counts[LOOKED_AT] += wheels.counts[LOOSE]
-    wheels.counts[ANCHORED] += anchored
+    wheels.counts[GIVEN] += anchored
     wheels.counts[LOOSE] = kept
     return changed
 
