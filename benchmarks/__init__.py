@@ -14,6 +14,7 @@ NAMES = {
     "scan": "full_scan",
     "replay": "replay_speed",
     "journal": "journal_inputs",
+    "durable": "durable",
     "start-up": "start_up",
     "feeds": "feed_load",
     "orders": "order_checks",

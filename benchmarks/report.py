@@ -128,6 +128,22 @@ def journal_lines(rows: list[dict[str, Any]]) -> list[Line]:
     return found
 
 
+def durable_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    found: list[Line] = []
+    for (what, size), methods in _by(rows, "what", "a frame").items():
+        journal, disk = methods["journal"], methods["bare disk"]
+        found.append(
+            (
+                f"{what} made durable in chained frames, {size:,} a commit",
+                f"{journal['each/s']:,}/s, {number(journal['it / one a commit'])} times one a commit; "
+                f"{_spread(journal, 'us')} a commit; without the disk, encoding {number(journal['encode ns'])} ns and "
+                f"chaining {number(journal['chain ns'])} ns each",
+                f"the bare disk with the same bytes ({number(disk['bytes each'])} each) {disk['each/s']:,}/s",
+            )
+        )
+    return found
+
+
 def start_up_lines(rows: list[dict[str, Any]]) -> list[Line]:
     nothing, *commands = rows
     baseline = f"`{nothing['command']}`: p50 {number(nothing['p50 ms'])} ms"
@@ -197,6 +213,7 @@ LINES: dict[str, Callable[[list[dict[str, Any]]], list[Line]]] = {
     "scan": scan_lines,
     "replay": replay_lines,
     "journal": journal_lines,
+    "durable": durable_lines,
     "start-up": start_up_lines,
     "feeds": feed_lines,
     "orders": order_lines,

@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks import NAMES, browser, exchange, feed_load, full_scan, main, order_checks, replay_speed, run, start_up
+from benchmarks import (
+    NAMES,
+    browser,
+    durable,
+    exchange,
+    feed_load,
+    full_scan,
+    main,
+    order_checks,
+    replay_speed,
+    run,
+    start_up,
+)
 from benchmarks.journal_inputs import COMMITS
 from benchmarks.report import LINES, markdown_of, number, text_of
 
@@ -54,6 +66,17 @@ def test_replay_rows(results: dict[str, dict[str, Any]]) -> None:
     for row in rows:
         outcomes[row["rulebook"], row["accounts"]].add((row["inputs"], row["events"]))
     assert all(len(seen) == 1 for seen in outcomes.values())  # the journal changes nothing but the time
+
+
+def test_durable_rows() -> None:
+    result = run("durable", TINY)
+    rows = result["rows"]
+    sizes = [(durable.COMMANDS, size) for size in durable.SIZES] + [(durable.MARKED, size) for size in durable.MARKS]
+    assert [(row["what"], row["a frame"], row["method"]) for row in rows] == [
+        (*case, method) for case in sizes for method in durable.METHODS
+    ]
+    assert rows[0]["it / one a commit"] == 1.0
+    assert all(line.count("|") == 4 for line in markdown_of({"durable": result}).splitlines() if line.startswith("|"))
 
 
 def test_start_up_rows() -> None:
@@ -149,7 +172,8 @@ def test_the_table_has_a_line_for_each_case(results: dict[str, dict[str, Any]]) 
 
 def test_an_unknown_name_is_bad_input() -> None:
     with pytest.raises(
-        InputError, match=r"expected one of scan, replay, journal, start-up, feeds, orders, streams, pages, index, not"
+        InputError,
+        match=r"expected one of scan, replay, journal, durable, start-up, feeds, orders, streams, pages, index, not",
     ):
         run("speed")
 

@@ -32,7 +32,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
     def __init__(self) -> None:
         self.seen: dict[str, int] = {}
         self.now = 0
-        self.seq = 0
+        self.seq = self.batch = 0
         self.rules: Rules | None = None
         self.accounts: dict[str, Account] = {}
         self.ledger: dict[str, Fraction] = defaultdict(Fraction)
@@ -55,13 +55,17 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
 
     def apply(self, source: str, number: int, time: int, command: dict) -> list[tuple]:
         self.seq += 1
+        self.batch = 0
         self.out = []
         try:
             expected = self.seen.get(source, 0) + 1
             if number != expected:
                 raise Refusal("duplicate_input" if number < expected else "gap_in_inputs")
             self.seen[source] = number
-            self._act(time, command)
+            if command["type"] == "MarkSeries" and self.rules is not None:
+                self._series(time, command["batches"])
+            else:
+                self._act(time, command)
         except Refusal as refusal:
             self.out = [("rejected", refusal.code)]
             self.reached[f"rejected {refusal.code}"] += 1
@@ -86,6 +90,23 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         if command.get("last", True):  # a transfer is judged when all of it is in
             self.judge_all(replan or "")
             self.answer_calls()
+
+    def _series(self, until: int, batches: list[tuple[int, list]]) -> None:
+        """Each batch as if it had come alone, and refused alone."""
+        if until < self.now:
+            raise Refusal("time_ran_back")
+        for self.batch, (time, marks) in enumerate(batches, 1):
+            try:
+                if time > until:
+                    raise Refusal("time_ahead")
+                self._act(time, {"type": "Marks", "marks": marks})
+            except Refusal as refusal:
+                self.out.append(("rejected", refusal.code))
+                self.reached[f"rejected {refusal.code}"] += 1
+        self.reached["MarkSeries"] += 1
+
+    def place(self) -> str:
+        return f"{self.seq}.{self.batch}" if self.batch else f"{self.seq}"
 
     def contract(self, name: str) -> Contract:
         if self.rules is None or name not in self.rules.contracts:
@@ -176,9 +197,9 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         account.level = level
         if account.event is not None or account.held():
             return False
-        moved = account.parent is not None and account.cash != 0
+        before = account.cash
         self.flat_rules(account)
-        return moved
+        return account.parent is not None and account.cash != before
 
     def _due(self, account: Account, replan: bool) -> bool:
         """Whether a close-out under way is looked at again: an order of it ended, nothing of it is out, or a leg that
@@ -232,7 +253,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
     def start(self, account: Account, flatten: bool = False, own: bool = False) -> None:
         self.reached["own close-out" if own else "liquidation"] += 1
         self.reached[f"{'own close-out' if own else 'liquidation'} after {self.kind}"] += 1
-        account.event = Event(f"{self.seq}-{account.account_id}", flatten, own)
+        account.event = Event(f"{self.place()}-{account.account_id}", flatten, own)
         account.flatten_due = False
         self.cancel_working(account)
 

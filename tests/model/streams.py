@@ -21,12 +21,15 @@ from tests.model.streams_look import ACCOUNTS, OWNERS, PARENTS, SECOND
 from tests.model.streams_weights import CALM, UNFILLED, WEIGHTS
 
 from closeout.engine import commands as c
+from closeout.engine.series import pack, unpack
 
 
 def plain(command: Any) -> dict[str, Any]:
     """A command as the auditor takes it."""
     fields = {name: getattr(command, name) for name in command.__struct_fields__}
-    if isinstance(command, c.Marks):
+    if isinstance(command, c.MarkSeries):
+        fields = {"batches": [(time, [(m.contract, m.price_ticks) for m in marks]) for time, marks in unpack(command)]}
+    elif isinstance(command, c.Marks):
         fields["marks"] = [(mark.contract, mark.price_ticks) for mark in command.marks]
     elif isinstance(command, c.SetLimits):
         limits = {name: getattr(command.limits, name) for name in command.limits.__struct_fields__}
@@ -123,6 +126,19 @@ class Stream(DeskInputs):
             else:
                 batch.append(c.Mark(name, self.moved(name, self.random.choice((0.005, 0.03, 0.1)))))
         return c.Marks(tuple(batch))
+
+    def _series(self) -> Any:
+        """Several batches, each aimed without knowing of the others; some fall after the series' own time."""
+        batches: list[tuple[int, tuple[c.Mark, ...]]] = []
+        time = self.time
+        for _ in range(self.random.randint(1, 5)):
+            kind = self.random.choices(("marks", "aimed_mark", "gap", "nonsense"), (6, 6, 1, 1))[0]
+            command = getattr(self, f"_{kind}")()
+            time += self.random.choice((0, 0, 1, SECOND // 2))
+            if isinstance(command, c.Marks):
+                slip = SECOND if self.random.random() < 0.02 else 0
+                batches.append((time - slip, command.marks))
+        return pack(batches) if batches else None
 
     def _gap(self) -> Any:
         name = self.a_contract()

@@ -4,6 +4,7 @@ WEIGHTS = {
     "marks": 24,
     "aimed_mark": 20,
     "gap": 4,
+    "series": 5,
     "close_out_fill": 26,
     "order_done": 5,
     "check_order": 14,

@@ -45,7 +45,7 @@ def start(state: State, row: int, risk: Risk) -> CloseOut | None:
     if by_desk or risk.level is Level.LIQUIDATING:
         own = ""
     flatten = by_desk or bool(own)
-    receipt_id = f"{state.seq}-{book.ids[row]}"
+    receipt_id = f"{state.place}-{book.ids[row]}"
     receipt = receipts.opened(state, row, receipt_id, risk, by_desk=by_desk, own=own)
     active = CloseOut(receipt_id, flatten, receipt, own=own)
     book.close_outs[row] = active

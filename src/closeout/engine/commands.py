@@ -91,6 +91,19 @@ class Marks(Command, frozen=True):
     marks: tuple[Mark, ...]
 
 
+class MarkSeries(Command, frozen=True):
+    """Many atomic batches of marks from one feed, one after another, as packed columns (`engine.series` packs them): as
+    if each had come as `Marks` at its time. Little-endian; `times` int64, UTC nanoseconds up to the input's own time;
+    `counts` int32, the marks of each batch; of each mark `which` int32, its place in `contracts`, and `ticks` int64,
+    -2^63 for a mark that its source lost. A batch that cannot be taken is rejected alone."""
+
+    contracts: tuple[str, ...]
+    times: bytes
+    counts: bytes
+    which: bytes
+    ticks: bytes
+
+
 class Tick(Command, frozen=True):
     """The time, and nothing else: grades grow stale, queued plans are looked at again. All that fell due until `until`
     (UTC nanoseconds; 0 is the input's own time) has been said before it."""
@@ -421,6 +434,7 @@ AnyCommand = (
     | Fill
     | OrderDone
     | Marks
+    | MarkSeries
     | Tick
     | SessionChange
     | Halt

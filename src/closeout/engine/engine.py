@@ -18,13 +18,14 @@ from closeout.engine import (
     orders,
     rates,
     reconcile,
+    series,
     settings,
     trading,
     waterfall,
 )
 from closeout.engine import ledger as books
 from closeout.engine.book import SUSPENSE, ContractState
-from closeout.engine.commands import Input, LoadRulebook, Marks
+from closeout.engine.commands import Input, LoadRulebook, Marks, MarkSeries
 from closeout.engine.events import AnyEvent, Rejected
 from closeout.engine.state import INDEX_FROM, Reject, State
 from closeout.rulebooks.loader import Rulebook
@@ -83,8 +84,8 @@ class Engine:
     version = __version__
 
     def apply(self, given: Input) -> list[AnyEvent]:
-        """Take one input in. Returns what follows, sorted by account (G-19); a refused input changes nothing but its
-        source's number and says why by a code."""
+        """Take one input in. Returns what follows, sorted by account (G-19), that of a series batch by batch; a refused
+        input changes nothing but its source's number and says why by a code."""
         self.offered += 1
         expected = self.sources.get(given.source, 0) + 1
         if given.number != expected:
@@ -97,6 +98,8 @@ class Engine:
             return [Rejected(getattr(given.command, "account_id", ""), reason.code, reason.detail)]
         state = self.loaded
         events, state.events = state.events, []
+        if isinstance(given.command, MarkSeries):
+            return events
         return sorted(events, key=lambda event: event.account_id)
 
     @property
@@ -122,6 +125,9 @@ class Engine:
         state = self.loaded
         if given.time < state.time:
             raise Reject("time_ran_back", f"{given.time} is before {state.time}")
+        if isinstance(command, MarkSeries):
+            series.mark_series(state, command, given.source, given.time, self.offered)
+            return
         before = state.time, state.seq
         state.time, state.seq = given.time, self.offered
         try:

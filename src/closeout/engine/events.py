@@ -1,7 +1,7 @@
 """What follows from an input. Events are facts for the outbox, the journal's digest, reports and people.
 
 Units are those of `closeout.core.units`. Every event carries the account it concerns ("" where none), because events
-of one input come out sorted by account (G-19).
+of one input come out sorted by account (G-19): those of a series of batches by batch, each headed by its `SeriesBatch`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class Event(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Rejected(Event, frozen=True):
-    """The input changed nothing but its source's number (G-09). `code` is stable, `detail` is for people."""
+    """The input changed nothing but its source's number (G-09); under a `SeriesBatch`, the batch changed nothing.
+    `code` is stable, `detail` is for people."""
 
     code: str
     detail: str
@@ -206,6 +207,14 @@ class SettingChanged(Event, frozen=True):
     by: str
 
 
+class SeriesBatch(Event, frozen=True):
+    """The events from here to the next of these follow from batch `number` (1, 2, ...) of the input's series, which
+    came at `time` (UTC nanoseconds). Batches without events have none."""
+
+    number: int
+    time: int
+
+
 AnyEvent = (
     Rejected
     | Posted
@@ -228,6 +237,7 @@ AnyEvent = (
     | MarginCallChanged
     | Reconciled
     | SettingChanged
+    | SeriesBatch
 )
 
 ENCODER = msgspec.msgpack.Encoder(order="deterministic")

@@ -105,8 +105,9 @@ def _verdict(state: State, row: int, *, executed: bool) -> int | None:
     left = receipts.Shortfall()
     parent = None
     if not state.holdings(row) and row not in book.close_outs:
-        parent = book.parent.get(row) if int(book.cash[row]) else None
+        cash = int(book.cash[row])
         left = _settle_flat(state, row, ended[-1].receipt_id if ended else "")
+        parent = book.parent.get(row) if int(book.cash[row]) != cash else None
     _flag_debit(state, row)
     for over in ended:
         receipts.issue(state, row, over, left if over is ended[-1] else receipts.Shortfall())

@@ -61,7 +61,7 @@ def _issue(state: State, row: int) -> None:
     account_id, missing = state.book.ids[row], _missing(state, row)
     if missing <= 0:
         return
-    call = state.book.calls[row] = MarginCall(f"{state.seq}m-{account_id}", 1, missing)
+    call = state.book.calls[row] = MarginCall(f"{state.place}m-{account_id}", 1, missing)
     state.emit(Notice(account_id, "margin_call", state.policy.currency.text(missing)))
     _tell(state, row, call, "issued")
 

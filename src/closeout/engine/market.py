@@ -6,6 +6,8 @@ of somebody's statement.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from closeout.core.contracts import OutOfBounds
 from closeout.core.funding import Cadence
 from closeout.core.times import time_text
@@ -32,18 +34,21 @@ from closeout.engine.state import Reject, State
 
 
 def marks(state: State, command: Marks, source: str) -> None:
+    take_batch(state, [(state.contract(mark.contract), mark.price_ticks) for mark in command.marks], source)
+
+
+def take_batch(state: State, batch: Sequence[tuple[ContractState, int | None]], source: str) -> None:
     """Take in an atomic batch; every account is judged once, after all its marks are in (G-19)."""
-    contracts = [state.contract(mark.contract) for mark in command.marks]
-    if len({mark.contract for mark in command.marks}) != len(contracts):
+    if len({contract.index for contract, _ in batch}) != len(batch):
         raise Reject("contract_twice", "a contract stands twice in one batch of marks")
-    for contract, mark in zip(contracts, command.marks, strict=True):
-        if mark.price_ticks is not None:
-            _check_mark(contract, mark.price_ticks)
+    for contract, ticks in batch:
+        if ticks is not None:
+            _check_mark(contract, ticks)
     first: list[int] = []
-    for contract, mark in zip(contracts, command.marks, strict=True):
-        if contract.mark is None and mark.price_ticks is not None:
+    for contract, ticks in batch:
+        if contract.mark is None and ticks is not None:
             first += (int(row) for row in contract.holders())
-        _take_mark(state, contract, mark.price_ticks, source)
+        _take_mark(state, contract, ticks, source)
     judge_rows(state, first)  # they are no longer unpriced, which the scan does not look at
     judge_all(state)
 

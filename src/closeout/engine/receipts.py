@@ -223,7 +223,7 @@ def correction(
 ) -> None:
     """Issue the receipt of a correction and tell the customer; what it corrects is superseded, never edited (US-25)."""
     account_id, text, code = state.book.ids[row], state.policy.currency.text, state.policy.currency.code
-    receipt_id = f"{state.seq}c-{account_id}"  # a close-out that the correction sets off has the one without the c
+    receipt_id = f"{state.place}c-{account_id}"  # a close-out that the correction sets off has the one without the c
     change = text(int(state.book.cash[row]) - cash_before)
     receipt: dict[str, Any] = {
         "receipt_id": receipt_id,

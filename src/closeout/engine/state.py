@@ -79,11 +79,11 @@ class State:
     """`order_owner` maps the ids of working and close-out orders to account rows. `desk` holds the desk's flags for the
     firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
     which contract's margin alone, by the input's number, `trade_date` the last one told, and `ticked` the instant up to
-    which the clock has said everything. `cadences` are those of contracts whose funding intervals change. `touched` are
-    rows whose positions or money another account's close-out changed: they are judged in the same input. `fund_highs`
-    are, where a rulebook looks back at the insurance fund, until when it held how much cash, those only that can be the
-    most within a window; `fund_changed` is when that last changed. From `index_from` positions on there is an `index`;
-    neither is kept."""
+    which the clock has said everything. `cadences` are those of contracts whose funding intervals change. `batch` is
+    the number of the batch of a series that is being taken in, 0 elsewhere. `touched` are rows whose positions or money
+    another account's close-out changed: they are judged in the same input. `fund_highs` are, where a rulebook looks
+    back at the insurance fund, until when it held how much cash, those only that can be the most within a window;
+    `fund_changed` is when that last changed. From `index_from` positions on there is an `index`; neither is kept."""
 
     policy: Policy
     document: bytes
@@ -102,12 +102,18 @@ class State:
     cadences: dict[str, Cadence] = field(default_factory=dict[str, Cadence])
     time: int = 0
     seq: int = 0
+    batch: int = 0
     fund_highs: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     fund_changed: int = 0
     touched: set[int] = field(default_factory=set[int])
     index: Finder | None = None
     index_from: int = INDEX_FROM
     events: list[AnyEvent] = field(default_factory=list[AnyEvent])
+
+    @property
+    def place(self) -> str:
+        """What ids of close-outs begin with: the input's number, and that of the batch in a series."""
+        return f"{self.seq}.{self.batch}" if self.batch else str(self.seq)
 
     # -- events ------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import msgspec
 
 from closeout.core.times import time_text
 from closeout.core.units import RATE
-from closeout.engine.commands import Marks, Tick
+from closeout.engine.commands import Marks, MarkSeries, Tick
 from closeout.engine.events import SettingChanged
 from closeout.engine.state import State
 from closeout.service import listing, views
@@ -229,6 +229,8 @@ def touched(item: Applied) -> set[str] | None:
         names = {account_id, account_id.partition("/")[0]}
     elif isinstance(command, Marks):
         names = {ANY_MARK, *(mark.contract for mark in command.marks)}
+    elif isinstance(command, MarkSeries):
+        names = {ANY_MARK, *command.contracts}
     elif not isinstance(command, Tick):
         return None
     for event in item.events:

@@ -39,8 +39,11 @@ def rows_of(batch: Iterable[Applied], *, webhooks: bool, rebuilt_to: int) -> Row
     for item in batch:
         rebuilt = item.seq <= rebuilt_to
         given = item.input
+        time = given.time
         for idx, event in enumerate(item.events):
-            place = {"seq": item.seq, "idx": idx, "time": given.time, "account_id": event.account_id}
+            if isinstance(event, ev.SeriesBatch):
+                time = event.time
+            place = {"seq": item.seq, "idx": idx, "time": time, "account_id": event.account_id}
             if found := EVENT_ROWS.get(type(event)):
                 table, row = found
                 rows[table].append(place | row(event, given))

@@ -1,0 +1,166 @@
+"""Series of marks: many atomic batches in one input, each taken in as if it had come alone at its time (G-06, G-19).
+
+A series is one input, however many batches it has. Its events come batch by batch, sorted by account within each, under
+a `SeriesBatch`; ids of close-outs carry the batch's number. Its source counts it as one input, and the engine's time
+afterwards is that of the last batch that was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from closeout.engine import market
+from closeout.engine.book import ContractState
+from closeout.engine.commands import Mark, MarkSeries
+from closeout.engine.events import AnyEvent, Rejected, SeriesBatch
+from closeout.engine.state import Reject, State
+
+LOST = -(2**63)
+"""In the column of ticks, a mark that its source lost."""
+
+Batch = tuple[int, Sequence[Mark]]
+"""UTC nanoseconds, and the marks that came together."""
+
+
+def pack(batches: Iterable[Batch]) -> MarkSeries:
+    """The series of these batches."""
+    places: dict[str, int] = {}
+    times, counts, which, ticks = list[int](), list[int](), list[int](), list[int]()
+    for time, marks in batches:
+        times.append(time)
+        counts.append(len(marks))
+        which += (places.setdefault(mark.contract, len(places)) for mark in marks)
+        ticks += (LOST if mark.price_ticks is None else mark.price_ticks for mark in marks)
+    return MarkSeries(
+        tuple(places),
+        np.array(times, "<i8").tobytes(),
+        np.array(counts, "<i4").tobytes(),
+        np.array(which, "<i4").tobytes(),
+        np.array(ticks, "<i8").tobytes(),
+    )
+
+
+def unpack(command: MarkSeries) -> Iterator[tuple[int, tuple[Mark, ...]]]:
+    """The batches of a series that the engine did not reject as a whole."""
+    columns = read(command)
+    names = command.contracts
+    for index, time in enumerate(columns.times.tolist()):
+        yield time, tuple(Mark(names[place], ticks) for place, ticks in columns.marks(index))
+
+
+def refused(events: Iterable[AnyEvent]) -> set[int]:
+    """Numbers of the batches that the events of a series reject; 0 where it was rejected as a whole."""
+    found, number = set[int](), 0
+    for event in events:
+        if isinstance(event, SeriesBatch):
+            number = event.number
+        elif isinstance(event, Rejected):
+            found.add(number)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A series as arrays. The marks of batch i are those from the end of the batch before to `ends[i]`."""
+
+    times: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    which: NDArray[np.int32]
+    ticks: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def marks(self, index: int) -> Iterator[tuple[int, int | None]]:
+        """The marks of batch `index`: place in the series' contracts, ticks or None."""
+        own = slice(int(self.ends[index - 1]) if index else 0, int(self.ends[index]))
+        places: list[int] = self.which[own].tolist()
+        prices: list[int] = self.ticks[own].tolist()
+        for place, ticks in zip(places, prices, strict=True):
+            yield place, None if ticks == LOST else ticks
+
+
+def read(command: MarkSeries) -> Columns:
+    """The columns, which must fit one another."""
+    sizes = ((command.times, 8), (command.counts, 4), (command.which, 4), (command.ticks, 8))
+    if any(len(column) % size for column, size in sizes):
+        raise Reject("bad_series", "a column ends within a number")
+    times, counts, which, ticks = (np.frombuffer(column, f"<i{size}") for column, size in sizes)
+    if not len(times) or len(times) != len(counts) or len(which) != len(ticks):
+        raise Reject("bad_series", f"{len(times)} times, {len(counts)} counts, {len(which)} places, {len(ticks)} ticks")
+    ends = counts.cumsum(dtype=np.int64)
+    if counts.min() < 0 or int(ends[-1]) != len(which):
+        raise Reject("bad_series", f"the counts do not sum up to {len(which)} marks")
+    if len(which) and (which.min() < 0 or int(which.max()) >= len(command.contracts)):
+        raise Reject("bad_series", f"a place beyond the {len(command.contracts)} contracts of the series")
+    return Columns(times, ends, which, ticks)
+
+
+@dataclass(slots=True)
+class Series:
+    """A series on its way into a state. `contracts` are those of its names, None where the rulebook has none; `until`
+    is the time of the input; `taken` says whether any batch was accepted."""
+
+    columns: Columns
+    names: tuple[str, ...]
+    contracts: tuple[ContractState | None, ...]
+    source: str
+    until: int
+    taken: bool = False
+
+    def marks(self, state: State, index: int) -> list[tuple[ContractState, int | None]]:
+        """The marks of batch `index`."""
+        return [
+            (self.contracts[place] or state.contract(self.names[place]), ticks)
+            for place, ticks in self.columns.marks(index)
+        ]
+
+
+def mark_series(state: State, command: MarkSeries, source: str, time: int, seq: int) -> None:
+    """Take in the batches one after another."""
+    contracts = tuple(map(state.contracts.get, command.contracts))
+    series = Series(read(command), command.contracts, contracts, source, time)
+    before, state.seq = state.seq, seq
+    events: list[AnyEvent] = []
+    index = 0
+    while (index := advance(state, series, index)) < len(series.columns):
+        found, state.events = state.events, []
+        index += 1
+        events.append(SeriesBatch("", index, int(series.columns.times[index - 1])))
+        events += sorted(found, key=lambda event: event.account_id)
+    state.events, state.batch = events, 0
+    if not series.taken:
+        state.seq = before
+
+
+def advance(state: State, series: Series, first: int) -> int:
+    """Take in the batches from `first` (0, 1, ...) on, until one of them has events, which are then the state's; its
+    index, or the number of batches where all the rest is in."""
+    for index in range(first, len(series.columns)):
+        take_one(state, series, index)
+        if state.events:
+            return index
+    return len(series.columns)
+
+
+def take_one(state: State, series: Series, index: int) -> None:
+    """Take in one batch, as `Marks` at its time."""
+    before, time = state.time, int(series.columns.times[index])
+    state.batch = index + 1
+    try:
+        if time < before:
+            raise Reject("time_ran_back", f"{time} is before {before}")
+        if time > series.until:
+            raise Reject("time_ahead", f"{time} is after the input's own time {series.until}")
+        marks = series.marks(state, index)
+        state.time = time
+        market.take_batch(state, marks, series.source)
+    except Reject as reason:
+        state.time = before
+        state.emit(Rejected("", reason.code, f"batch {state.batch}: {reason.detail}"))
+    else:
+        series.taken = True
