@@ -38,8 +38,8 @@ CODES = frozenset({
     "mark_grade", "needs_name", "needs_second", "no_receivable", "no_rulebook", "order_size", "out_of_bounds",
     "position_limit", "price_collar", "reconciliation_break", "rulebook_loaded", "stopped", "time_ahead",
     "time_ran_back", "unknown_account", "unknown_action", "unknown_contract", "unknown_fill", "unknown_order",
-    "unknown_release", "unknown_review", "unknown_scope", "unknown_session", "unknown_status", "unknown_window", "unpriced",
-    "zero_quantity",
+    "unknown_release", "unknown_review", "unknown_scope", "unknown_session", "unknown_status", "unknown_window",
+    "unpriced", "zero_quantity",
 })  # fmt: skip
 """Why the engine rejects an input or refuses an order."""
 
