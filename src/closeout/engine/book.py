@@ -30,6 +30,10 @@ HOUSE = (SUSPENSE, ledger.INSURANCE_FUND, ledger.LIQUIDITY_PROVIDERS, ledger.BAC
 """Accounts that are no customer's: nobody judges them, and each is a ledger account of its own name."""
 
 
+MANY = 10_000
+"""Accounts that change at once from which on no list of them is kept."""
+
+
 class Flag(IntFlag):
     """Independent account flags: any number of them stand together, beside the one margin level."""
 
@@ -75,7 +79,7 @@ def grown(column: NDArray[Any], size: int) -> NDArray[Any]:
 class Positions:
     """All positions: account row, contract number, signed lots and cost in units. `first` (by account) and `next` chain
     an account's in contract order; links are row + 1, and 0 ends a chain. `moved`: accounts whose own figures (money,
-    positions, level, flags) have changed since whoever keeps account of them last looked."""
+    positions, level, flags) have changed since the index last looked; `all_moved`: more than are worth a list have."""
 
     count: int = 0
     account: Links = field(default_factory=lambda: np.zeros(0, np.int32))
@@ -85,6 +89,7 @@ class Positions:
     next: Links = field(default_factory=lambda: np.zeros(0, np.int32))
     first: Links = field(default_factory=lambda: np.zeros(0, np.int32))
     moved: set[int] = field(default_factory=set[int])
+    all_moved: bool = False
 
     COLUMNS: ClassVar[tuple[str, ...]] = ("account", "contract", "lots", "cost", "next")
 
@@ -94,6 +99,13 @@ class Positions:
         while link:
             yield link - 1
             link = int(self.next[link - 1])
+
+    def touch(self, accounts: Column) -> None:
+        """Note that many accounts' figures change."""
+        if len(accounts) > MANY:
+            self.all_moved = True
+        else:
+            self.moved.update(accounts.tolist())
 
     def find(self, account: int, contract: int) -> int:
         """The row of an account's position in a contract; -1 where there is none."""

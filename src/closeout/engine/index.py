@@ -146,14 +146,15 @@ class Index:
                 stale.append(number)
         if marked:
             self._take_marks(np.array(marked), np.array([self.contracts[number].mark for number in marked]))
-        if self._outgrown():
+        most = len(table.moved) + sum(self.contracts[number].count for number in stale)
+        if table.all_moved or most > self.quota or self._outgrown():
             self._reset()
-        loosened = [self.contracts[number].holders() for number in stale]
-        if table.moved:
-            loosened.append(np.fromiter(table.moved, np.int64, len(table.moved)))
-            table.moved.clear()
-        if loosened:
-            self._loosen(np.concatenate(loosened))
+        elif most:
+            rows = [np.fromiter(table.moved, np.int64, len(table.moved))]
+            rows += [self.contracts[number].holders() for number in stale]
+            wheels.loosen_all(self.tables, self._columns(), self.wheels, np.concatenate(rows))
+        table.moved.clear()
+        table.all_moved = False
 
     def _take_marks(self, contracts: Column, marks: Column) -> None:
         if not wheels.take(self.tables, self._columns(), self.wheels, contracts, marks, 0, len(contracts)):
@@ -163,12 +164,6 @@ class Index:
     def _take_first_mark(self, number: int, contract: ContractState) -> None:
         if contract.mark is not None:
             self.tables.facts[number, [kernels.PRICED, kernels.MARK]] = 1, contract.mark
-
-    def _loosen(self, rows: Column) -> None:
-        if len(rows) > self.quota:
-            self._reset()
-        else:
-            wheels.loosen_all(self.tables, self._columns(), self.wheels, rows)
 
     def _look(self) -> Column:
         loose = int(self.wheels.counts[wheels.LOOSE])
@@ -233,8 +228,11 @@ class Index:
             trigger=grown(old.trigger, nodes), after=grown(old.after, nodes),
         )  # fmt: skip
         self.found = grown(self.found, len(loose))
-        if self.accounts > first:
-            self._loosen(np.arange(first, self.accounts))
+        new = np.arange(first, self.accounts)
+        if len(new) > self.quota:
+            self._reset()
+        else:
+            wheels.loosen_all(self.tables, self._columns(), self.wheels, new)
 
     def _outgrown(self) -> bool:
         """Whether the wheels must be laid out anew, for another size of the book or another price (a first one)."""

@@ -114,7 +114,8 @@ def candidates(state: State) -> Column:
     book, index = state.book, _index(state)
     own = book.brakes.column("account")
     if index is None:
-        net_liq, found = _scanned(state)
+        net_liq, found = scanned(state)
+        book.positions.moved.clear()
         braked = net_liq[own]
     else:
         found = index.changed()
@@ -142,7 +143,7 @@ def _index(state: State) -> Finder | None:
     return state.index
 
 
-def _scanned(state: State) -> tuple[Column, Column]:
+def scanned(state: State) -> tuple[Column, Column]:
     """Every account's net liq, and who would be stored at another level."""
     book = state.book
     net_liq, _, level = levels(state)
