@@ -23,8 +23,8 @@ from closeout.core.units import MAX_INVERSE, MAX_PRICE_TICKS, MAX_VALUE, RATE, c
 from closeout.engine import kernels, wheels
 from closeout.engine.book import Column, ContractState, Flag, Grade, grown
 from closeout.engine.kernels import Columns, Tables
-from closeout.engine.state import State
-from closeout.engine.wheels import Batches, Wheels
+from closeout.engine.state import Batches, State
+from closeout.engine.wheels import Wheels
 
 SMALLEST, LARGEST = 2**10, 2**20
 """Buckets of a wheel."""

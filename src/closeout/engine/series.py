@@ -17,7 +17,8 @@ from closeout.engine import market
 from closeout.engine.book import ContractState
 from closeout.engine.commands import Mark, MarkSeries
 from closeout.engine.events import AnyEvent, Rejected, SeriesBatch
-from closeout.engine.state import Reject, State
+from closeout.engine.judge import judge_all
+from closeout.engine.state import Batches, Reject, State
 
 LOST = -(2**63)
 """In the column of ticks, a mark that its source lost."""
@@ -110,6 +111,7 @@ class Series:
     contracts: tuple[ContractState | None, ...]
     source: str
     until: int
+    batches: Batches
     taken: bool = False
 
     def marks(self, state: State, index: int) -> list[tuple[ContractState, int | None]]:
@@ -123,7 +125,8 @@ class Series:
 def mark_series(state: State, command: MarkSeries, source: str, time: int, seq: int) -> None:
     """Take in the batches one after another."""
     contracts = tuple(map(state.contracts.get, command.contracts))
-    series = Series(read(command), command.contracts, contracts, source, time)
+    columns = read(command)
+    series = Series(columns, command.contracts, contracts, source, time, _batches(columns, contracts, time))
     before, state.seq = state.seq, seq
     events: list[AnyEvent] = []
     index = 0
@@ -137,14 +140,44 @@ def mark_series(state: State, command: MarkSeries, source: str, time: int, seq: 
         state.seq = before
 
 
+def _batches(columns: Columns, contracts: Sequence[ContractState | None], until: int) -> Batches:
+    """The series as the index takes it."""
+    numbers = np.array([-1 if contract is None else contract.index for contract in contracts], np.int64)
+    return Batches(
+        columns.times.astype(np.int64), columns.ends, numbers[columns.which], columns.ticks.astype(np.int64), until
+    )
+
+
 def advance(state: State, series: Series, first: int) -> int:
     """Take in the batches from `first` (0, 1, ...) on, until one of them has events, which are then the state's; its
     index, or the number of batches where all the rest is in."""
-    for index in range(first, len(series.columns)):
-        take_one(state, series, index)
+    index = first
+    while index < len(series.columns):
+        if state.index is not None and _runs(state):
+            first = index
+            index, is_in = state.index.advance(series.batches, first, series.source)
+            series.taken |= is_in or index > first
+            if index == len(series.columns):
+                break
+            if is_in:
+                state.batch = index + 1
+                judge_all(state)
+            else:
+                take_one(state, series, index)
+        else:
+            take_one(state, series, index)
         if state.events:
             return index
-    return len(series.columns)
+        index += 1
+    return index
+
+
+def _runs(state: State) -> bool:
+    """Whether levels alone decide who is judged: no margin call may be met, no brake trip and no plan go on."""
+    book = state.book
+    if book.calls or book.brakes.count or book.stops:
+        return False
+    return all(active.outstanding and not any(active.queued.values()) for active in book.close_outs.values())
 
 
 def take_one(state: State, series: Series, index: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from closeout.core.bankruptcy import share_of
 from closeout.core.contracts import OutOfBounds, Position
@@ -23,12 +23,26 @@ INDEX_FROM = 50_000
 """Positions from which on a mark is cheaper through the index than through a scan, its compilation counted."""
 
 
+class Batches(NamedTuple):
+    """Marks in batches, one after another, as columns of int64: each batch's time and where its marks end; each mark's
+    contract by number (-1 for one that the rulebook has not) and ticks. `until`: the latest time that a batch may
+    have."""
+
+    times: Column
+    ends: Column
+    contracts: Column
+    ticks: Column
+    until: int
+
+
 class Finder(Protocol):
     """What finds the accounts that may have changed level (`engine.index`)."""
 
     def changed(self) -> Column: ...
 
     def net_liqs(self, rows: Column) -> Column: ...
+
+    def advance(self, batches: Batches, first: int, source: str) -> tuple[int, bool]: ...
 
 
 class Reject(Exception):

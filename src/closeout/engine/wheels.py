@@ -47,6 +47,7 @@ from closeout.engine.kernels import (
     tier_at,
     worth_of,
 )
+from closeout.engine.state import Batches
 
 FAR = 2**57
 """No value goes beyond it in the search for a trigger: requirements of it still fit 63 bits."""
@@ -423,20 +424,8 @@ def look(
 # -- a series of batches -----------------------------------------------------------------------------
 
 
-class Batches(NamedTuple):
-    """Marks in batches, one after another: each batch's time and where its marks end; each mark's contract (-1 for one
-    that the rulebook has not) and ticks. `until`: the latest time that a batch may have."""
-
-    times: Any
-    ends: Any
-    contracts: Any
-    ticks: Any
-    until: int
-
-
 # Columns of `following`, a row for each contract: what a series moves along of it
 GOOD_MARK, PREVIOUS, MARKED_AT, LOWEST, HIGHEST, BATCH = range(6)
-FOLLOWED = 6
 UNTOUCHED, CROWDED, CHANGED = range(3)
 """How a run ended: before a batch that is not plain, or within one, of which the marks are in: because too many
 triggers were crossed, or because accounts change level."""
