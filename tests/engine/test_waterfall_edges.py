@@ -195,3 +195,34 @@ def test_an_unwind_extinguishes_contracts_on_both_sides() -> None:
     assert {event.stage: event.micros for event in of(events, ev.DeficitCovered)} == {"venue_bears": 25_000_000}
     desk.done(c.Expire("CAR", desk.ticks("CAR", "900")))
     assert (desk.position("B", "CAR"), desk.cash("B")) == ("0", "4800.00")
+
+
+@pytest.mark.rule("EX-02", "US-16", "G-09")
+def test_withdrawals_wait_for_whoever_is_below_zero_and_a_while_after() -> None:
+    desk = desk_of({"stage": "unwind"}, VENUE, close_out=AT_ONCE, withdrawals={"gated_seconds": 55})
+    desk.account("W", "1000")
+    hold(desk, "A", "100", "1")
+    desk.done(desk.withdraw("W", "1"))
+    desk.marks(CAR="880")  # below zero, with nobody on the other side: the market is to take it
+    assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
+    desk.wait(100)
+    assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"  # still below zero
+    desk.marks(CAR="880")
+    filled(desk, "A", "880")
+    desk.wait(54)
+    assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
+    desk.wait(1)
+    desk.done(desk.withdraw("W", "1"))
+    assert desk.cash("W") == "998.00"
+
+
+@pytest.mark.rule("EX-02", "US-16", "US-20")
+def test_whoever_the_desk_holds_below_zero_closes_the_gate_too() -> None:
+    desk = desk_of({"stage": "unwind"}, VENUE, close_out=AT_ONCE, withdrawals={"gated_seconds": 0})
+    desk.account("W", "1000")
+    hold(desk, "A", "100", "1")
+    desk.desk("A", "hold", "bob")
+    desk.marks(CAR="880")
+    assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
+    desk.marks(CAR="950")  # above zero again: nothing is waited for
+    desk.done(desk.withdraw("W", "1"))

@@ -50,6 +50,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         self.concerned: set[str] = set()
         self.touched: set[str] = set()
         self.fund_held: list[tuple[int, Fraction]] = []
+        self.seen_below_zero: int | None = None
 
     # -- inputs ----------------------------------------------------------------------------------
 
@@ -89,6 +90,8 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         self.reached[kind] += 1
         if command.get("last", True):  # a transfer is judged when all of it is in
             self.judge_all(replan or "")
+            if kind == "Marks":
+                self.look_below_zero()
             self.answer_calls()
 
     def _series(self, until: int, batches: list[tuple[int, list]]) -> None:

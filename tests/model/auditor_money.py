@@ -19,6 +19,7 @@ class Money:
     rules: Rules | None
     accounts: dict[str, Account]
     fund_held: list[tuple[int, Fraction]]
+    seen_below_zero: int | None
     ledger: dict[str, Fraction]
     out: list[tuple]
     reached: Counter[str]
@@ -119,12 +120,31 @@ class Money:
             raise Refusal("unpriced")
         if "frozen" in account.set_flags:
             raise Refusal("reconciliation_break")
+        if self.gated():
+            raise Refusal("withdrawals_gated")
         if amount > self.withdrawable(account):
             raise Refusal("exceeds_withdrawable")
         kept = self.haircut(amount)
         self.post("customer_cash", "uncovered", kept, account)
         self.post("customer_cash", "segregated_bank", amount - kept, account)
         self.came(account, -amount)
+
+    def gated(self) -> bool:
+        """Whether withdrawals wait: for whoever is below zero with positions, and a while after the last one."""
+        assert self.rules is not None
+        if self.rules.gate is None:
+            return False
+        recent = self.seen_below_zero is not None and self.now < self.seen_below_zero + self.rules.gate
+        return recent or self._anybody_below_zero()
+
+    def look_below_zero(self) -> None:
+        if self._anybody_below_zero():
+            self.seen_below_zero = self.now
+            self.reached["seen below zero"] += 1
+
+    def _anybody_below_zero(self) -> bool:
+        people = [account for account in self.accounts.values() if account.account_id not in HOUSE and account.held()]
+        return any(a.level in ("liquidate_only", "liquidating") and self.figures.net_liq(a) < 0 for a in people)
 
     def withdrawable(self, account: Account) -> Fraction:
         """What is free, less what the customer's flat isolated accounts will still cost when funding is booked."""

@@ -328,6 +328,8 @@ class Rules:
         self.first_fee, self.later_fee = Fraction(fees.get("first") or "0"), Fraction(fees.get("later") or "0")
         self.fee_rate = Fraction(fees.get("rate") or "0")
         self.fee_to_fund, self.fee_capped = fees.get("payee") == "insurance_fund", bool(fees.get("capped"))
+        gated = (document.get("withdrawals") or {}).get("gated_seconds")
+        self.gate = None if gated is None else gated * 10**9
         self.restricts = bool((document.get("restriction") or {}).get("after_liquidation"))
         jump = document["marks"].get("jump")
         self.jump = None if jump is None else Fraction(jump)

@@ -149,6 +149,7 @@ DRAWDOWN = {
     "close_out": {**FLATTEN, "take_over_below": "0.4", "surplus": "insurance_fund"},
     "insurance_fund": {"initial": "1500"},
     "liquidation_fee": {"rate": "0.01", "payee": "insurance_fund"},
+    "withdrawals": {"gated_seconds": 90},
     "waterfall": [
         adl("leveraged_return", "drawdown", drawdown="0.33", drawdown_hours=1),
         {"stage": "insurance_fund_takes", "capacity": "30000"},

@@ -90,7 +90,7 @@ IN_WATERFALLS = """
     socialised among positions, sharer has too little, nobody to share with among balances,
     nobody to share with among days_winners, nobody to share with among positions, withdrawal haircut,
     all of it after a part, a part anew, the fund is not down enough, the fund is down,
-    auto_deleveraging leveraged_return at drawdown,
+    auto_deleveraging leveraged_return at drawdown, rejected withdrawals_gated,
     liquidity_providers pays, no room for all of it, venue_bears pays, deficit, own close-out, desk liquidates
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from closeout.core.units import MAX_VALUE, RATE, mul_div_ceil, rate_text
-from closeout.engine import brakes, receipts, scan
+from closeout.engine import brakes, gate, receipts, scan
 from closeout.engine import ledger as books
 from closeout.engine.book import HOUSE, Flag
 from closeout.engine.commands import (
@@ -61,7 +61,8 @@ def withdrawable(state: State, row: int) -> int:
     """max(0, net liq - initial margin with all working orders at their worst - pending items) (US-16).
 
     Pending is what flat isolated accounts of the customer will still cost: funding accrued and not booked yet. Nothing
-    is while a deficit is owed, a position has no mark, or the books are not reconciled: `withdraw` says which.
+    is while a deficit is owed, a position has no mark, or the books are not reconciled: `withdraw` says which. That
+    withdrawals wait for accounts below zero is not in it (`engine.gate`).
     """
     book = state.book
     if int(book.receivable[row]) > 0 or book.has(row, Flag.UNPRICED) or book.has(row, Flag.FROZEN):
@@ -81,6 +82,8 @@ def withdraw(state: State, command: Withdraw) -> None:
         raise Reject("unpriced", "a position has no mark")
     if state.book.has(row, Flag.FROZEN):
         raise Reject("reconciliation_break", "the account's books differ from the clearing side's")
+    if gate.closed(state):
+        raise Reject("withdrawals_gated", "an account is below zero, or was a short while ago")
     free = withdrawable(state, row)
     if command.micros > free:
         raise Reject("exceeds_withdrawable", f"withdrawable is {state.policy.currency.text(free)}")

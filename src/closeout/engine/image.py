@@ -66,6 +66,7 @@ def _state(state: State) -> dict[str, Any]:
         "reviews": sorted((seq, *raise_) for seq, raise_ in state.reviews.items()),
         "cadences": {name: asdict(cadence) for name, cadence in state.cadences.items()},
         "fund": (state.fund_changed, state.fund_highs),
+        "below_zero_at": state.below_zero_at,
         "ledger": state.ledger.balances,
         "ids": ids,
         "columns": {name: book.column(name)[order].tobytes() for name in Book.COLUMNS},
@@ -138,6 +139,7 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     state.cadences = {name: Cadence(**fields) for name, fields in raw["cadences"].items()}
     state.fund_changed, highs = raw["fund"]
     state.fund_highs = [(until, cash) for until, cash in highs]
+    state.below_zero_at = raw["below_zero_at"]
     state.ledger.balances.update(raw["ledger"])
     state.book = _book(raw, state.book.positions)
     row = state.book.row

@@ -12,7 +12,7 @@ from closeout.core.contracts import OutOfBounds
 from closeout.core.funding import Cadence
 from closeout.core.times import time_text
 from closeout.core.units import MAX_VALUE, RATE, floor_div, mul_div_ceil
-from closeout.engine import brakes, margin_calls, rates
+from closeout.engine import brakes, gate, margin_calls, rates
 from closeout.engine import ledger as books
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import ContractState, Grade
@@ -51,6 +51,7 @@ def take_batch(state: State, batch: Sequence[tuple[ContractState, int | None]], 
         _take_mark(state, contract, ticks, source)
     judge_rows(state, first)  # they are no longer unpriced, which the scan does not look at
     judge_all(state)
+    gate.look(state)
 
 
 def _check_mark(contract: ContractState, ticks: int) -> None:

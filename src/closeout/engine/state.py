@@ -97,7 +97,8 @@ class State:
     the number of the batch of a series that is being taken in, 0 elsewhere. `touched` are rows whose positions or money
     another account's close-out changed: they are judged in the same input. `fund_highs` are, where a rulebook looks
     back at the insurance fund, until when it held how much cash, those only that can be the most within a window;
-    `fund_changed` is when that last changed. From `index_from` positions on there is an `index`; neither is kept."""
+    `fund_changed` is when that last changed. `below_zero_at` is when an account with positions was last seen below
+    zero, where withdrawals wait for that. From `index_from` positions on there is an `index`; neither is kept."""
 
     policy: Policy
     document: bytes
@@ -119,6 +120,7 @@ class State:
     batch: int = 0
     fund_highs: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     fund_changed: int = 0
+    below_zero_at: int | None = None
     touched: set[int] = field(default_factory=set[int])
     index: Finder | None = None
     index_from: int = INDEX_FROM

@@ -100,6 +100,12 @@ def liquidation_fee(table: RulebookTable, currency: Currency) -> LiquidationFee:
     )
 
 
+def withdrawal_gate(table: RulebookTable) -> int | None:
+    if table.withdrawals is None:
+        return None
+    return read_whole("withdrawals.gated_seconds", table.withdrawals.gated_seconds, 0, 86_400) * _SECOND
+
+
 def waterfall(table: RulebookTable, currency: Currency) -> tuple[Stage, ...]:
     """The stages in order: those that take positions, those that pay money, and last who bears the rest."""
     if table.close_out.surplus == "insurance_fund":

@@ -193,7 +193,8 @@ class FundingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything that the engine reads of a rulebook. Dictionaries keep the file's order."""
+    """Everything that the engine reads of a rulebook. Dictionaries keep the file's order. `withdrawal_gate`:
+    nanoseconds for which nothing can be withdrawn after an account was seen below zero; None: no gate."""
 
     name: str
     version: str
@@ -214,6 +215,7 @@ class Policy:
     marks: MarkPolicy
     receivable: ReceivablePolicy
     funding: FundingPolicy | None = None
+    withdrawal_gate: int | None = None
 
     @property
     def takes_positions(self) -> bool:

@@ -180,6 +180,13 @@ class RestrictionTable(Stated, frozen=True, kw_only=True):
     after_liquidation: bool
 
 
+class WithdrawalsTable(Stated, frozen=True, kw_only=True):
+    """Nothing can be withdrawn while a customer's account that holds positions is below zero, and for `gated_seconds`
+    after one was last seen so."""
+
+    gated_seconds: int
+
+
 class NewsTable(Stated, frozen=True, kw_only=True):
     """US-08."""
 
@@ -319,6 +326,7 @@ class RulebookTable(Stated, frozen=True, kw_only=True):
     insurance_fund: InsuranceFundTable | None = None
     liquidation_fee: LiquidationFeeTable | None = None
     restriction: RestrictionTable | None = None
+    withdrawals: WithdrawalsTable | None = None
     news: NewsTable | None = None
     funding: FundingTable | None = None
     settlement: SettlementTable | None = None

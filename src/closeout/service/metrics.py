@@ -39,7 +39,7 @@ CODES = frozenset({
     "position_limit", "price_collar", "reconciliation_break", "rulebook_loaded", "stopped", "time_ahead",
     "time_ran_back", "unknown_account", "unknown_action", "unknown_contract", "unknown_fill", "unknown_order",
     "unknown_release", "unknown_review", "unknown_scope", "unknown_session", "unknown_status", "unknown_window",
-    "unpriced", "zero_quantity",
+    "unpriced", "withdrawals_gated", "zero_quantity",
 })  # fmt: skip
 """Why the engine rejects an input or refuses an order."""
 

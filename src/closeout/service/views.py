@@ -18,7 +18,7 @@ from closeout.core.outlook import could_owe, shortfall
 from closeout.core.risk import assess
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import RATE, rate_text
-from closeout.engine import closeout, scan
+from closeout.engine import closeout, gate, scan
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import ContractState, Flag
 from closeout.engine.orders import acknowledged
@@ -93,7 +93,7 @@ def facts(state: State, row: int) -> dict[str, Any]:
         "cash": text(int(book.cash[row])),
         "accrued_funding": text(int(book.accrued[row])),
         "pending_fees": text(int(book.pending[row])),
-        "withdrawable": text(withdrawable(state, row)),
+        "withdrawable": text(0 if gate.closed(state) else withdrawable(state, row)),
         "validate_with_intraday": not book.has(row, Flag.INITIAL_ONLY),
         "disclosure": {"required": state.disclosure or None, "acknowledged": acknowledged(state, row) or None},
         "liquidations": int(book.liquidations[row]),
