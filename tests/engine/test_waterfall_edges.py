@@ -7,6 +7,7 @@ from tests.engine.bench import Desk, of
 from tests.engine.test_waterfall import ADL, BANKRUPT, CAR, FUND, VENUE, desk_of, filled, hold, nothing_filled
 
 from closeout.core.margin import Level
+from closeout.engine import closeout
 from closeout.engine import commands as c
 from closeout.engine import events as ev
 
@@ -226,3 +227,23 @@ def test_whoever_the_desk_holds_below_zero_closes_the_gate_too() -> None:
     assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
     desk.marks(CAR="950")  # above zero again: nothing is waited for
     desk.done(desk.withdraw("W", "1"))
+
+
+@pytest.mark.rule("EX-02", "US-10")
+@pytest.mark.parametrize(
+    ("cash", "rate", "fee"),
+    [("30", 19_000_000, "19.00"), ("45", 33_250_000, "33.25"), ("49", 35_000_000, "35.00"), ("9", 0, "0.00")],
+)
+def test_a_fee_that_falls_as_the_shortage_grows(cash: str, rate: int, fee: str) -> None:
+    """Of 50 required for 1,000 a trade costs 10, and some is missing already: 95 % of the rest, at most 3.5 % of the
+    value, is the fee."""
+    tiers = [{"maintenance_margin_rate": "0.05"}]
+    given = {"rate": "0.035", "of_rest": "0.95", "payee": "insurance_fund", "capped": True}
+    car = {**CAR, "taker_fee": "0.01", "tiers": tiers}
+    desk = desk_of(FUND, VENUE, fund="0", liquidation_fee=given, contracts={"CAR": car, "BUS": CAR})
+    hold(desk, "A", cash, "1")
+    desk.marks(CAR="1000")
+    (held,) = desk.state.holdings(desk.state.row("A"))
+    assert closeout.fee_rate(desk.state, desk.state.row("A"), held) == rate
+    filled(desk, "A", "1000")
+    assert desk.cash("insurance_fund") == fee

@@ -327,6 +327,7 @@ class Rules:
         fees = document.get("liquidation_fee") or {}
         self.first_fee, self.later_fee = Fraction(fees.get("first") or "0"), Fraction(fees.get("later") or "0")
         self.fee_rate = Fraction(fees.get("rate") or "0")
+        self.fee_of_rest = optional(fees.get("of_rest"))
         self.fee_to_fund, self.fee_capped = fees.get("payee") == "insurance_fund", bool(fees.get("capped"))
         gated = (document.get("withdrawals") or {}).get("gated_seconds")
         self.gate = None if gated is None else gated * 10**9

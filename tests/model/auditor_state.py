@@ -333,6 +333,17 @@ class Figures:
         grade = contract.grade_at(now, self.rules.stale_after)
         return "" if grade == "ok" else grade
 
+    def fee_rate(self, account: Account, name: str) -> Fraction:
+        """The rate of the liquidation fee on a contract's close-out, which may be of what its margin has left."""
+        contract, position = self.rules.contracts[name], account.position(name)
+        if self.rules.fee_of_rest is None or contract.price is None or not position.quantity:
+            return self.rules.fee_rate
+        short = max(Fraction(0), up(sum(self.requirements(account).values()) / self.rules.target, self.rules.micro)
+                    - self.net_liq(account))  # fmt: skip
+        left = self.requirement_of(account, name, position) - contract.fee(contract.price, position.quantity) - short
+        share = max(left, Fraction(0)) * self.rules.fee_of_rest / self.notional(contract, position)
+        return min(self.rules.fee_rate, down(share, Fraction(1, 10**9)))
+
     def after_closing(self, account: Account, closing: dict[str, int]) -> tuple[Fraction, dict[str, Fraction]]:
         """Net liq after the fees of closing so many lots, and what the rest requires."""
         net_liq = self.net_liq(account)
@@ -343,7 +354,9 @@ class Figures:
             if closed:
                 assert contract.price is not None
                 net_liq -= contract.fee(contract.price, closed)
-                net_liq -= up(contract.notional(contract.price, closed) * self.rules.fee_rate, self.rules.micro)
+                net_liq -= up(
+                    contract.notional(contract.price, closed) * self.fee_rate(account, name), self.rules.micro
+                )
             left = abs(position.quantity) - closed
             if left > 0 and closed:
                 assert contract.price is not None

@@ -34,10 +34,11 @@ class Trades(Money):
         self.check_trade(account, target, quantity, price)
         fee, value = target.fee(price, quantity), target.cost(price, quantity)
         above = self.above_bankruptcy(account, target, quantity, value) - fee
+        rate = self.figures.fee_rate(account, contract)
         self._trade(account, target, quantity, value)
         self.take_fee(account, fee)
         self.fills[fill_id] = Fill(booked_to, contract, quantity, price, fee)
-        self._fill_order(account, target, order_id, quantity, price, above)
+        self._fill_order(account, target, order_id, quantity, price, (rate, above))
         self._note_fill(account, target, order_id, price)
         return booked_to
 
@@ -51,8 +52,9 @@ class Trades(Money):
             self.reached["fill below zero"] += 1
 
     def _fill_order(
-        self, account: Account, target: Contract, order_id: str, quantity: Fraction, price: Fraction, above: Fraction
-    ) -> None:
+        self, account: Account, target: Contract, order_id: str, quantity: Fraction, price: Fraction,
+        charge: tuple[Fraction, Fraction],
+    ) -> None:  # fmt: skip
         """Take the fill off the order that it names, unless it cannot be one of its fills."""
         event, name = account.event, target.name
         orders = account.working
@@ -68,7 +70,7 @@ class Trades(Money):
             event.filled = True
             if account.held().get(name) and not (event.flatten or event.own):
                 self.accounts[account.parent or account.account_id].parted_at = self.now
-            charged = self.charge_by_rate(account, target, quantity, price, above)
+            charged = self.charge_by_rate(account, target, quantity, price, *charge)
             if order_id in event.takeovers:
                 better = target.cost(event.takeovers[order_id], quantity) - target.cost(price, quantity)
                 fees = target.fee(price, quantity) + charged
@@ -79,14 +81,15 @@ class Trades(Money):
             del orders[order_id]
 
     def charge_by_rate(
-        self, account: Account, contract: Contract, quantity: Fraction, price: Fraction, above: Fraction
+        self, account: Account, contract: Contract, quantity: Fraction, price: Fraction, rate: Fraction, above: Fraction
     ) -> Fraction:
         """The liquidation fee by what a close-out order fills: where it is capped, never more than the fill brought
         beyond the bankruptcy price; none where the customer's own brake closes."""
         assert self.rules is not None
         if self.rules.fee_rate == 0 or (account.event is not None and account.event.own):
             return Fraction(0)
-        fee = up(contract.notional(price, quantity) * self.rules.fee_rate, self.rules.micro)
+        fee = up(contract.notional(price, quantity) * rate, self.rules.micro)
+        self.reached["fee of what is left"] += 0 < rate < self.rules.fee_rate
         if self.rules.fee_capped:
             self.reached["fee by rate capped"] += above < fee
             fee = min(fee, max(Fraction(0), above))

@@ -81,6 +81,7 @@ COINS = {
         "then": [FLATTEN],
     },
     "insurance_fund": {"initial": "0.02"},
+    "liquidation_fee": {"rate": "0.008", "of_rest": "0.95", "payee": "insurance_fund", "capped": True},
     "waterfall": [
         adl("profit_times_margin_ratio", "mark"),
         FUND,

@@ -81,7 +81,7 @@ IN_WATERFALLS_AT_LEAST_30 = """
     socialised among days_winners, withdrawal_haircut pays
 """
 IN_WATERFALLS = """
-    to the lower tier, two tiers down, share not due yet, surplus to the fund, fund made whole,
+    to the lower tier, two tiers down, fee of what is left, share not due yet, surplus to the fund, fund made whole,
     insurance_fund_takes takes over what is left, liquidity_providers takes over what is left,
     auto_deleveraging leveraged_return at bankruptcy, auto_deleveraging profit_times_margin_ratio at mark,
     auto_deleveraging random at bankruptcy, auto_deleveraging of several, ranked by return / leverage,

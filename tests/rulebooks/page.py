@@ -75,6 +75,7 @@ def _fee(given: RulebookTable) -> str:
     if fee is None or (fee.rate, fee.first, fee.later) == ("0", "0", "0"):
         return "none"
     text = fee.rate if fee.rate != "0" else f"{fee.first}, later {fee.later}"
+    text += f", at most {fee.of_rest} of what is left" if fee.of_rest else ""
     return f"{text} to the {fee.payee.replace('_', ' ')}{', capped' if fee.capped else ''}"
 
 

@@ -15,6 +15,7 @@ from tests.engine.bench import Desk
 
 from closeout.core.margin import MarginKind, MarginTier, margin
 from closeout.core.units import RATE
+from closeout.engine import closeout
 from closeout.engine import commands as c
 from closeout.studies.quote import quote
 
@@ -26,14 +27,18 @@ _BASE = Decimal("1e-9")
 _QUOTE = Decimal("1e-6")
 _RATIO = Decimal("1e-4")
 
+OF_REST = {"of_rest": "0.95"}
+"""The share of what the margin leaves that is at most the fund's."""
+
 
 def _text(number: Decimal | int) -> str:
     return format(Decimal(number).normalize(), "f")
 
 
 def _desk(
-    rate: Decimal, line: Decimal, lot: Decimal, tick: str, fees: tuple[Decimal, Decimal], currency: str = "USDC"
-) -> Desk:
+    rate: Decimal, line: Decimal, lot: Decimal, tick: str, fees: tuple[Decimal, Decimal], currency: str = "USDC",
+    **fee: str,
+) -> Desk:  # fmt: skip
     level = _text(round(line, 9))
     contract = {
         "tick": tick,
@@ -47,7 +52,7 @@ def _desk(
         "windows": {"always": {"alert": level, "liquidate_only": level, "auto_liquidate": level}},
         "close_out": {"method": "reduce_to_target", "target": "1.00"},
         "insurance_fund": {"initial": str(_FUND)},
-        "liquidation_fee": {"rate": _text(fees[1]), "payee": "insurance_fund", "capped": True},
+        "liquidation_fee": {"rate": _text(fees[1]), "payee": "insurance_fund", "capped": True, **fee},
     }
     return Desk("reference", given)
 
@@ -78,6 +83,25 @@ def _to_cover(shortage: Decimal, rate: Decimal, price: Decimal, liquidator_fee: 
     return -Decimal(quantity)
 
 
+def fund_fee(row: Row) -> Found:
+    """The rate of the fund's fee on a position of an account that is so much short."""
+    inputs = row["inputs"]
+    price, size = inputs["oracle_price"] * _QUOTE, inputs["user_base_asset_amount"] * _BASE
+    if not price:
+        return {"if_fee": None}  # a mark of zero is none
+    fees = (inputs["liquidator_fee"] * _QUOTE, inputs["max_if_liquidation_fee"] * _QUOTE)
+    desk = _desk(inputs["margin_ratio"] * _RATIO, Decimal(1), _BASE, "0.01", fees, **OF_REST)
+    desk.account("A")
+    desk.hold("A", "C", _text(size), _text(price))
+    account = desk.state.row("A")
+    (held,) = desk.state.holdings(account)
+    money = held.at(desk.ticks("C", _text(price))).requirement - inputs["margin_shortage"]
+    desk.done(c.Deposit("A", money) if money > 0 else c.AdjustCash("A", money, "anna", "bert", "the row's debt"))
+    desk.marks(C=_text(price))
+    (held,) = desk.state.holdings(account)
+    return {"if_fee": closeout.fee_rate(desk.state, account, held) // (RATE // 10**6)}
+
+
 def liquidate_perp(row: Row) -> Found:
     """One call: the order that the engine sends is filled by the liquidator at the oracle's price."""
     inputs, user = row["inputs"], row["inputs"]["user"]
@@ -85,7 +109,7 @@ def liquidate_perp(row: Row) -> Found:
     price = inputs["oracle_price"] * _QUOTE
     step = inputs["order_step_size"] * _BASE
     fees = (inputs["liquidator_fee"] * _QUOTE, inputs["if_liquidation_fee"] * _QUOTE)
-    desk = _desk((ratio + buffer) * _RATIO, Decimal(ratio + buffer) / ratio, step, "0.000001", fees)
+    desk = _desk((ratio + buffer) * _RATIO, Decimal(ratio + buffer) / ratio, step, "0.000001", fees, **OF_REST)
     desk.account("A")
     facts = desk.facts("C")
     lots = facts.lots(user["base"] * _BASE)
@@ -192,6 +216,7 @@ def ratio_of_the_account(row: Row) -> Found:
 
 WAYS: dict[str, Callable[[Row], Found]] = {
     "calculate_base_asset_amount_to_cover_margin_shortage": base_to_cover,
+    "calculate_perp_if_fee": fund_fee,
     "drift-margin-shortage-fee0": base_to_cover_worked,
     "drift-margin-shortage-fee1pct-if1pct": base_to_cover_worked,
     **{f"drift-liquidate-perp-{number}": liquidate_perp for number in ("002", "004", "008", "010", "011")},

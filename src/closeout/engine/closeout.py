@@ -264,7 +264,7 @@ def cured(state: State, row: int, holdings: list[Holding], closed: Plan, active:
         if lots:
             fees += holding.contract.trade_fee(holding.mark or 0, lots)
             fees += mul_div_ceil(
-                holding.contract.notional(holding.mark or 0, lots), state.policy.liquidation_fee.rate, RATE
+                holding.contract.notional(holding.mark or 0, lots), fee_rate(state, row, holding), RATE
             )
         if lots < abs(holding.lots):
             after.append(holding.less(lots))
@@ -370,15 +370,27 @@ def above_bankruptcy(state: State, row: int, contract: ContractState, lots: int,
     return max(0, floor_div(beyond, contract.contract.units_per_micro) - trade_fee)
 
 
+def fee_rate(state: State, row: int, holding: Holding) -> int:
+    """The liquidation fee's rate on the holding's contract now: the rulebook's, or less where it is of what is left
+    (`LiquidationFee.of_rest`), as a rate of the holding's value, rounded down."""
+    policy = state.policy.liquidation_fee
+    if policy.of_rest is None or holding.mark is None or not holding.notional:
+        return policy.rate
+    risk = state.risk(row)
+    short = max(0, line(risk.requirement, state.policy.close_out.target) - risk.net_liq)
+    left = holding.requirement - holding.contract.trade_fee(holding.mark, holding.lots) - short
+    return min(policy.rate, mul_div_floor(max(0, left), policy.of_rest, holding.notional))
+
+
 def charge_by_rate(
-    state: State, row: int, active: CloseOut, contract: ContractState, lots: int, ticks: int, above: int
+    state: State, row: int, active: CloseOut, contract: ContractState, lots: int, ticks: int, rate: int, above: int
 ) -> int:
     """The liquidation fee of what a close-out order filled (EX-02): a rate of its value, rounded up; where it is
     capped, at most what the fill brought `above` bankruptcy. What was taken is what is booked (G-10)."""
     policy = state.policy.liquidation_fee
     if active.own or not policy.rate:
         return 0
-    fee = mul_div_ceil(contract.contract.notional(ticks, lots), policy.rate, RATE)
+    fee = mul_div_ceil(contract.contract.notional(ticks, lots), rate, RATE)
     if policy.capped:
         fee = min(fee, above)
     payee = books.INSURANCE_FUND if policy.to_fund else books.FEES

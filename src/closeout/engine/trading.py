@@ -24,7 +24,9 @@ def fill(state: State, command: Fill) -> None:
     fee = contract.contract.trade_fee(command.price_ticks, command.lots)
     state.check_outcome(row, contract, [(command.lots, value)], fee)
 
-    above = 0
+    above = rate = 0
+    if row in state.book.close_outs and state.policy.liquidation_fee.rate:
+        rate = closeout.fee_rate(state, row, state.holding(row, contract, contract.position(row)))
     if row in state.book.close_outs and state.policy.liquidation_fee.capped:
         above = closeout.above_bankruptcy(state, row, contract, command.lots, value, fee)
     profit = state.trade(row, contract, command.lots, value, "realised profit")
@@ -35,12 +37,15 @@ def fill(state: State, command: Fill) -> None:
     elif state.order_owner.get(command.order_id) != row:
         state.alarm(command.account_id, "unknown_order", f"fill {command.fill_id} of unknown order {command.order_id}")
     else:
-        _execute(state, row, command, contract, fee, profit, above)
+        _execute(state, row, command, contract, fee, profit, (rate, above))
     judge(state, row, executed=True)
 
 
-def _execute(state: State, row: int, command: Fill, contract: ContractState, fee: int, profit: int, above: int) -> None:
-    """Take the fill off its order; `above`: what it brought beyond bankruptcy, micros."""
+def _execute(
+    state: State, row: int, command: Fill, contract: ContractState, fee: int, profit: int, charge: tuple[int, int]
+) -> None:
+    """Take the fill off its order; `charge`: the liquidation fee's rate before it, and what it brought beyond
+    bankruptcy, micros."""
     active = state.book.close_outs.get(row)
     if active is None or command.order_id not in active.outstanding:
         order = state.book.working[row][command.order_id]
@@ -52,7 +57,7 @@ def _execute(state: State, row: int, command: Fill, contract: ContractState, fee
         return
     active.filled = True
     closeout.note_part(state, row, active, contract)
-    charged = closeout.charge_by_rate(state, row, active, contract, command.lots, command.price_ticks, above)
+    charged = closeout.charge_by_rate(state, row, active, contract, command.lots, command.price_ticks, *charge)
     value = contract.contract.trade_value(command.price_ticks, command.lots)
     closeout.give_surplus(state, row, active, command.order_id, contract, command.lots, value, fee + charged)
     receipts.filled(

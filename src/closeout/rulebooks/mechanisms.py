@@ -91,12 +91,15 @@ def liquidation_fee(table: RulebookTable, currency: Currency) -> LiquidationFee:
         return LiquidationFee()
     if fee.payee == "insurance_fund":
         _need_fund(table, "liquidation_fee.payee")
+    if fee.of_rest is not None and fee.rate == "0":
+        raise InputError("liquidation_fee.of_rest: expected a rate beside it")
     return LiquidationFee(
         read_money("liquidation_fee.first", fee.first, currency),
         read_money("liquidation_fee.later", fee.later, currency),
         read_rate("liquidation_fee.rate", fee.rate, 0, RATE),
         fee.payee == "insurance_fund",
         fee.capped,
+        None if fee.of_rest is None else read_rate("liquidation_fee.of_rest", fee.of_rest, 1, RATE),
     )
 
 

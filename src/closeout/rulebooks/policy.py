@@ -129,13 +129,14 @@ class CloseOutPolicy:
 @dataclass(frozen=True, slots=True)
 class LiquidationFee:
     """US-10, EX-02: micros an event, the first and later ones; a rate of what close-out orders fill, at most what is
-    left of the account where `capped`."""
+    left of the account where `capped`; `of_rest` as in `schema.LiquidationFeeTable`."""
 
     first: int = 0
     later: int = 0
     rate: int = 0
     to_fund: bool = False
     capped: bool = False
+    of_rest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,11 +131,13 @@ class CloseOutTable(StepTable, frozen=True, kw_only=True):
 
 class LiquidationFeeTable(Stated, frozen=True, kw_only=True):
     """US-10: an amount an event. EX-02: `rate` of what each close-out order fills; never more than is left of the
-    account where `capped`."""
+    account where `capped`. With `of_rest` the rate is at most that share of what the position's requirement has left
+    when the fee of the trade and what the account is short of its target are taken off (Drift)."""
 
     first: str = "0"
     later: str = "0"
     rate: str = "0"
+    of_rest: str | None = None
     payee: Literal["house", "insurance_fund"] = "house"
     capped: bool = False
 
