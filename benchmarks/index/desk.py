@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.index.book import CONTRACTS, Columns
 from benchmarks.index.paths import Path
 from closeout.engine import ledger
-from closeout.engine.commands import AnyCommand, Fill, Input, LoadRulebook, Mark, Marks
+from closeout.engine.commands import AnyCommand, Fill, Input, LoadRulebook, Mark, Marks, MarkSeries
 from closeout.engine.engine import Engine
 from closeout.engine.events import ENCODER, AnyEvent, CloseOutOrder, LevelChanged, Rejected
 from closeout.engine.state import State
@@ -20,7 +20,7 @@ from closeout.rulebooks import loader
 
 START = 1_760_108_400 * 10**9
 STEP = 10**6
-"""Nanoseconds from one input to the next."""
+"""Nanoseconds from one input to the next, and so at most as many batches in one."""
 NAMES = tuple(f"C{number:02d}" for number in range(CONTRACTS))
 CROSSED, TOUCHED, LOOSE = "triggers_crossed", "accounts_looked_at", "loose"
 """What the index calls its counts."""
@@ -71,27 +71,23 @@ class Desk:
         again, spent, before = Marks((Mark(NAMES[0], int(self.ticks[0])),)), 0, -1
         while (loose := self.counted().get(LOOSE, 0) if spent else NEVER) and loose != before:
             before = loose
-            begun = time.perf_counter_ns()
-            self._offer(again)
-            spent += time.perf_counter_ns() - begun
+            spent += self._offer(again)[0]
         return spent
 
     def play(self, path: Path, size: int) -> list[int]:
-        """All marks, each batch of the path judged for itself, `size` marks in a command where each is its own batch.
-        Returns the nanoseconds of each command."""
+        """All marks, each batch of the path judged for itself, `size` batches in a command. Returns the nanoseconds of
+        each command."""
         taken: list[int] = []
         bounds = path.bounds()
-        single = len(bounds) == len(path) + 1
-        cuts = range(0, len(path), size) if single else bounds[:-1].tolist()
-        ends = [*cuts[1:], len(path)]
-        for begin, end in zip(cuts, ends, strict=True):
-            for command in _commands(path.part(begin, end), single):
-                before = self.counted().get(TOUCHED, 0)
-                begun = time.perf_counter_ns()
-                events = self._offer(command)
-                taken.append(time.perf_counter_ns() - begun)
-                self.touched.append(self.counted().get(TOUCHED, 0) - before)
-                self._take(events, path.part(begin, end))
+        for begin in range(0, len(bounds) - 1, size):
+            cuts = bounds[begin : begin + size + 1]
+            part = path.part(int(cuts[0]), int(cuts[-1]))
+            command = self._series(part, np.diff(cuts)) if size > 1 else _batch(part)
+            before = self.counted().get(TOUCHED, 0)
+            lasted, events = self._offer(command)
+            taken.append(lasted)
+            self.touched.append(self.counted().get(TOUCHED, 0) - before)
+            self._take(events, part)
         self.applied += sum(taken)
         return taken
 
@@ -99,12 +95,23 @@ class Desk:
         """What the index has counted so far; empty where there is none."""
         return dict(getattr(getattr(self.state, "index", None), "counters", {}))
 
-    def _offer(self, command: AnyCommand) -> list[AnyEvent]:
+    def _offer(self, command: AnyCommand) -> tuple[int, list[AnyEvent]]:
+        """The nanoseconds that the engine took, and what follows."""
         self.number += 1
-        events = self.engine.apply(Input("bench", self.number, START + self.number * STEP, command))
-        if events and isinstance(events[0], Rejected):
-            raise RuntimeError(str(events[0]))
-        return events
+        given = Input("bench", self.number, START + self.number * STEP, command)
+        begun = time.perf_counter_ns()
+        events = self.engine.apply(given)
+        lasted = time.perf_counter_ns() - begun
+        refused = [event for event in events if isinstance(event, Rejected)]
+        if refused:
+            raise RuntimeError(str(refused[0]))
+        return lasted, events
+
+    def _series(self, part: Path, counts: Any) -> MarkSeries:
+        """The batches as one command, a nanosecond from one to the next."""
+        times = START + self.number * STEP + np.arange(1, len(counts) + 1)
+        columns = (times, "<i8"), (counts, "<i4"), (part.contract, "<i4"), (part.ticks, "<i8")
+        return MarkSeries(NAMES, *(column.astype(kind).tobytes() for column, kind in columns))
 
     def _take(self, events: list[AnyEvent], part: Path) -> None:
         """Note who fell, and fill what was ordered."""
@@ -119,7 +126,7 @@ class Desk:
                     orders.append(event)
                 elif isinstance(event, LevelChanged) and event.after == "liquidating":
                     self.fallen.append(int(event.account_id[1:]))
-            events = [event for order in orders for event in self._offer(self._fill(order))]
+            events = [event for order in orders for event in self._offer(self._fill(order))[1]]
         self.filled += time.perf_counter_ns() - begun
 
     def _fill(self, order: CloseOutOrder) -> Fill:
@@ -128,11 +135,9 @@ class Desk:
         return Fill(order.account_id, order.contract, order.lots, price, order.order_id, f"F{self.fills}")
 
 
-def _commands(part: Path, single: bool) -> list[Any]:
-    """The commands for these marks: packed where each is a batch of its own."""
+def _batch(part: Path) -> Marks:
     pairs = zip(part.contract.tolist(), part.ticks.tolist(), strict=True)
-    marks = [Mark(NAMES[contract], ticks) for contract, ticks in pairs]
-    return [Marks((mark,)) for mark in marks] if single else [Marks(tuple(marks))]
+    return Marks(tuple(Mark(NAMES[contract], ticks) for contract, ticks in pairs))
 
 
 def _fill_book(state: State, columns: Columns) -> None:

@@ -48,10 +48,10 @@ def singly(contract: Any, ticks: Any, label: str) -> Path:
     return Path(contract.astype(np.int32), ticks.astype(np.int64), np.arange(len(contract)), label)
 
 
-def calm(opening: Any, marks: int, *, step: float = CALM_STEP, seed: int = SEED) -> Path:
-    """A random contract each time, moved by a seeded step of at least one tick."""
+def calm(opening: Any, marks: int, *, step: float = CALM_STEP, only: int | None = None, seed: int = SEED) -> Path:
+    """A random contract each time, or always the same, moved by a seeded step of at least one tick."""
     rng = np.random.default_rng(seed)
-    contract = rng.integers(0, len(opening), marks)
+    contract = rng.integers(0, len(opening), marks) if only is None else np.full(marks, only)
     steps = np.rint(rng.standard_t(4, marks) * opening[contract] * step).astype(np.int64)
     steps = np.where(steps == 0, rng.choice(np.array([-1, 1]), marks), steps)
     ticks = np.empty(marks, np.int64)
@@ -59,7 +59,9 @@ def calm(opening: Any, marks: int, *, step: float = CALM_STEP, seed: int = SEED)
         mine = np.flatnonzero(contract == number)
         ticks[mine] = price + np.cumsum(steps[mine])
     floor = opening // 100  # a walk of many large steps stays above zero
-    return singly(contract, np.maximum(ticks, floor[contract]), f"calm walk, steps of about {step:.4%} of the price")
+    whose = "of all contracts" if only is None else f"of contract {only} alone"
+    label = f"calm walk {whose}, steps of about {step:.4%} of the price"
+    return singly(contract, np.maximum(ticks, floor[contract]), label)
 
 
 def swings(opening: Any, batches: int, size: int, *, amplitude: int = 1, seed: int = SEED) -> Path:

@@ -16,7 +16,7 @@ from closeout.core.units import InputError
 
 ACCOUNTS = MARKS = 1_000_000
 PACKED = 10_000
-"""Marks in a command, each still an atomic batch of its own."""
+"""Batches in a command, each judged for itself."""
 PACKED_CRASH = 1_000
 SINGLY = 20_000
 """Marks given in a command each, for the percentiles."""
@@ -71,7 +71,9 @@ def _rough(opening: Any, marks: int) -> Path:
 
 WORKLOADS = {
     "calm": Workload(Shape, paths.calm, _rough),
-    "hot": Workload(lambda accounts: Shape(accounts, hot=True), paths.calm, _rough),
+    "hot": Workload(
+        lambda accounts: Shape(accounts, hot=True), lambda opening, marks: paths.calm(opening, marks, only=0), _rough
+    ),
     "crash": Workload(lambda accounts: Shape(accounts, long=0.7), paths.crash, paths.crash, PACKED_CRASH),
     "adversarial": Workload(
         lambda accounts: Shape(accounts, ticks=2),
