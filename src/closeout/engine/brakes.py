@@ -82,7 +82,7 @@ def stop(state: State, row: int, reason: str) -> None:
     state.set_flag(row, Flag.STOPPED, True, reason)
     state.emit(Notice(account_id, "stopped", reason))
     state.cancel_orders(row, "stopped")
-    if state.holdings(row):
+    if state.holds(row):
         state.book.stops[row] = reason
 
 

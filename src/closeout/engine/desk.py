@@ -40,7 +40,7 @@ def desk_action(state: State, command: DeskAction) -> None:
         raise Reject("unknown_action", f"{action!r}; expected one of {', '.join([ALERT, *ACTIONS])}")
     if action == "release_restriction":
         require_second(command.by, command.second)
-    if action == "liquidate" and not state.holdings(row):
+    if action == "liquidate" and not state.holds(row):
         raise Reject("flat", "there is nothing to liquidate")
     flag, on = ACTIONS[action]
     state.set_flag(row, flag, on, f"{command.by}: {command.reason}")

@@ -38,8 +38,8 @@ EMPTY = np.zeros(0, np.int64)
 
 @dataclass(slots=True)
 class Index:
-    """`terms` are those packed into `tables`, by contract; `quota` is how many accounts get triggers at one look, and
-    twice as many triggers may be crossed at once before all are dropped."""
+    """`terms` are those packed into `tables`, by contract; `following` and `largest` belong to a series. `quota` is how
+    many accounts get triggers at one look; twice as many triggers may be crossed at once before all are dropped."""
 
     state: State
     contracts: list[ContractState]
@@ -50,6 +50,10 @@ class Index:
     accounts: int = 0
     positions: int = 0
     resets: int = 0
+    batches: Batches = field(default_factory=lambda: Batches(EMPTY, EMPTY, EMPTY, EMPTY, 0))
+    source: str = ""
+    largest: list[int] = field(default_factory=list[int])
+    following: Column = field(default_factory=lambda: np.zeros((0, wheels.BATCH + 1), np.int64))
     found: Column = field(default_factory=lambda: np.zeros(0, np.int64))
     room: Column = field(default_factory=lambda: np.zeros((wheels.MAX_POSITIONS, 6), np.int64))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "closeout-index"))
@@ -88,28 +92,41 @@ class Index:
         kernels.net_liqs(self.tables, self._columns(), rows, found, self._sums())
         return found
 
-    def advance(self, batches: Batches, first: int, source: str) -> tuple[int, bool]:
-        """Take in batches of a series from `first` on, up to one that is not plain (`wheels.is_plain`) or at which
-        somebody changes level: its number, and whether its marks are in."""
+    def begin(self, batches: Batches, source: str) -> None:
+        """Follow a series. Until the next `begin` nothing but `advance` may bring marks or terms."""
         self._take_in()
-        state, guard = self.state, self.state.policy.marks.jump
-        following = np.array([_followed(contract) for contract in self.contracts], np.int64)
+        self.batches, self.source = batches, source
+        self.following = np.array([_followed(contract) for contract in self.contracts], np.int64)
+        self.largest = [contract.largest for contract in self.contracts]
+
+    def advance(self, first: int) -> tuple[int, Column | None]:
+        """Take in batches of the series from `first` on, up to one that is not plain (`wheels.is_plain`) or at which
+        accounts change level: its number, and these accounts if its marks are in."""
+        self._take_moved([])
+        state, guard, following = self.state, self.state.policy.marks.jump, self.following
+        for number, contract in enumerate(self.contracts):
+            if contract.largest > self.largest[number]:
+                self.largest[number] = contract.largest
+                following[number, wheels.LOWEST : wheels.HIGHEST + 1] = _bounds(contract)
         batch, how = wheels.run(
-            self.tables, self._columns(), self.wheels, batches, first, state.time, -1 if guard is None else guard,
-            following, (EMPTY, self.found, self._sums(), self.room), self.quota,
+            self.tables, self._columns(), self.wheels, self.batches, first, state.time,
+            -1 if guard is None else guard, following, (EMPTY, self.found, self._sums(), self.room), self.quota,
         )  # fmt: skip
+        is_in = how != wheels.UNTOUCHED
+        if batch + is_in > first:
+            state.time = int(self.batches.times[batch - 1 + is_in])
+        for number, (good, previous, marked_at, *_) in enumerate(following.tolist()):
+            if marked_at:
+                contract = self.contracts[number]
+                contract.mark = contract.good_mark = good
+                contract.previous_mark, contract.mark_time, contract.mark_source = previous, marked_at, self.source
+                contract.grade, contract.stale_told = Grade.OK, False
+        following[:, wheels.MARKED_AT] = 0
         if how == wheels.CROWDED:
             self._reset()
             wheels.wait(self.wheels)
-        is_in = how != wheels.UNTOUCHED
-        if batch + is_in > first:
-            state.time = int(batches.times[batch - 1 + is_in])
-        for number in np.flatnonzero(following[:, wheels.MARKED_AT]).tolist():
-            contract, (good, previous, marked_at) = self.contracts[number], following[number, :3].tolist()
-            contract.mark = contract.good_mark = good
-            contract.previous_mark, contract.mark_time, contract.mark_source = previous, marked_at, source
-            contract.grade, contract.stale_told = Grade.OK, False
-        return batch, is_in
+            return batch, self._look()
+        return batch, self.found[: self.wheels.counts[wheels.FOUND]].copy() if is_in else None
 
     @property
     def counters(self) -> dict[str, int]:
@@ -127,10 +144,7 @@ class Index:
     # -- taking in what happened -------------------------------------------------------------------
 
     def _take_in(self) -> None:
-        table = self.state.book.positions
         self._pack_limits()
-        if self.accounts < self.state.book.count or self.positions < table.count:
-            self._grow()
         stale = self._pack_terms()
         facts = self.tables.facts
         marked: list[int] = []
@@ -146,8 +160,17 @@ class Index:
                 stale.append(number)
         if marked:
             self._take_marks(np.array(marked), np.array([self.contracts[number].mark for number in marked]))
+        if self._outgrown():
+            self._reset()
+        self._take_moved(stale)
+
+    def _take_moved(self, stale: list[int]) -> None:
+        """Loosen the accounts whose own figures have changed, and who holds the contracts `stale`."""
+        table = self.state.book.positions
+        if self.accounts < self.state.book.count or self.positions < table.count:
+            self._grow()
         most = len(table.moved) + sum(self.contracts[number].count for number in stale)
-        if table.all_moved or most > self.quota or self._outgrown():
+        if table.all_moved or most > self.quota:
             self._reset()
         elif most:
             rows = [np.fromiter(table.moved, np.int64, len(table.moved))]
@@ -269,15 +292,17 @@ def _same(contract: ContractState, terms: Terms | None) -> bool:
 
 
 def _followed(contract: ContractState) -> tuple[int, ...]:
-    """What a series moves along of a contract (`wheels.GOOD_MARK` and after), `MARKED_AT` 0 until it does; bounds of
-    its marks that are within those of G-01 for the largest position, to be surpassed only one by one."""
+    """What a series moves along of a contract (`wheels.GOOD_MARK` and after); `MARKED_AT` is 0 until it does."""
+    return contract.good_mark or 0, 0, 0, *_bounds(contract), -1
+
+
+def _bounds(contract: ContractState) -> tuple[int, int]:
+    """Bounds of marks that are within those of G-01 for the largest position; what is beyond is looked at alone."""
     facts, largest = contract.contract, max(contract.largest, 1)
     if facts.kind is Kind.INVERSE:
-        bounds = largest * facts.unit_value // MAX_VALUE + 1, min(MAX_PRICE_TICKS, MAX_INVERSE // largest)
-    else:
-        most = min(MAX_PRICE_TICKS, MAX_VALUE // (largest * facts.unit_value))
-        bounds = -most, most
-    return contract.good_mark or 0, 0, 0, *bounds, -1
+        return largest * facts.unit_value // MAX_VALUE + 1, min(MAX_PRICE_TICKS, MAX_INVERSE // largest)
+    most = min(MAX_PRICE_TICKS, MAX_VALUE // (largest * facts.unit_value))
+    return -most, most
 
 
 def _no_wheels() -> Wheels:

@@ -84,7 +84,7 @@ def _judge_alone(state: State, row: int, *, executed: bool) -> int | None:
 def _verdict(state: State, row: int, *, executed: bool) -> int | None:
     """Bring one account's flags and level up to date and act on them. Returns the parent if it must be judged now."""
     book = state.book
-    unpriced = any(holding.mark is None for holding in state.holdings(row))
+    unpriced = state.is_unpriced(row)
     if unpriced and not book.has(row, Flag.UNPRICED):
         state.alarm(book.ids[row], "unpriced", "a position has no mark yet; it is valued at the bounded worst")
     state.set_flag(
@@ -104,7 +104,7 @@ def _verdict(state: State, row: int, *, executed: bool) -> int | None:
     _begin(state, row, ended)
     left = receipts.Shortfall()
     parent = None
-    if not state.holdings(row) and row not in book.close_outs:
+    if not state.holds(row) and row not in book.close_outs:
         cash = int(book.cash[row])
         left = _settle_flat(state, row, ended[-1].receipt_id if ended else "")
         parent = book.parent.get(row) if int(book.cash[row]) != cash else None
@@ -132,14 +132,14 @@ def _begin(state: State, row: int, ended: list[CloseOut]) -> None:
 
 def _flag_debit(state: State, row: int) -> None:
     """In debit: a deficit is owed, or the account is flat and below zero (US-04, US-13)."""
-    owes = int(state.book.receivable[row]) > 0 or (state.money(row).sum < 0 and not state.holdings(row))
+    owes = int(state.book.receivable[row]) > 0 or (state.money(row).sum < 0 and not state.holds(row))
     state.set_flag(row, Flag.IN_DEBIT, owes, "the account owes a deficit" if owes else "nothing is owed any more")
 
 
 def _set_level(state: State, row: int, risk: Risk) -> None:
     book, before, level = state.book, state.level(row), risk.level
     ordered = book.has(row, Flag.LIQUIDATE_NOW)
-    if (ordered or row in book.stops) and not state.holdings(row):
+    if (ordered or row in book.stops) and not state.holds(row):
         book.stops.pop(row, None)
         state.set_flag(row, Flag.LIQUIDATE_NOW, False, "flat")
     elif ordered:

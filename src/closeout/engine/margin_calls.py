@@ -38,7 +38,7 @@ def look(state: State, row: int) -> None:
     call = state.book.calls.get(row)
     if call is None:
         return
-    if not state.holdings(row):
+    if not state.holds(row):
         status = "closed"
     elif not below(state.risk(row).net_liq, state.initial(row)):
         status = "met"

@@ -190,7 +190,7 @@ def issue(state: State, row: int, active: CloseOut, left: Shortfall) -> None:
     """Finish the receipt of an event that is over, and tell the customer (US-11)."""
     account_id, risk = state.book.ids[row], state.risk(row)
     text = state.policy.currency.text
-    flat = not state.holdings(row)
+    flat = not state.holds(row)
     receipt = active.receipt
     receipt["liquidation_fee"] = text(active.fee + active.charged)
     receipt["end"] = {

@@ -17,7 +17,7 @@ from closeout.engine import market
 from closeout.engine.book import ContractState
 from closeout.engine.commands import Mark, MarkSeries
 from closeout.engine.events import AnyEvent, Rejected, SeriesBatch
-from closeout.engine.judge import judge_all
+from closeout.engine.judge import judge_rows
 from closeout.engine.state import Batches, Reject, State
 
 LOST = -(2**63)
@@ -104,7 +104,7 @@ def read(command: MarkSeries) -> Columns:
 @dataclass(slots=True)
 class Series:
     """A series on its way into a state. `contracts` are those of its names, None where the rulebook has none; `until`
-    is the time of the input; `taken` says whether any batch was accepted."""
+    is the time of the input; `taken` says whether any batch was accepted, `runs` that the index follows the series."""
 
     columns: Columns
     names: tuple[str, ...]
@@ -113,6 +113,7 @@ class Series:
     until: int
     batches: Batches
     taken: bool = False
+    runs: bool = False
 
     def marks(self, state: State, index: int) -> list[tuple[ContractState, int | None]]:
         """The marks of batch `index`."""
@@ -153,18 +154,22 @@ def advance(state: State, series: Series, first: int) -> int:
     index, or the number of batches where all the rest is in."""
     index = first
     while index < len(series.columns):
-        if state.index is not None and _runs(state):
+        begun = state.index is not None and _runs(state)
+        if state.index is not None and begun:
+            if not series.runs:
+                state.index.begin(series.batches, series.source)
             first = index
-            index, is_in = state.index.advance(series.batches, first, series.source)
-            series.taken |= is_in or index > first
+            index, changed = state.index.advance(first)
+            series.taken |= changed is not None or index > first
             if index == len(series.columns):
                 break
-            if is_in:
+            if changed is not None:
                 state.batch = index + 1
-                judge_all(state)
+                judge_rows(state, set(changed.tolist()) - state.book.close_outs.keys())
             else:
-                take_one(state, series, index)
-        else:
+                begun = False
+        series.runs = begun
+        if not begun:
             take_one(state, series, index)
         if state.events:
             return index

@@ -42,7 +42,9 @@ class Finder(Protocol):
 
     def net_liqs(self, rows: Column) -> Column: ...
 
-    def advance(self, batches: Batches, first: int, source: str) -> tuple[int, bool]: ...
+    def begin(self, batches: Batches, source: str) -> None: ...
+
+    def advance(self, first: int) -> tuple[int, Column | None]: ...
 
 
 class Reject(Exception):
@@ -265,6 +267,17 @@ class State:
             contract.contract, contract.terms, position.lots, position.cost, contract.mark, leverage,
             self.policy.marks.unpriced_move,
         )  # fmt: skip
+
+    def holds(self, row: int) -> bool:
+        """Whether the account has a position."""
+        table = self.book.positions
+        return any(table.lots[at] for at in table.of(row))
+
+    def is_unpriced(self, row: int) -> bool:
+        """Whether the account has a position without any mark (G-18)."""
+        table = self.book.positions
+        unmarked = {contract.index for contract in self.contracts.values() if contract.mark is None}
+        return bool(unmarked) and any(table.lots[at] and int(table.contract[at]) in unmarked for at in table.of(row))
 
     def holdings(self, row: int) -> list[Holding]:
         """The account's positions in the rulebook's contract order."""

@@ -76,8 +76,8 @@ class Wheels(NamedTuple):
 
 
 # Entries of `Wheels.counts`
-LOOSE, CROSSED, LOOKED_AT, GIVEN, PAUSE, WAITED = range(6)
-COUNTS = 6
+LOOSE, CROSSED, LOOKED_AT, GIVEN, PAUSE, WAITED, FOUND = range(7)
+COUNTS = 7
 # Values of `Wheels.anchored`: the last for accounts that are never judged
 FREE, ANCHORED, HOUSE = range(3)
 NOWHERE = -1
@@ -417,7 +417,7 @@ def look(
             kept += 1
     wheels.counts[LOOKED_AT] += wheels.counts[LOOSE]
     wheels.counts[GIVEN] += anchored
-    wheels.counts[LOOSE] = kept
+    wheels.counts[LOOSE], wheels.counts[FOUND] = kept, changed
     return changed
 
 
