@@ -121,6 +121,16 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             raise Refusal("expired_contract")
         return self.contract(name)
 
+    def whole(self, name: str) -> list[Contract]:
+        if self.contract(name).leg_of:
+            raise Refusal("leg")
+        assert self.rules is not None
+        return self.rules.together(name)
+
+    def live_whole(self, name: str) -> list[Contract]:
+        self.live(name)
+        return self.whole(name)
+
     def account(self, account_id: str) -> Account:
         if account_id not in self.accounts:
             raise Refusal("unknown_account")
@@ -172,6 +182,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
 
     def _judge_one(self, account: Account, replan: bool, parents_follow: bool = False) -> None:
         moved = self._judge(account, replan)
+        self.answer_call(account)
         while self.touched:
             due, self.touched = sorted(self.touched), set()
             for name in due:

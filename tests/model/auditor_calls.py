@@ -26,18 +26,21 @@ class Calls(Money):
                 self.out.append(("notice", account.account_id, "margin_call", None))
 
     def answer_calls(self) -> None:
-        """A call ends when initial margin is there again, or nothing is held any more."""
         for account in self.people():
-            if account.call is None:
-                continue
-            if not account.held():
-                self._say(account, "closed", Fraction(0))
-            elif self.figures.net_liq(account) >= self.initial_margin(account):
-                self._say(account, "met", Fraction(0))
-                self.out.append(("notice", account.account_id, "margin_call_met", None))
-            else:
-                continue
-            account.call = None
+            self.answer_call(account)
+
+    def answer_call(self, account: Account) -> None:
+        """A call ends when initial margin is there again, or nothing is held any more: whichever was first."""
+        if account.call is None:
+            return
+        if not account.held():
+            self._say(account, "closed", Fraction(0))
+        elif self.figures.net_liq(account) >= self.initial_margin(account):
+            self._say(account, "met", Fraction(0))
+            self.out.append(("notice", account.account_id, "margin_call_met", None))
+        else:
+            return
+        account.call = None
 
     def _say(self, account: Account, status: str, missing: Fraction) -> None:
         assert account.call is not None

@@ -102,7 +102,7 @@ class Desk(Money):
     # -- products and the firm -------------------------------------------------------------------
 
     def _DeskSwitch(self, contract: str, action: str, by: str, reason: str, second: str) -> str:
-        switches = self.contract(contract).switches if contract else self.switches
+        together = self.whole(contract) if contract else []
         check_name(by)
         if action not in ("alert", *SWITCHES):
             raise Refusal("unknown_action")
@@ -115,22 +115,25 @@ class Desk(Money):
             self._tell_holders(contract, "desk_alert", reason)
             return ""
         flag, on = SWITCHES[action]
-        (switches.add if on else switches.discard)(flag)
+        for switches in [target.switches for target in together] or [self.switches]:
+            (switches.add if on else switches.discard)(flag)
         self.concerned |= {EVERYBODY} if flag == "held" else set()
         if action == "kill":
             for account in self.people():
                 self.reached["kill switch cancels orders"] += bool(account.working)
-                self.cancel_working(account, contract)
+                for name in [target.name for target in together] or [""]:
+                    self.cancel_working(account, name)
         return EVERYBODY if action == "release_hold" and not contract else ""
 
     def _tell_holders(self, contract: str, kind: str, detail: str) -> None:
+        names = {target.name for target in self.whole(contract)} if contract else set()
         for account in self.accounts.values():
-            if contract in account.held() or (not contract and account.held()):
+            if not names.isdisjoint(account.held()) or (not contract and account.held()):
                 self.out.append(("notice", account.account_id, kind, detail))
                 self.reached[f"holder told of {kind}"] += 1
 
     def _AnnounceExpiry(self, contract: str, what: str) -> None:
-        self.live(contract)
+        self.live_whole(contract)
         self._tell_holders(contract, "expiry_warning", what)
 
     # -- the disclosure --------------------------------------------------------------------------

@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 
+def of_contract(limited: dict[str, int], name: str) -> int | None:
+    """A leg's own limit, or its contract's."""
+    return limited.get(name, limited.get(name.partition(":")[0]))
+
+
 @dataclass
 class Bounds:
     """Lots by contract, rates as fractions, money in the currency. What is not set is not in it, or None."""

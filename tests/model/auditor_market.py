@@ -15,14 +15,12 @@ class Market(Money):
     reviews: dict[int, tuple[str, str]]
 
     def _Marks(self, marks: list[tuple[str, int | None]]) -> None:
-        for name, ticks in marks:
-            contract = self.contract(name)
+        for contract, ticks in ((contract, ticks) for name, ticks in marks for contract in self.whole(name)):
             if ticks is not None:
                 self._check_price(contract, ticks)
         if len({name for name, _ in marks}) < len(marks):
             raise Refusal("contract_twice")
-        for name, ticks in marks:
-            contract = self.contract(name)
+        for contract, ticks in ((contract, ticks) for name, ticks in marks for contract in self.whole(name)):
             contract.marked_at = self.now
             contract.grade = self._grade(contract, ticks)
             if ticks is not None:
@@ -62,8 +60,9 @@ class Market(Money):
         assert self.rules is not None
         for contract in self.rules.contracts.values():
             stale = contract.grade == "ok" and contract.grade_at(self.now, self.rules.stale_after) == "stale"
-            touched = any(contract.name in account.touched() for account in self.accounts.values())
-            if stale and touched and not contract.stale_told:
+            names = {each.name for each in self.rules.together(contract.name)}
+            touched = any(not names.isdisjoint(account.touched()) for account in self.accounts.values())
+            if stale and touched and not contract.stale_told and not contract.side:
                 contract.stale_told = True
                 self.out.append(("alarm", "", "mark_stale"))
                 self.reached["stale mark told"] += 1
@@ -80,13 +79,14 @@ class Market(Money):
                 contract.is_open = is_open
 
     def _Halt(self, contract: str, halted: bool) -> None:
-        self.live(contract).halted = halted
+        for target in self.live_whole(contract):
+            target.halted = halted
 
     # -- margin rates ----------------------------------------------------------------------------
 
     def _SetMargin(self, contract: str, tiers: bytes, by: str, reason: str, second: str) -> None:
         check_name(by)
-        target = self.live(contract)
+        target, *legs = self.live_whole(contract)
         new = read_tiers(json.loads(tiers), target.micro)
         lowered, alone = self._lowers(target, new), not second or second == by
         if lowered:
@@ -96,7 +96,8 @@ class Market(Money):
             self.out.append(("alarm", "", "margin_raised"))
             self.reached["margin raised alone"] += 1
         self.reached["margin lowered" if lowered else "margin raised"] += 1
-        target.tiers = new
+        for each in (target, *legs):
+            each.tiers = new
 
     def _lowers(self, contract: Contract, new: list) -> bool:
         """Is any figure lower than before? Tiers that begin elsewhere count as lower."""
@@ -125,7 +126,7 @@ class Market(Money):
     def _NewsWindow(self, contracts: list[str], multiplier: int, held: bool, by: str, reason: str, second: str) -> None:
         check_name(by)
         for name in contracts:
-            self.contract(name)
+            self.whole(name)
         if multiplier != 0 and multiplier < 10**9:
             raise Refusal("out_of_bounds")
         for name in contracts:
@@ -134,7 +135,8 @@ class Market(Money):
                 check_second(by, second)
                 self.reached["news lowered by hand"] += 1
         for name in contracts:
-            self.contract(name).manual_news = (multiplier * BILLIONTH, held) if multiplier else None
+            for contract in self.whole(name):
+                contract.manual_news = (multiplier * BILLIONTH, held) if multiplier else None
         self.setting("", "news", "", by)
         self._combine_news()
 
@@ -164,7 +166,7 @@ class Market(Money):
             if begins >= ends:
                 raise Refusal("bad_time")
             for name in contracts:
-                self.contract(name)
+                self.whole(name)
             if multiplier < 10**9:
                 raise Refusal("out_of_bounds")
             after = Release(tuple(contracts), begins, ends, multiplier * BILLIONTH, held, False)
@@ -203,9 +205,8 @@ class Market(Money):
         """The largest multiplier of all windows that are open; positions held are measured if any of them says so."""
         assert self.rules is not None
         for contract in self.rules.contracts.values():
-            windows = [
-                (r.multiplier, r.held) for r in self.schedule.values() if r.begun and contract.name in r.contracts
-            ]
+            name = contract.leg_of or contract.name
+            windows = [(r.multiplier, r.held) for r in self.schedule.values() if r.begun and name in r.contracts]
             windows += [contract.manual_news] if contract.manual_news else []
             self.reached["news windows overlap"] += len(windows) > 1
             contract.news_multiplier = max(multiplier for multiplier, _ in windows) if windows else None

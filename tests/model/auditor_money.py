@@ -41,6 +41,17 @@ class Money:
     def contract(self, name: str) -> Contract:
         raise NotImplementedError
 
+    def whole(self, name: str) -> list[Contract]:
+        raise NotImplementedError
+
+    def live_whole(self, name: str) -> list[Contract]:
+        raise NotImplementedError
+
+    def check_leg(self, account: Account, contract: Contract, quantity: Fraction) -> None:
+        """A leg holds its own side alone."""
+        if (account.position(contract.name).quantity + quantity) * contract.side < 0:
+            raise Refusal("wrong_leg")
+
     @property
     def figures(self) -> Figures:
         raise NotImplementedError
@@ -188,14 +199,14 @@ class Money:
 
     def _AccrueFunding(self, contract: str, rate: int, price_ticks: int | None) -> None:
         """Longs pay a rate above zero. What each is owed is rounded down; the exact total is kept beside it."""
-        target = self.live(contract)
-        price = target.price if price_ticks is None else price_ticks * target.tick
+        together = self.live_whole(contract)
+        price = together[0].price if price_ticks is None else price_ticks * together[0].tick
         if price is None:
             raise Refusal("unpriced")
         if abs(rate) > 10**9:
             raise Refusal("out_of_bounds")
-        for account in self.accounts.values():
-            position = account.position(contract)
+        for account, target in ((account, target) for account in self.accounts.values() for target in together):
+            position = account.position(target.name)
             if position.quantity == 0:
                 continue
             size = abs(target.value(price, position.quantity)) * Fraction(rate, 10**9)
@@ -206,6 +217,7 @@ class Money:
             target.funding_exact += exact
             target.funding_given += amount
             self.reached["funding accrued"] += 1
+            self.reached["funding of a leg"] += target.side != 0
 
     def _BookFunding(self) -> None:
         assert self.rules is not None
@@ -222,11 +234,12 @@ class Money:
             contract.funding_given = Fraction(0)
 
     def _Settle(self, contract: str, price_ticks: int) -> None:
-        target = self.live(contract)
-        price = price_ticks * target.tick
-        self._check_settlement(target, price)
-        for account in self.accounts.values():
-            position = account.position(contract)
+        together = self.live_whole(contract)
+        price = price_ticks * together[0].tick
+        for target in together:
+            self._check_settlement(target, price)
+        for account, target in ((account, target) for account in self.accounts.values() for target in together):
+            position = account.position(target.name)
             if position.quantity:
                 value = target.value(price, position.quantity)
                 self.realise(account, target, value - position.cost)
@@ -235,19 +248,20 @@ class Money:
                 self.reached["settled position"] += 1
 
     def _Expire(self, contract: str, price_ticks: int) -> None:
-        target = self.live(contract)
+        together = self.live_whole(contract)
         self._Settle(contract, price_ticks)
-        target.expired = True
-        for account in self.accounts.values():
-            position = account.position(contract)
+        for target in together:
+            target.expired = True
+        for account, target in ((account, target) for account in self.accounts.values() for target in together):
+            position = account.position(target.name)
             position.quantity = position.cost = Fraction(0)
-            gone = tuple(o for o, (name, _) in account.working.items() if name == contract)
+            gone = tuple(o for o, (name, _) in account.working.items() if name == target.name)
             for order_id in gone:
                 del account.working[order_id]
             if gone:
                 self.out.append(("cancel", account.account_id, gone))
                 self.reached["expiry cancels orders"] += 1
-            self._forget_outstanding(account, contract)
+            self._forget_outstanding(account, target.name)
 
     def _forget_outstanding(self, account: Account, contract: str) -> None:
         """Nothing fills in a contract that has ended."""
@@ -389,6 +403,8 @@ class Money:
             raise Refusal("unknown_fill")
         past = self.fills[fill_id]
         account, contract = self.accounts[past.account_id], self.live(past.contract)
+        if price_ticks is None:
+            self.check_leg(account, contract, -past.quantity)
         self.concerned.add(account.account_id)
         self._trade(account, contract, -past.quantity, -contract.cost(past.price, past.quantity))
         self.post("fees", "customer_cash", past.fee, account)

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from tests.model.auditor_limits import Bounds
+from tests.model.auditor_limits import Bounds, of_contract
 from tests.model.auditor_money import Money
 from tests.model.auditor_rules import Contract, down
 from tests.model.auditor_state import SUSPENSE, Account, micros
@@ -94,8 +94,12 @@ class Orders(Money):
             return "zero_quantity"
         if not self._order_in_bounds(account, contract, lots, limit_ticks):
             return "out_of_bounds"
+        if (account.position(name).quantity + lots * contract.lot) * contract.side < 0:
+            return "wrong_leg"
         if any(order_id in a.working or (a.event and order_id in a.event.outstanding) for a in self.accounts.values()):
             return "duplicate_order"
+        if lots * contract.side < 0 and not self._reduces(account, name, lots * contract.lot):
+            return "wrong_leg"
         return ""
 
     def _order_in_bounds(self, account: Account, contract: Contract, lots: int, limit_ticks: int | None) -> bool:
@@ -143,12 +147,13 @@ class Orders(Money):
         own = self.bounds_of(account)
         whole = self.owner_bounds.get(self.owner_of(account), Bounds())
         name = contract.name
-        if name in own.order_lots and abs(quantity) > own.order_lots[name] * contract.lot:
+        most = of_contract(own.order_lots, name)
+        if most is not None and abs(quantity) > most * contract.lot:
             return "order_size"
         if self._beyond_collar(own, contract, quantity, limit):
             return "price_collar"
         for bounds, together in ((own, [account]), (whole, self._family(account))):
-            most = bounds.position_lots.get(name)
+            most = of_contract(bounds.position_lots, name)
             if most is not None and self._side_total(together, account, name, quantity) > most * contract.lot:
                 self.reached["position limit of the owner"] += bounds is whole
                 return "position_limit"
@@ -173,12 +178,22 @@ class Orders(Money):
             total += abs(filled + (quantity if each is account else 0))
         return total
 
+    def _groups_of(self, bounds: Bounds, name: str) -> list[tuple[set[str], Fraction]]:
+        """The groups that a contract is in, each with the legs of what it names."""
+        assert self.rules is not None
+        found: list[tuple[set[str], Fraction]] = []
+        for names, most in bounds.groups.items():
+            contracts = self.rules.contracts
+            group = {own for own, contract in contracts.items() if own in names or contract.leg_of in names}
+            found += [(group, most)] if name in group else []
+        return found
+
     def _group_refusal(
         self, bounds: Bounds, together: list[Account], account: Account, name: str, quantity: Fraction
     ) -> str:
         """An order counts in the groups that its contract is in."""
         assert self.rules is not None
-        for group, most in ((group, most) for group, most in bounds.groups.items() if name in group):
+        for group, most in self._groups_of(bounds, name):
             total = Fraction(0)
             for each, member in ((each, member) for each in together for member in group):
                 contract = self.rules.contracts[member]

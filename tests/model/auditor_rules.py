@@ -5,7 +5,7 @@ or contract, never ticks or lots; what must be rounded is rounded in the named d
 contract's quantum where that is finer.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
 
@@ -105,6 +105,8 @@ class Contract:
     fee_inside: bool = False
     interest: tuple[Fraction, Fraction] | None = None
     fee_when_bankrupt: bool = False
+    leg_of: str = ""
+    side: int = 0
     is_open: bool = True
     halted: bool = False
     expired: bool = False
@@ -315,7 +317,13 @@ class Rules:
         floor_text = document.get("net_liq_floor")
         self.floor = None if floor_text is None else Fraction(floor_text)
         self.sessions = set(document.get("sessions") or {})
-        self.contracts = {name: self._contract(name, table) for name, table in document["contracts"].items()}
+        self.contracts: dict[str, Contract] = {}
+        for name, table in document["contracts"].items():
+            self.contracts[name] = self._contract(name, table)
+            if table.get("hedge_mode"):
+                for leg, side in (("long", 1), ("short", -1)):
+                    own = self._contract(f"{name}:{leg}", table)
+                    self.contracts[own.name] = replace(own, leg_of=name, side=side)
         closing = document["close_out"]
         self.steps = [read_step(closing), *(read_step(table) for table in closing.get("then") or [])]
         self.target = Fraction(closing.get("target") or "1.00")
@@ -338,6 +346,11 @@ class Rules:
         self.unpriced_move = Fraction(document["marks"]["unpriced_move"])
         self.daily_interest = Fraction(document["receivable"]["daily_interest"])
         self.closing_only_after = document["receivable"]["closing_only_after_business_days"]
+
+    def together(self, name: str) -> list[Contract]:
+        """A contract with its legs, the contract first: what has its price and its terms."""
+        whole = self.contracts[name].leg_of or name
+        return [contract for contract in self.contracts.values() if whole in (contract.name, contract.leg_of)]
 
     def _contract(self, name: str, table: dict) -> Contract:
         lower = table.get("open_interest_lower")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from tests.model.auditor_limits import Bounds
+from tests.model.auditor_limits import Bounds, of_contract
 from tests.model.auditor_rules import Contract, Rules, down, up
 
 SUSPENSE = "suspense"
@@ -307,7 +307,7 @@ class Figures:
 
     def concentration(self, account: Account, name: str, bounds: Bounds, extra: Order | None) -> Fraction:
         contract = self.rules.contracts[name]
-        allowed = bounds.concentration_lots.get(name)
+        allowed = of_contract(bounds.concentration_lots, name)
         if allowed is None or contract.price is None:
             return Fraction(0)
         beyond = self.largest(account, name, extra) - allowed * contract.lot

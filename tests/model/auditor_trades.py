@@ -105,11 +105,13 @@ class Trades(Money):
         trades = [(price, quantity), (price, after)] + ([] if contract.price is None else [(contract.price, after)])
         if not all(contract.in_bounds(p, q) for p, q in trades):
             raise Refusal("out_of_bounds")
+        self.check_leg(account, contract, quantity)
 
     def _TransferPosition(self, account_id: str, contract: str, lots: int, cost: int, last: bool) -> None:
         account, target = self.account(account_id), self.live(contract)
         if lots == 0:
             raise Refusal("zero_quantity")
+        self.check_leg(account, target, lots * target.lot)
         self._trade(account, target, lots * target.lot, cost * target.quantum)
 
     def _OrderDone(self, order_id: str, reason: str) -> str:

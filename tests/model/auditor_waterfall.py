@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from fractions import Fraction
 from math import floor
+from typing import TypeVar
 
 from tests.model.auditor_rules import Contract, Stage, down, up
 from tests.model.auditor_state import FUND, HOUSE, Account, Event, Position, lots_of, micros
@@ -23,7 +24,12 @@ ROUNDINGS = 3
 """Micros that are left to whoever is closed against a position: by what is rounded it could be below zero else."""
 
 
-def shares(total: int, weights: Mapping[str, Fraction]) -> dict[str, int]:
+Rival = tuple[str, str]
+"""An account, and the contract or the leg in which it holds the other side."""
+Key = TypeVar("Key", str, Rival)
+
+
+def shares(total: int, weights: Mapping[Key, Fraction]) -> dict[Key, int]:
     """Whole parts in proportion: rounded down, what is left one by one to the largest remainders, of equal ones to the
     lower name."""
     whole = sum(weights.values())
@@ -114,6 +120,7 @@ class Waterfall(Steps):
 
     def _deleveraged(self, account: Account, event: Event, stage: Stage, name: str) -> None:
         """Winners on the other side are closed against the position, ranked, or all in proportion."""
+        assert self.rules is not None
         contract, _, whole = self._facts(account, name)
         if stage.drawdown is not None:
             below = -self.share_of_lots(account, name, whole)
@@ -126,20 +133,24 @@ class Waterfall(Steps):
         if not rivals:
             self.reached["nobody on the other side"] += 1
             return
-        sizes = {r.account_id: abs(lots_of(contract, r.position(name).quantity)) for r in rivals}
+        sizes = {rival: abs(lots_of(contract, self._held_by(rival).quantity)) for rival in rivals}
         need = min(whole, sum(sizes.values()))
         if stage.kind == "unwind":
-            parts = {a: n for a, n in shares(need, {a: Fraction(n) for a, n in sizes.items()}).items() if n}
+            parts = {r: n for r, n in shares(need, {r: Fraction(n) for r, n in sizes.items()}).items() if n}
         else:
             parts, left = {}, need
-            for rival in sorted(rivals, key=lambda r: (-self._score(stage, r, name, account.account_id), r.account_id)):
+            places = sorted(rivals, key=lambda r: -self._score(stage, self.accounts[r[0]], r[1], account.account_id))
+            for rival in places:
                 if left:
-                    parts[rival.account_id] = min(left, sizes[rival.account_id])
-                    left -= parts[rival.account_id]
+                    parts[rival] = min(left, sizes[rival])
+                    left -= parts[rival]
+        self.reached["closed against a leg"] += any(self.rules.contracts[own].side for _, own in parts)
+        self.reached["closed against two places of one"] += len({rival for rival, _ in parts}) < len(parts)
         self._hand_over(account, event, stage, name, parts)
 
-    def _hand_over(self, account: Account, event: Event, stage: Stage, name: str, parts: dict[str, int]) -> None:
+    def _hand_over(self, account: Account, event: Event, stage: Stage, name: str, parts: dict[Rival, int]) -> None:
         """Running totals of value and of what is taken are rounded down, so that all parts are the whole."""
+        assert self.rules is not None
         contract, position, whole = self._facts(account, name)
         sign, lots = 1 if position.quantity > 0 else -1, sum(parts.values())
         value, given = self.handed_over_at(account, stage, name, lots)
@@ -151,32 +162,39 @@ class Waterfall(Steps):
         event.filled = True
         self._covered(account, stage, share, given)
         done = 0
-        for account_id, part in parts.items():
-            rival, before, after = self.accounts[account_id], Fraction(done, lots), Fraction(done + part, lots)
+        for (account_id, own), part in parts.items():
+            rival = self.accounts[account_id]
+            before, after = Fraction(done, lots), Fraction(done + part, lots)
             done += part
-            own = down(value * after, contract.quantum) - down(value * before, contract.quantum)
+            worth = down(value * after, contract.quantum) - down(value * before, contract.quantum)
             taken = down(given * after, contract.micro) - down(given * before, contract.micro)
-            self.cancel_working(rival, name)
-            self._trade(rival, contract, sign * part * contract.lot, own)
+            self.cancel_working(rival, own)
+            self._trade(rival, self.rules.contracts[own], sign * part * contract.lot, worth)
             self.touched.add(account_id)
-            told = (name, sign * part, micros(taken, contract.micro), account.account_id, stage.kind)
+            told = (own, sign * part, micros(taken, contract.micro), account.account_id, stage.kind)
             self.out.append(("deleveraged", account_id, *told))
 
-    def _rivals(self, account: Account, name: str, given: Fraction) -> list[Account]:
-        """Whoever holds the other side, is not being closed out, and would not be left below zero by the price."""
+    def _held_by(self, rival: Rival) -> Position:
+        return self.accounts[rival[0]].position(rival[1])
+
+    def _rivals(self, account: Account, name: str, given: Fraction) -> list[Rival]:
+        """Whoever holds the other side, in the contract or a leg, is not being closed out, and would not be left below
+        zero by the price; by account, then as the rulebook has the contracts."""
+        assert self.rules is not None
         contract, position, whole = self._facts(account, name)
-        found = []
-        for rival in self.people():
-            quantity = rival.position(name).quantity
-            if quantity * position.quantity >= 0:
+        names = [each.name for each in self.rules.together(name)]
+        found: list[Rival] = []
+        for rival in sorted(self.people(), key=lambda rival: rival.account_id):
+            own = [each for each in names if rival.position(each).quantity * position.quantity < 0]
+            if not own:
                 continue
             if rival.event is not None:
-                self.reached["winner is being closed out"] += 1
+                self.reached["winner is being closed out"] += rival is not account
                 continue
-            most = min(abs(lots_of(contract, quantity)), whole)
-            cost = up(given * Fraction(most, whole), contract.micro)
+            held = sum(abs(lots_of(contract, rival.position(each).quantity)) for each in own)
+            cost = up(given * Fraction(min(held, whole), whole), contract.micro)
             if self.figures.net_liq(rival) >= max(cost, Fraction(0)) + ROUNDINGS * contract.micro:
-                found.append(rival)
+                found += [(rival.account_id, each) for each in own]
             else:
                 self.reached["winner would be below zero"] += 1
         return found

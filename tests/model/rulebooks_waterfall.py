@@ -1,8 +1,21 @@
 """Rulebooks for generated streams that between them have every close-out step, limit, and stage of the waterfall."""
 
+from dataclasses import replace
 from typing import Any
 
-from tests.model.rulebooks import ALWAYS, COIN, FINE, HEAD, MARKS, RECEIVABLE, TIERS, Setting, document
+from tests.model.rulebooks import (
+    ALWAYS,
+    COIN,
+    FINE,
+    HEAD,
+    MARKS,
+    RECEIVABLE,
+    SETTINGS,
+    TIERS,
+    US,
+    Setting,
+    document,
+)
 
 BASE: dict[str, Any] = {
     **HEAD,
@@ -166,3 +179,26 @@ SPECIAL = (
     Setting("drawdown", document(DRAWDOWN), _PRICES, _SIZES, 3_000_000_000, limited=True),
 )
 """What single venues have."""
+
+
+def hedged(setting: Setting, table: dict[str, Any], *markets: str) -> Setting:
+    """The same where these contracts have a hedge mode: streams trade the legs as well as the contracts."""
+    contracts = {
+        name: {**own, "hedge_mode": True} if name in markets else own for name, own in table["contracts"].items()
+    }
+    own = document({**table, "name": f"{table['name']}-hedged", "contracts": contracts})
+    found: tuple[dict[str, int], dict[str, int]] = {}, {}
+    for given, made in zip((setting.prices, setting.sizes), found, strict=True):
+        for name, number in given.items():
+            made |= {name: number} | ({f"{name}:{leg}": number for leg in ("long", "short")} if name in markets else {})
+    return replace(setting, name=f"{setting.name}-hedged", document=own, prices=found[0], sizes=found[1])
+
+
+HEDGED = (
+    hedged(WATERFALLS[0], TAKERS, "BTC"),
+    hedged(WATERFALLS[1], VAULT, "BTC", "ETH"),
+    hedged(WATERFALLS[2], COINS, "XBTUSD", "XBTM"),
+    hedged(WATERFALLS[3], UNWIND, "ETH"),
+    hedged(WATERFALLS[4], LOTTERY, "XBTM"),
+    hedged(SETTINGS[1], US, "MES", "PERP"),
+)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.model.auditor import Auditor
 from tests.model.auditor_state import Account
 from tests.model.rulebooks import SETTINGS, Setting
-from tests.model.rulebooks_waterfall import SPECIAL, WATERFALLS
+from tests.model.rulebooks_waterfall import HEDGED, SPECIAL, WATERFALLS
 from tests.model.streams_desk import DeskInputs
 from tests.model.streams_look import ACCOUNTS, OWNERS, PARENTS, SECOND
 from tests.model.streams_weights import CALM, UNFILLED, WEIGHTS
@@ -75,7 +75,7 @@ class Stream(DeskInputs):
 
     def _first_commands(self) -> list[Any]:
         """The rulebook, accounts, marks of all contracts but sometimes the last, and positions."""
-        names = list(self.setting.prices)
+        names = self.markets()
         if self.random.random() < 0.4:
             names.pop()
         found: list[Any] = [c.Tick()] if self.random.random() < 0.1 else []
@@ -84,8 +84,8 @@ class Stream(DeskInputs):
         found.append(c.Marks(tuple(c.Mark(name, self.setting.prices[name]) for name in names)))
         if self.calm:
             found += [c.Deposit(account_id, self.random.randint(1, 5 * self.setting.wealth)) for account_id in ACCOUNTS]
-        if len(names) < len(self.setting.prices) and self.random.random() < 0.2:
-            found += self._group_without_a_mark(names[0], list(self.setting.prices)[-1])
+        if len(names) < len(self.markets()) and self.random.random() < 0.2:
+            found += self._group_without_a_mark(names[0], self.markets()[-1])
         return found
 
     def _group_without_a_mark(self, marked: str, unmarked: str) -> list[Any]:
@@ -116,7 +116,7 @@ class Stream(DeskInputs):
     # -- the market ------------------------------------------------------------------------------
 
     def _marks(self) -> Any:
-        names = self.random.sample(list(self.setting.prices), self.random.randint(1, len(self.setting.prices)))
+        names = self.random.sample(self.markets(), self.random.randint(1, len(self.markets())))
         batch: list[c.Mark] = []
         for name in names:
             if self.random.random() < 0.04:
@@ -141,7 +141,7 @@ class Stream(DeskInputs):
         return pack(batches) if batches else None
 
     def _gap(self) -> Any:
-        name = self.a_contract()
+        name = self.a_market()
         return c.Marks((c.Mark(name, self.moved(name, self.random.choice((0.3, 0.7, 1.3)))),))
 
     def _aimed_mark(self) -> Any:
@@ -166,7 +166,8 @@ class Stream(DeskInputs):
         first = self.setting.prices[name]
         if not -first <= ticks <= 4 * first:
             return None
-        return c.Marks((c.Mark(name, self.legal(name, ticks)),))
+        market = name.partition(":")[0]
+        return c.Marks((c.Mark(market, self.legal(name, ticks)),))
 
     def _tick(self) -> Any:
         return c.Tick(self.random.choice((0, 0, self.auditor.now - 90 * SECOND, self.auditor.now + 90 * SECOND)))
@@ -179,11 +180,11 @@ class Stream(DeskInputs):
         return c.SessionChange(self.random.choice(sessions), window, self.random.random() < 0.8)
 
     def _halt(self) -> Any:
-        name = self.a_contract()
+        name = self.a_market()
         return c.Halt(name, not self.auditor.contract(name).halted and self.random.random() < 0.7)
 
     def _set_margin(self) -> Any:
-        name = self.a_contract()
+        name = self.a_market()
         table = msgspec.json.decode(self.setting.document)["contracts"][name]["tiers"]
         factor = self.random.choice((Fraction(11, 10), Fraction(5, 4), Fraction(4, 5), Fraction(1)))
         for tier in table:
@@ -193,7 +194,7 @@ class Stream(DeskInputs):
         return c.SetMargin(name, msgspec.json.encode(table), "desk", "volatility", second)
 
     def _accrue(self) -> Any:
-        name = self.a_contract()
+        name = self.a_market()
         rate = self.random.choice((100_000, -100_000, 375_001, -20_000_000, 50_000_000, 1))
         price = self.moved(name, 0.01) if self.random.random() < 0.3 else None
         return c.AccrueFunding(name, rate, price)
@@ -202,16 +203,17 @@ class Stream(DeskInputs):
         return c.BookFunding()
 
     def _settle(self) -> Any:
-        name = self.a_contract()
+        name = self.a_market()
         return c.Settle(name, self.moved(name, 0.02))
 
     def _expire(self) -> Any:
         """At a price near the mark, or at one that hurts somebody who holds something else as well."""
         several = [account for account in self.accounts() if len(account.held()) > 1]
         if not several or self.random.random() < 0.5:
-            name = self.a_contract()
+            name = self.a_market()
             return c.Expire(name, self.moved(name, 0.1))
         name, position = self.random.choice(list(self.random.choice(several).held().items()))
+        name = name.partition(":")[0]
         against = -1 if position.quantity > 0 else 1
         return c.Expire(name, self.legal(name, self.price(name) + against * (abs(self.price(name)) // 3)))
 
@@ -414,10 +416,26 @@ class Stream(DeskInputs):
         second = self.random.choice(("second", "second", "second", ""))
         return c.CorrectFill(fill_id, price, "desk", second, "busted")
 
+    def _of_a_leg(self, leg: str) -> Any:
+        """What befalls a market befalls no leg alone, and a leg holds its own side."""
+        return self.random.choice(
+            (
+                c.Marks((c.Mark(leg, self.price(leg)),)),
+                c.Halt(leg, True),
+                c.AccrueFunding(leg, 1),
+                c.Settle(leg, self.price(leg)),
+                c.NewsWindow((leg,), 2 * SECOND, False, "desk", "x"),
+                c.DeskSwitch(leg, "hold", "desk", "x"),
+                c.TransferPosition("A", leg, -1000 * self.setting.sizes[leg] * self.auditor.contract(leg).side, 1),
+            )
+        )
+
     def _nonsense(self) -> Any:
         """Inputs that no state accepts."""
-        name = self.a_contract()
-        too_high = 2**40 + 1
+        name, too_high = self.a_market(), 2**40 + 1
+        legs = [own for own in self.setting.prices if ":" in own]
+        if legs and self.random.random() < 0.5:
+            return self._of_a_leg(self.random.choice(legs))
         return self.random.choice(
             (
                 c.LoadRulebook(self.setting.document),
@@ -446,4 +464,4 @@ class Stream(DeskInputs):
 
 def streams() -> st.SearchStrategy[tuple[Random, Setting]]:
     """What a stream is made of: a random source that hypothesis drives, and a rulebook."""
-    return st.tuples(st.randoms(use_true_random=False), st.sampled_from((*SETTINGS, *WATERFALLS, *SPECIAL)))
+    return st.tuples(st.randoms(use_true_random=False), st.sampled_from((*SETTINGS, *WATERFALLS, *SPECIAL, *HEDGED)))

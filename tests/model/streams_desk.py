@@ -39,7 +39,7 @@ class DeskInputs(Look):
         return c.DeskAction(account.account_id, self.random.choice(actions), "desk", "reason", second)
 
     def _news(self) -> Any:
-        names = tuple(self.random.sample(list(self.setting.prices), self.random.randint(1, 2)))
+        names = tuple(self.random.sample(self.markets(), self.random.randint(1, 2)))
         multiplier = self.random.choice((0, 0, 2 * SECOND, 4 * SECOND, 1_500_000_001))
         held, second = self.random.random() < 0.5, self.second()
         if self.news_asked is not None and self.random.random() < 0.4:  # the same again, but for one thing
@@ -58,7 +58,7 @@ class DeskInputs(Look):
 
     def _schedule_news(self) -> Any:
         """A release soon, or one that stands already cut short, drawn out, raised, lowered or withdrawn."""
-        names = tuple(self.random.sample(list(self.setting.prices), self.random.randint(1, 2)))
+        names = tuple(self.random.sample(self.markets(), self.random.randint(1, 2)))
         multiplier = self.random.choice((2 * SECOND, 3 * SECOND, 4 * SECOND, 1_500_000_001, 0, 500))
         begins = self.auditor.now + self.random.choice((-60, 0, 30, 120, 600)) * SECOND
         ends = begins + self.random.choice((60, 60, 60, 300, 300, 600, 900, 3600, 0)) * SECOND
@@ -102,8 +102,8 @@ class DeskInputs(Look):
 
     def _switch(self) -> Any:
         """What is switched on is soon switched off, or nothing else would be reached."""
-        scope = self.random.choice(("", self.a_contract(), self.a_contract()))
-        on = {name for name in ("", *self.setting.prices) if self._switched(name)}
+        scope = self.random.choice(("", self.a_market(), self.a_market()))
+        on = {name for name in ("", *self.markets()) if self._switched(name)}
         if on and self.random.random() < 0.85:
             scope = self.random.choice(sorted(on))
         undo = {"held": "release_hold", "locked": "unlock", "liquidate_only": "release_liquidate_only"}
@@ -220,7 +220,7 @@ class DeskInputs(Look):
         return c.RaiseAlarm(account_id, self.random.choice(("feed_lost", "venue_unknown")), "look")
 
     def _announce_expiry(self) -> Any:
-        return c.AnnounceExpiry(self.random.choice(("NONE", *self.setting.prices)), "last trade on Friday")
+        return c.AnnounceExpiry(self.random.choice(("NONE", *self.markets())), "last trade on Friday")
 
     # -- the customer's brakes -------------------------------------------------------------------
 

@@ -45,6 +45,13 @@ class Look:
     def a_contract(self) -> str:
         return self.random.choice(list(self.setting.prices))
 
+    def markets(self) -> list[str]:
+        """The contracts themselves, without legs."""
+        return [name for name in self.setting.prices if ":" not in name]
+
+    def a_market(self) -> str:
+        return self.random.choice(self.markets())
+
     def price(self, name: str) -> int:
         """The newest price in ticks, or the first one."""
         contract = self.auditor.contract(name)
@@ -60,7 +67,9 @@ class Look:
         return self.legal(name, price + step)
 
     def lots(self, name: str) -> int:
-        return self.random.choice((-1, 1)) * self.random.randint(1, self.setting.sizes[name])
+        lots = self.random.choice((-1, 1)) * self.random.randint(1, self.setting.sizes[name])
+        side = self.auditor.contract(name).side if ":" in name else 0
+        return abs(lots) * side if side and self.random.random() < 0.85 else lots
 
     def micros(self, amount: Fraction) -> int:
         assert self.auditor.rules is not None

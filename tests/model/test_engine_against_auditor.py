@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.model.rulebooks import SETTINGS, Setting
-from tests.model.rulebooks_waterfall import SPECIAL, WATERFALLS
+from tests.model.rulebooks_waterfall import HEDGED, SPECIAL, WATERFALLS
 from tests.model.side_by_side import run
 from tests.model.streams import streams
 
@@ -17,6 +17,7 @@ from closeout.engine import commands
 STREAMS = 360
 WATERFALL_STREAMS = 220
 SPECIAL_STREAMS = 100
+HEDGED_STREAMS = 150
 LENGTH = 150
 
 AT_LEAST_100 = """
@@ -94,6 +95,11 @@ IN_WATERFALLS = """
     liquidity_providers pays, no room for all of it, venue_bears pays, deficit, own close-out, desk liquidates
 """
 
+WITH_LEGS_AT_LEAST_20 = """
+    closed against a leg, order wrong_leg, rejected wrong_leg, rejected leg, funding of a leg,
+    auto_deleveraging pays, unwind  at bankruptcy, liquidation after Marks, settled position, release begins
+"""
+
 
 def listed(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
@@ -142,6 +148,16 @@ def test_engine_equals_auditor_in_every_stage_of_the_waterfall() -> None:
     told(total)
     assert {name: total[name] for name in listed(IN_WATERFALLS_AT_LEAST_30) if total[name] < 30} == {}
     assert [name for name in listed(IN_WATERFALLS) if not total[name]] == []
+
+
+@pytest.mark.rule("G-02", "G-07", "G-12", "EX-02", "EX-04")
+def test_engine_equals_auditor_with_both_legs_of_a_contract() -> None:
+    total: Counter[str] = Counter()
+    for seed in range(HEDGED_STREAMS):
+        total += run(Random(seed), HEDGED[seed % len(HEDGED)], LENGTH)[1]
+    told(total)
+    assert {name: total[name] for name in listed(WITH_LEGS_AT_LEAST_20) if total[name] < 20} == {}
+    assert total["closed against two places of one"]
 
 
 @pytest.mark.rule("G-03", "G-09")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from tests.model.auditor import Auditor
 from tests.model.rulebooks import SETTINGS, US, Setting, document
-from tests.model.rulebooks_waterfall import WATERFALLS
+from tests.model.rulebooks_waterfall import HEDGED, WATERFALLS
 from tests.model.streams import Stream, plain
 from tests.model.streams_look import START
 
@@ -21,6 +21,7 @@ from closeout.engine.state import State
 
 STREAMS = 120
 WATERFALL_STREAMS = 60
+HEDGED_STREAMS = 60
 LENGTH = 120
 WATERFALL_LENGTH = 150
 
@@ -35,6 +36,12 @@ def recorded(seed: int) -> tuple[Input, ...]:
 def recorded_waterfall(seed: int) -> tuple[Input, ...]:
     """The same where others take positions and bear deficits."""
     return _recorded(seed, WATERFALLS[seed % len(WATERFALLS)], WATERFALL_LENGTH)
+
+
+@cache
+def recorded_hedged(seed: int) -> tuple[Input, ...]:
+    """The same under rulebooks with a hedge mode, whose legs are traded as well."""
+    return _recorded(seed, HEDGED[seed % len(HEDGED)], WATERFALL_LENGTH)
 
 
 def all_recorded() -> list[tuple[Input, ...]]:

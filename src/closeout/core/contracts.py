@@ -12,7 +12,7 @@ so that profit has one formula for both kinds and both sides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -40,6 +40,21 @@ class Kind(Enum):
     INVERSE = "inverse"
 
 
+LEGS = {"long": 1, "short": -1}
+"""The legs of hedge mode and the sign of what each holds."""
+
+
+def leg_name(name: str, side: int) -> str:
+    """What a contract's leg is called: ``BTCUSDT:long``."""
+    return f"{name}:{'long' if side > 0 else 'short'}"
+
+
+def split_leg(name: str) -> tuple[str, int]:
+    """The contract or market of a leg's name, and the leg's side; 0 where the name is no leg's."""
+    market, _, leg = name.rpartition(":")
+    return (market, LEGS[leg]) if market and leg in LEGS else (name, 0)
+
+
 class OutOfBounds(Exception):
     """A quantity or a value beyond the bounds of `units`; the engine turns it into a rejection code."""
 
@@ -49,6 +64,8 @@ class Contract:
     """A contract's fixed facts. `lot` is in the unit that quantities are quoted in (coins, or contracts).
 
     `taker_fee` is a rate (1e-9) of the notional, `fee_per_lot` is micros a lot; both are charged on each side.
+    A leg of hedge mode (EX-02) names the contract that it is a `leg_of`, and holds only its own `side`: 1 long, -1
+    short. A contract and its legs have one price and one set of terms.
     """
 
     name: str
@@ -62,6 +79,17 @@ class Contract:
     taker_fee: int = 0
     fee_per_lot: int = 0
     negative_prices: bool = False
+    leg_of: str = ""
+    side: int = 0
+
+    @property
+    def market(self) -> str:
+        """The contract whose price this one has: its own name, or that of which it is a leg."""
+        return self.leg_of or self.name
+
+    def leg(self, side: int) -> Contract:
+        """The leg that holds longs (1) or shorts (-1) alone."""
+        return replace(self, name=leg_name(self.name, side), leg_of=self.name, side=side)
 
     @staticmethod
     def define(

@@ -84,8 +84,8 @@ def outcome(
     account: Account, isolated: Sequence[Account], move: int, floor: int | None, liquidation_fee: int,
     only: str | None = None, *, customer_owes: bool = True,
 ) -> Outcome:  # fmt: skip
-    """The outcome of a gap by `move` (a rate) of all contracts, or of the contract named `only`, with close-outs filled
-    there.
+    """The outcome of a gap by `move` (a rate) of all contracts, or of the one named `only` with its legs, close-outs
+    filled there.
 
     Whatever is not below its line there stays open and owes nothing. What an isolated position leaves below zero is
     paid from the account's cash first; what it leaves above zero goes there. Unless `customer_owes`, nobody owes
@@ -141,7 +141,7 @@ def _moved(
     """The account at the moved marks, and net liq after everything is closed there, fees paid; None where no close-out
     would start."""
     moved = [
-        gapped(holding, move) if only in (None, holding.contract.name) else holding for holding in account.holdings
+        gapped(holding, move) if only in (None, holding.contract.market) else holding for holding in account.holdings
     ]
     risk = assess(account.money, moved, floor)
     if risk.level is not Level.LIQUIDATING:

@@ -46,17 +46,19 @@ def liquidation_price(money: Money, holdings: Sequence[Holding], index: int, flo
 
     Both directions are searched and the nearer line is shown (of two equally near, the one where the position loses):
     a long's requirement can outgrow its profit where margin is steep, and then the line lies above the mark. For an
-    account that is below its line already it is the nearest tick at which it would not be. None where no tick from
+    account that is below its line already it is the nearest tick at which it would not be. Both legs of a contract
+    move with its mark, and have one liquidation price (EX-02). None where no tick from
     one tick (-`MAX_PRICE_TICKS` with `negative_prices`) to `MAX_PRICE_TICKS` changes the verdict, or without a mark.
     """
     own = holdings[index]
     if own.mark is None:
         return None
     is_below = assess(money, holdings, floor).level is Level.LIQUIDATING
-    losing = -1 if own.lots > 0 else 1
+    moving = _with(holdings, index)
+    losing = -1 if sum(holdings[each].lots for each in moving) > 0 else 1
     nearest, direction = None, losing
     for towards in (losing, -losing):
-        path = _one_contract(money, holdings, index, floor, towards, nearest)
+        path = _one_contract(money, holdings, moving, floor, towards, nearest)
         step = _first(path, below=not is_below)
         if step is not None and (nearest is None or step < nearest):
             nearest, direction = step, towards
@@ -67,20 +69,32 @@ def liquidation_price(money: Money, holdings: Sequence[Holding], index: int, flo
 
 def bankruptcy_price(money: Money, holdings: Sequence[Holding], index: int, *, after_fee: bool = False) -> int | None:
     """The tick of `holdings[index]` that brings net liq to zero: the lowest at which a long's account is not below
-    zero, the highest for a short; with `after_fee` once the fee of closing there is paid. None where every tick leaves
-    it on the same side. It needs no mark of its own."""
-    own = holdings[index]
+    zero, the highest for a short; of both legs of a contract, which move together, one at which it turns; with
+    `after_fee` once the fee of closing there is paid. None where every tick leaves it on the same side. It needs no
+    mark of its own."""
+    together = _with(holdings, index)
+    moving = [holdings[each] for each in together]
+    rest = money.sum + sum(holding.profit for each, holding in enumerate(holdings) if each not in together)
 
     def left(tick: int) -> int:
-        fee = own.contract.trade_fee(tick, own.lots) if after_fee else 0
-        return rest + own.contract.profit(tick, own.lots, own.cost) - fee
+        fees = sum(own.contract.trade_fee(tick, own.lots) for own in moving) if after_fee else 0
+        return rest + sum(own.contract.profit(tick, own.lots, own.cost) for own in moving) - fees
 
-    rest = money.sum + sum(holding.profit for holding in (*holdings[:index], *holdings[index + 1 :]))
-    ticks = range(_lowest(own), MAX_PRICE_TICKS + 1)
-    if own.lots < 0:
+    ticks = range(_lowest(holdings[index]), MAX_PRICE_TICKS + 1)
+    if left(ticks[0]) >= 0:
         ticks = ticks[::-1]
     found = bisect_left(ticks, True, key=lambda tick: left(tick) >= 0)
     return ticks[found] if 0 < found < len(ticks) else None
+
+
+def _with(holdings: Sequence[Holding], index: int) -> list[int]:
+    """Which holdings one mark moves: that one and, in hedge mode, those of the same market, in order."""
+    own = holdings[index].contract
+    return [
+        each
+        for each, holding in enumerate(holdings)
+        if each == index or (holding.contract.market == own.market and holding.contract.name != own.name)
+    ]
 
 
 def estimated_liquidation_value(
@@ -114,13 +128,14 @@ def _paths(money: Money, holdings: Sequence[Holding], floor: int | None) -> Iter
     Either the line never rises, and then all that is above it must be lost first; or all that moves gains, and then
     nothing is lost.
     """
-    moving = [index for index, holding in enumerate(holdings) if holding.mark is not None]
+    marked = (_with(holdings, index) for index, holding in enumerate(holdings) if holding.mark is not None)
+    moving = list({tuple(together): together for together in marked}.values())
     for towards in (-1, 1):
-        eases = [_eases(holdings[index], towards) for index in moving]
-        gains = [_gains(holdings[index], towards) for index in moving]
-        for index, never_rises, never_loses in zip(moving, eases, gains, strict=True):
+        eases = [all(_eases(holdings[index], towards) for index in together) for together in moving]
+        gains = [all(_gains(holdings[index], towards) for index in together) for together in moving]
+        for together, never_rises, never_loses in zip(moving, eases, gains, strict=True):
             if not (never_rises or never_loses):
-                yield _one_contract(money, holdings, index, floor, towards)
+                yield _one_contract(money, holdings, together, floor, towards)
         if len(moving) > 1 and not (all(eases) or all(gains)):
             yield _all_contracts(money, holdings, floor, towards)
 
@@ -228,33 +243,41 @@ def _parting(start: int, first: int, end: int, last: int, doubt: int) -> int:
 
 
 def _one_contract(
-    money: Money, holdings: Sequence[Holding], index: int, floor: int | None, towards: int, limit: int | None = None
-) -> _Path:
-    """The mark of one contract moves tick by tick, the others stand still. At most `limit` steps."""
-    own = holdings[index]
-    assert own.mark is not None  # noqa: S101
-    mark, contract, terms, lots = own.mark, own.contract, own.terms, own.lots
-    rest = [*holdings[:index], *holdings[index + 1 :]]
+    money: Money, holdings: Sequence[Holding], moving: Sequence[int], floor: int | None, towards: int,
+    limit: int | None = None,
+) -> _Path:  # fmt: skip
+    """The mark of one contract moves tick by tick, and with it what is held `moving`, by index: one position, or the
+    legs of the contract, under the same terms. The others stand still. At most `limit` steps."""
+    own = [holdings[index] for index in moving]
+    mark, terms = own[0].mark, own[0].terms
+    assert mark is not None  # noqa: S101
+    rest = [holding for index, holding in enumerate(holdings) if index not in moving]
     fixed = money.sum + sum(holding.profit for holding in rest)
     sums = requirements_by_window((holding.terms.window, holding.requirement) for holding in rest)
     others, auto = sums.pop(terms.window, 0), terms.window.auto_liquidate
     elsewhere = lines_of(sums)[2]
-
-    stands = own.requirement if terms.rules.by_entry else None
+    by_entry = terms.rules.by_entry
+    others += sum(holding.requirement for holding in own) if by_entry else 0
+    facts = [(holding.contract, holding.lots, holding.cost) for holding in own]
 
     @cache
     def at(step: int) -> _Look:
-        tick = mark + towards * step
-        profit, notional = contract.worth(tick, lots, own.cost)
-        required = others + (held_requirement(terms, lots, notional) if stands is None else stands)
-        net_liq = fixed + profit
+        net_liq, required = fixed, others
+        for contract, lots, cost in facts:
+            profit, notional = contract.worth(mark + towards * step, lots, cost)
+            net_liq += profit
+            required += 0 if by_entry else held_requirement(terms, lots, notional)
         return net_liq, _slack(net_liq, elsewhere + line(required, auto), floor)
 
-    last = max(0, mark - _lowest(own) if towards < 0 else MAX_PRICE_TICKS - mark)
+    last = max(0, mark - _lowest(own[0]) if towards < 0 else MAX_PRICE_TICKS - mark)
     last = last if limit is None else min(last, limit)
     zero = -towards * mark
     whole = [(0, zero), (zero + 1, last)] if 0 <= zero < last else [(0, last)]
-    return _Path(at, _straight(whole, [(own, lambda step: mark + towards * step)]), _doubt([own]))
+
+    def tick_at(step: int) -> int:
+        return mark + towards * step
+
+    return _Path(at, _straight(whole, [(holding, tick_at) for holding in own]), _doubt(own))
 
 
 def _all_contracts(money: Money, holdings: Sequence[Holding], floor: int | None, towards: int) -> _Path:

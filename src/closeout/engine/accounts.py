@@ -177,11 +177,11 @@ def correct_fill(state: State, command: CorrectFill) -> None:
         raise Reject("unknown_fill", f"no fill {command.fill_id!r}")
     row, contract = past.account, state.live_contract(past.contract)
     facts, price = contract.contract, command.price_ticks
-    state.check_trade(row, contract, -past.lots, past.price_ticks)
+    state.check_trade(row, contract, -past.lots, past.price_ticks, replaced=price is not None)
     trades = [(-past.lots, -facts.trade_value(past.price_ticks, past.lots))]
     fee = 0
     if price is not None:
-        state.check_trade(row, contract, past.lots, price)
+        state.check_trade(row, contract, past.lots, price, replaced=True)
         trades.append((past.lots, facts.trade_value(price, past.lots)))
         fee = facts.trade_fee(price, past.lots)
     state.check_outcome(row, contract, trades, fee - past.fee)

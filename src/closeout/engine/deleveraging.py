@@ -7,8 +7,10 @@
                                 the contract, and the candidate's id
 
 The highest is taken first, of equal ones the lower account id; whoever the price itself would leave below zero, is
-being closed out, or holds nothing on the other side is passed over. An unwind takes all of them, each in proportion to
-its position; lots that do not divide go to the largest remainders, of equal ones to the lower account id.
+being closed out, or holds nothing on the other side is passed over. The other side of a leg of hedge mode, or of a
+contract that has legs, is whatever of the contract and its legs is held there: each of an account's positions has a
+place of its own, of equal ones first that in the contract, then that in a leg. An unwind takes all of them, each in
+proportion to its position; lots that do not divide go to the largest remainders, of equal ones to the lower account id.
 
 A stage with a drawdown takes part only where the insurance fund, were it to bear what the position is below zero, would
 be down by that share or more from the most that it held within the stage's window. At the price `drawdown` the fund
@@ -38,8 +40,11 @@ ROUNDINGS = 3
 """Micros that the roundings of one part can come to: of the part itself, of the trade, and of what is left at the mark.
 Who has no more than these above what the price takes is passed over, so that nobody is a micro below zero by it."""
 
-Taken = list[tuple[int, int]]
-"""Account rows and |lots| taken from each."""
+Rival = tuple[int, str]
+"""An account's row and the contract, or leg of it, in which it holds the other side."""
+
+Taken = list[tuple[Rival, int]]
+"""Whose position, and |lots| taken from each."""
 
 
 def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: Holding) -> None:
@@ -54,9 +59,9 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
     value, given = _terms(contract, holding, stage, share + left, whole)
     rivals = _rivals(state, contract, side, given, whole)
     if stage.kind is StageKind.UNWIND:
-        taken = _unwound(state, contract, rivals, whole)
+        taken = _unwound(state, rivals, whole)
     else:
-        taken = _ranked(state, contract, rivals, whole, stage, state.book.ids[row])
+        taken = _ranked(state, rivals, whole, stage, state.book.ids[row])
     lots = sum(part for _, part in taken)
     if not lots:
         return
@@ -71,7 +76,7 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
         own_value = mul_div_floor(value, done + part, lots) - mul_div_floor(value, done, lots)
         own_taken = mul_div_floor(given, done + part, lots) - mul_div_floor(given, done, lots)
         done += part
-        told.append(_close(state, row, active, stage, contract, other, side * part, own_value, own_taken))
+        told.append(_close(state, row, active, stage, other, side * part, own_value, own_taken))
     text = state.policy.currency.text
     receipts.transferred(
         state, active, stage.kind, holding.contract, side * lots, value, -given, told,
@@ -92,10 +97,10 @@ def _terms(contract: ContractState, holding: Holding, stage: Stage, share: int, 
 
 
 def _close(
-    state: State, row: int, active: CloseOut, stage: Stage, contract: ContractState, other: int, lots: int, value: int,
-    taken: int,
-) -> dict[str, str]:  # fmt: skip
+    state: State, row: int, active: CloseOut, stage: Stage, rival: Rival, lots: int, value: int, taken: int
+) -> dict[str, str]:
     """One winner's part: signed lots for `value` units. Its working orders in the contract are cancelled."""
+    other, contract = rival[0], state.contracts[rival[1]]
     facts, account_id = contract.contract, state.book.ids[other]
     state.cancel_orders(other, stage.kind.value, facts.name)
     state.trade(other, contract, lots, value, f"closed by {stage.kind.value}")
@@ -113,42 +118,52 @@ def _close(
 # -- who, and how much -----------------------------------------------------------------------------------
 
 
-def _rivals(state: State, contract: ContractState, side: int, covered: int, whole: int) -> list[int]:
-    """Who could be closed against a position of this side. Closing all of its own lots would cost it its part of
-    `covered`, which is for `whole` lots; who has less than that and `ROUNDINGS` is passed over."""
+def _rivals(state: State, contract: ContractState, side: int, covered: int, whole: int) -> list[Rival]:
+    """Which positions could be closed against one of this side. Closing all of its own lots would cost an account its
+    part of `covered`, which is for `whole` lots; who has less than that and `ROUNDINGS` is passed over."""
     book = state.book
-    found: list[int] = []
-    for other in contract.holders().tolist():
-        lots = contract.position(other).lots
-        if lots * side > 0 or other in book.house or other in book.close_outs:
-            continue
-        cost = -mul_div_floor(-covered, min(abs(lots), whole), whole)
+    found: dict[int, list[str]] = {}
+    lots: dict[int, int] = {}
+    for each in state.legs(contract.contract.market):
+        for other in each.holders().tolist():
+            held = each.position(other).lots
+            if held * side > 0 or other in book.house or other in book.close_outs:
+                continue
+            found.setdefault(other, []).append(each.contract.name)
+            lots[other] = lots.get(other, 0) + abs(held)
+    rivals: list[Rival] = []
+    for other in sorted(found, key=book.ids.__getitem__):
+        cost = -mul_div_floor(-covered, min(lots[other], whole), whole)
         if state.risk(other).net_liq >= max(cost, 0) + ROUNDINGS:
-            found.append(other)
-    return sorted(found, key=book.ids.__getitem__)
+            rivals += [(other, name) for name in found[other]]
+    return rivals
 
 
-def _ranked(state: State, contract: ContractState, rivals: list[int], need: int, stage: Stage, against: str) -> Taken:
+def _lots(state: State, rival: Rival) -> int:
+    return abs(state.contracts[rival[1]].position(rival[0]).lots)
+
+
+def _ranked(state: State, rivals: list[Rival], need: int, stage: Stage, against: str) -> Taken:
     assert stage.ranking is not None  # noqa: S101
-    keys = {row: -_score(state, contract, row, stage, against) for row in rivals}
+    keys = {rival: -_score(state, state.contracts[rival[1]], rival[0], stage, against) for rival in rivals}
     taken: Taken = []
-    for other in sorted(rivals, key=keys.__getitem__):  # stable: of equal ones the lower id
-        part = min(need, abs(contract.position(other).lots))
-        taken.append((other, part))
+    for rival in sorted(rivals, key=keys.__getitem__):  # stable: of equal ones the lower id
+        part = min(need, _lots(state, rival))
+        taken.append((rival, part))
         need -= part
         if not need:
             break
     return taken
 
 
-def _unwound(state: State, contract: ContractState, rivals: list[int], need: int) -> Taken:
+def _unwound(state: State, rivals: list[Rival], need: int) -> Taken:
     """Each in proportion to its position; the lots that are left to the largest remainders."""
-    sizes = {row: abs(contract.position(row).lots) for row in rivals}
+    sizes = {rival: _lots(state, rival) for rival in rivals}
     total = sum(sizes.values())
     if not total:
         return []
     parts = apportion(min(need, total), sizes)
-    return [(row, parts[row]) for row in rivals if parts[row]]
+    return [(rival, parts[rival]) for rival in rivals if parts[rival]]
 
 
 def _score(state: State, contract: ContractState, row: int, stage: Stage, against: str) -> Fraction:

@@ -53,23 +53,24 @@ def desk_switch(state: State, command: DeskSwitch) -> None:
     """An act on a product, or on the firm where no contract is named."""
     require_name(command.by)
     action = command.action
-    contract = state.contract(command.contract) if command.contract else None
+    contracts = state.whole(command.contract) if command.contract else None
     if action != ALERT and action not in SWITCHES:
         raise Reject("unknown_action", f"{action!r}; expected one of {', '.join([ALERT, *SWITCHES])}")
     if action in ("unlock", "release_liquidate_only"):
         require_second(command.by, command.second)
     state.setting("", "desk_switch", f"{command.contract or 'firm'} {action}: {command.reason}", command.by)
     if action == ALERT:
-        for row in _holders(state, contract):
+        for row in _holders(state, contracts):
             state.emit(Notice(state.book.ids[row], "desk_alert", command.reason))
         return
     flag, on = SWITCHES[action]
-    place = state if contract is None else contract
-    place.desk = place.desk | flag if on else place.desk & ~flag
+    for place in [state] if contracts is None else contracts:
+        place.desk = place.desk | flag if on else place.desk & ~flag
     if action == "kill":
         for row in _by_id(state, state.book.working):
-            state.cancel_orders(row, "kill switch", command.contract or None)
-    elif action == "release_hold" and contract is None:
+            for name in [None] if contracts is None else [contract.contract.name for contract in contracts]:
+                state.cancel_orders(row, "kill switch", name)
+    elif action == "release_hold" and contracts is None:
         # The scan sees neither orders that an active close-out kept back nor that its plan may have grown.
         judge_rows(state, [*map(int, scan.candidates(state)), *state.book.close_outs], executed=True)
     elif flag is Flag.HELD:
@@ -80,9 +81,9 @@ def _by_id(state: State, rows: Iterable[int]) -> list[int]:
     return sorted(rows, key=state.book.ids.__getitem__)
 
 
-def _holders(state: State, contract: ContractState | None) -> list[int]:
-    contracts = state.contracts.values() if contract is None else [contract]
-    return _by_id(state, {int(row) for one in contracts for row in one.holders()})
+def _holders(state: State, contracts: Iterable[ContractState] | None) -> list[int]:
+    every = state.contracts.values() if contracts is None else contracts
+    return _by_id(state, {int(row) for one in every for row in one.holders()})
 
 
 def raise_alarm(state: State, command: RaiseAlarm) -> None:

@@ -106,9 +106,15 @@ def of_account(book: Book, row: int) -> Limits:
     return of_account(book, parent) if parent is not None else NONE
 
 
+def _of(limited: dict[str, int], contract: ContractState) -> int:
+    """The limit in lots on a contract; a leg without its own has that of its contract."""
+    facts = contract.contract
+    return limited.get(facts.name, 0) or limited.get(facts.market, 0)
+
+
 def concentration(limits: Limits, contract: ContractState, lots: int) -> int:
     """Micros that the order check asks for the part of |lots| beyond the limit, at the mark."""
-    threshold = limits.concentration_lots.get(contract.contract.name, 0)
+    threshold = _of(limits.concentration_lots, contract)
     beyond = lots - threshold
     if threshold == 0 or beyond <= 0 or contract.mark is None:
         return 0
@@ -140,7 +146,7 @@ class OrderLimits:
         """The first limit that an order of signed `lots` would pass."""
         if self.account is NONE and self.owner is NONE:
             return None
-        most = self.account.order_lots.get(self.name, 0)
+        most = _of(self.account.order_lots, self.contract)
         if most and abs(lots) > most:
             return "order_size", f"an order may be of at most {self._text(most)} {self.name}"
         return self._collar(limit_ticks) or self._position(lots) or self._group(lots)
@@ -161,10 +167,10 @@ class OrderLimits:
     # -- positions ---------------------------------------------------------------------------------
 
     def _position(self, lots: int) -> Refusal | None:
-        most = self.account.position_lots.get(self.name, 0)
+        most = _of(self.account.position_lots, self.contract)
         if most and self._reach(self.row, lots) > most:
             return "position_limit", f"at most {self._text(most)} {self.name}, working orders counted"
-        most = self.owner.position_lots.get(self.name, 0)
+        most = _of(self.owner.position_lots, self.contract)
         if most and self._reach(self.row, lots) + self._held_elsewhere > most:
             return "position_limit", f"at most {self._text(most)} {self.name} over all accounts of the owner"
         return None
@@ -200,12 +206,13 @@ class OrderLimits:
             (scope, group, self._others(group, rows))
             for scope, limits, rows in whose
             for group in limits.groups
-            if group.micros and self.name in group.contracts
+            if group.micros and not {self.name, self.contract.contract.market}.isdisjoint(group.contracts)
         ]
 
     def _others(self, group: GroupLimit, rows: list[int]) -> int | None:
         total = 0
-        for name in dict.fromkeys(group.contracts):
+        every = dict.fromkeys(each.contract.name for name in group.contracts for each in self.state.legs(name))
+        for name in every:
             contract = self.state.contracts[name]
             for row in rows:
                 held, buys, sells = _sides(self.state, row, contract)

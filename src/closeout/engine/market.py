@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from closeout.core.contracts import OutOfBounds
+from closeout.core.contracts import Contract, OutOfBounds
 from closeout.core.funding import Cadence
 from closeout.core.times import time_text
 from closeout.core.units import MAX_VALUE, RATE, floor_div, mul_div_ceil
@@ -39,28 +39,36 @@ def marks(state: State, command: Marks, source: str) -> None:
 
 def take_batch(state: State, batch: Sequence[tuple[ContractState, int | None]], source: str) -> None:
     """Take in an atomic batch; every account is judged once, after all its marks are in (G-19)."""
+    marked = [(state.whole(contract.contract.name), ticks) for contract, ticks in batch]
     if len({contract.index for contract, _ in batch}) != len(batch):
         raise Reject("contract_twice", "a contract stands twice in one batch of marks")
-    for contract, ticks in batch:
+    for contracts, ticks in marked:
         if ticks is not None:
-            _check_mark(contract, ticks)
+            _check_mark(contracts, ticks)
     first: list[int] = []
-    for contract, ticks in batch:
+    for (contract, *legs), ticks in marked:
         if contract.mark is None and ticks is not None:
-            first += (int(row) for row in contract.holders())
+            first += _holders([contract, *legs])
         _take_mark(state, contract, ticks, source)
+        for leg in legs:
+            _mark_leg(leg, contract)
     judge_rows(state, first)  # they are no longer unpriced, which the scan does not look at
     judge_all(state)
     gate.look(state)
 
 
-def _check_mark(contract: ContractState, ticks: int) -> None:
-    """Reject a price that is out of bounds, or takes the largest position out of them."""
-    facts = contract.contract
+def _holders(contracts: Sequence[ContractState]) -> list[int]:
+    """Account rows that hold any of these."""
+    return list({int(row) for contract in contracts for row in contract.holders()})
+
+
+def _check_mark(contracts: Sequence[ContractState], ticks: int) -> None:
+    """Reject a price that is out of bounds, or takes the largest position in a contract or its legs out of them."""
+    facts, most = contracts[0].contract, max(contract.largest for contract in contracts)
     try:
-        facts.check_bounds(ticks, contract.largest)
+        facts.check_bounds(ticks, most)
     except OutOfBounds:
-        largest = facts.quantity_text(contract.largest)
+        largest = facts.quantity_text(most)
         detail = f"mark of {facts.name} is out of bounds with a position of {largest}: {ticks} ticks"
         raise Reject("out_of_bounds", detail) from None
 
@@ -88,6 +96,12 @@ def _take_mark(state: State, contract: ContractState, ticks: int | None, source:
     contract.mark, contract.mark_time, contract.mark_source = ticks, state.time, source
 
 
+def _mark_leg(leg: ContractState, whole: ContractState) -> None:
+    """One price: a leg's mark is its contract's, and so is its grade."""
+    leg.previous_mark, leg.mark, leg.good_mark = whole.previous_mark, whole.mark, whole.good_mark
+    leg.mark_time, leg.mark_source, leg.grade = whole.mark_time, whole.mark_source, whole.grade
+
+
 def tick(state: State, command: Tick) -> None:
     """Time passes: marks grow stale, news windows begin and end, plans that wait are looked at again."""
     for contract in state.contracts.values():
@@ -99,10 +113,12 @@ def tick(state: State, command: Tick) -> None:
 
 def _tell_stale(state: State, contract: ContractState) -> None:
     """The desk hears once that a mark somebody depends on has grown stale, before anything needs it (G-06)."""
-    if contract.stale_told or state.grade(contract) != Grade.STALE:
+    if contract.contract.side or contract.stale_told or state.grade(contract) != Grade.STALE:
         return
     name, working = contract.contract.name, state.book.working.values()
-    if contract.holders().size or any(order.contract == name for orders in working for order in orders.values()):
+    legs = state.legs(name)
+    names = {leg.contract.name for leg in legs}
+    if _holders(legs) or any(order.contract in names for orders in working for order in orders.values()):
         contract.stale_told = True
         state.alarm(
             "", "mark_stale", f"{name}: no mark from {contract.mark_source} since {time_text(contract.mark_time)}"
@@ -123,35 +139,46 @@ def session_change(state: State, command: SessionChange) -> None:
 
 
 def halt(state: State, command: Halt) -> None:
-    state.live_contract(command.contract).halted = command.halted
+    for contract in state.live_whole(command.contract):
+        contract.halted = command.halted
     judge_all(state)
 
 
 def accrue_funding(state: State, command: AccrueFunding) -> None:
     """The end of a funding interval: the position held now accrues, payments rounded against the customer (US-14)."""
-    contract = state.live_contract(command.contract)
-    price = command.price_ticks if command.price_ticks is not None else contract.mark
+    contracts = state.live_whole(command.contract)
+    facts, mark = contracts[0].contract, contracts[0].mark
+    price = command.price_ticks if command.price_ticks is not None else mark
     if price is None:
         raise Reject("unpriced", f"{command.contract} has no mark and no price was given")
     if abs(command.rate) > RATE:
         raise Reject("out_of_bounds", "a funding rate above 100 %")
-    _check_mark(contract, price)
-    facts, divisor = contract.contract, RATE * contract.contract.units_per_micro
-    rows = sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__)
-    due: list[int] = []
-    for row in rows:
-        lots = contract.position(row).lots
-        due.append(abs(facts.value(price, lots)) * command.rate * (-1 if lots > 0 else 1))
-        if abs(int(state.book.accrued[row]) + floor_div(due[-1], divisor)) > MAX_VALUE:
+    _check_mark(contracts, price)
+    divisor = RATE * facts.units_per_micro
+    accrued: dict[int, int] = {}
+    parts: list[tuple[int, int]] = []  # units and micros of each contract: the legs have residues of their own
+    for contract in contracts:
+        rows = sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__)
+        due = {row: _funding(facts, price, contract.position(row).lots, command.rate) for row in rows}
+        parts.append((sum(due.values()), sum(floor_div(units, divisor) for units in due.values())))
+        for row, units in due.items():
+            accrued[row] = accrued.get(row, int(state.book.accrued[row])) + floor_div(units, divisor)
+    for row, micros in accrued.items():
+        if abs(micros) > MAX_VALUE:
             raise Reject("out_of_bounds", f"accrued funding of {state.book.ids[row]} would pass its bound")
-    for row, units in zip(rows, due, strict=True):
-        state.book.accrued[row] += floor_div(units, divisor)
+    for row, micros in accrued.items():
+        state.book.accrued[row] = micros
         state.book.positions.moved.add(row)
-    booked = sum(floor_div(units, divisor) for units in due)
-    exact, contract.funding_residue = divmod(contract.funding_residue + sum(due), divisor)
-    contract.funding_rounding += exact - booked
+    for contract, (units, booked) in zip(contracts, parts, strict=True):
+        exact, contract.funding_residue = divmod(contract.funding_residue + units, divisor)
+        contract.funding_rounding += exact - booked
     _next_interval(state, command)
-    judge_rows(state, rows)
+    judge_rows(state, accrued)
+
+
+def _funding(facts: Contract, price: int, lots: int, rate: int) -> int:
+    """Units x `RATE` that a position of signed lots is paid; longs pay when the rate is above zero."""
+    return abs(int(facts.value(price, lots))) * rate * (-1 if lots > 0 else 1)
 
 
 def _next_interval(state: State, command: AccrueFunding) -> None:
@@ -197,23 +224,27 @@ def _pay_from_balance(state: State, row: int, parent: int, micros: int) -> None:
 
 def settle(state: State, command: Settle) -> None:
     """Open trade equity at the settlement price becomes cash; cost starts anew from there (US-24)."""
-    contract = state.live_contract(command.contract)
-    _check_mark(contract, command.price_ticks)
-    rows = _settle(state, contract, command.price_ticks, "daily settlement", close=False)
-    contract.settlement = command.price_ticks
+    contracts = state.live_whole(command.contract)
+    _check_mark(contracts, command.price_ticks)
+    rows = _settle(state, contracts, command.price_ticks, "daily settlement", close=False)
+    for contract in contracts:
+        contract.settlement = command.price_ticks
     judge_rows(state, rows)
 
 
 def expire(state: State, command: Expire) -> None:
     """Final settlement closes every position at the price, and the contract takes nothing more (US-24)."""
-    contract = state.live_contract(command.contract)
-    _check_mark(contract, command.price_ticks)
-    rows = _settle(state, contract, command.price_ticks, "final settlement", close=True)
-    contract.expired = True
+    contracts = state.live_whole(command.contract)
+    _check_mark(contracts, command.price_ticks)
+    rows = _settle(state, contracts, command.price_ticks, "final settlement", close=True)
+    for contract in contracts:
+        contract.expired = True
+    names = [contract.contract.name for contract in contracts]
     for row in list(state.book.working):
-        state.cancel_orders(row, "expired", command.contract)
+        for name in names:
+            state.cancel_orders(row, "expired", name)
     for row, active in state.book.close_outs.items():
-        for order_id in [o for o, (name, _) in active.outstanding.items() if name == command.contract]:
+        for order_id in [o for o, (name, _) in active.outstanding.items() if name in names]:
             del active.outstanding[order_id]
             del state.order_owner[order_id]
             state.emit(CancelOrders(state.book.ids[row], (order_id,), "expired"))
@@ -221,13 +252,17 @@ def expire(state: State, command: Expire) -> None:
     judge_rows(state, rows)
 
 
-def _settle(state: State, contract: ContractState, price: int, reason: str, *, close: bool) -> list[int]:
-    rows = sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__)
+def _settle(
+    state: State, contracts: Sequence[ContractState], price: int, reason: str, *, close: bool
+) -> list[int]:  # fmt: skip
+    rows = sorted(_holders(contracts), key=state.book.ids.__getitem__)
     for row in rows:
+        held = ((contract.contract, contract.position(row)) for contract in contracts)
+        state.check_cash(row, sum(facts.profit(price, position.lots, position.cost) for facts, position in held))
+    for row, contract in ((row, contract) for row in rows for contract in contracts):
         position = contract.position(row)
-        state.check_cash(row, contract.contract.profit(price, position.lots, position.cost))
-    for row in rows:
-        position = contract.position(row)
+        if not position.lots:
+            continue
         value = contract.contract.value(price, position.lots)
         units = value - position.cost
         position.cost = value
@@ -241,8 +276,8 @@ def _settle(state: State, contract: ContractState, price: int, reason: str, *, c
 
 def announce_expiry(state: State, command: AnnounceExpiry) -> None:
     """The last trade or the roll comes nearer: every holder is told (US-24)."""
-    contract = state.live_contract(command.contract)
-    for row in sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__):
+    contracts = state.live_whole(command.contract)
+    for row in sorted(_holders(contracts), key=state.book.ids.__getitem__):
         state.emit(Notice(state.book.ids[row], "expiry_warning", command.what))
 
 

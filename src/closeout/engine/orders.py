@@ -53,6 +53,8 @@ def _orderable(state: State, command: CheckOrder) -> tuple[int, ContractState]:
     _check_order_bounds(state, row, contract, command)
     if command.order_id in state.order_owner:
         raise Reject("duplicate_order", f"order {command.order_id!r} is working already")
+    if command.lots * contract.contract.side < 0 and not _reduces(state, row, contract, command.lots):
+        raise Reject("wrong_leg", f"more than {command.contract} holds, orders that work counted")
     return row, contract
 
 

@@ -20,7 +20,7 @@ TIMER = "clock"
 def news_window(state: State, command: NewsWindow) -> None:
     """The desk begins or ends a news window for contracts, at once; less margin needs two."""
     require_name(command.by)
-    contracts = [state.contract(name) for name in command.contracts]
+    contracts = [contract for name in command.contracts for contract in state.whole(name)]
     news = _news(state, command.contracts, command.multiplier, command.held) if command.multiplier else None
     if any(_less(contract.news_by_hand, news) for contract in contracts):
         require_second(command.by, command.second, "lowering margin")
@@ -43,7 +43,7 @@ def schedule_news(state: State, command: ScheduleNews) -> None:
     if command.begins >= command.ends:
         raise Reject("bad_time", "a news window must begin before it ends")
     for name in command.contracts:
-        state.contract(name)
+        state.whole(name)
     _news(state, command.contracts, command.multiplier, command.held)
     release = Release(command.contracts, command.begins, command.ends, command.multiplier, command.held)
     if known is not None and known.begun:
@@ -89,7 +89,7 @@ def _news(state: State, contracts: tuple[str, ...], multiplier: int, held: bool)
     if multiplier < RATE:
         raise Reject("out_of_bounds", "a news multiplier below 1")
     news = News(multiplier, held)
-    for contract in map(state.contract, contracts):
+    for contract in (contract for name in contracts for contract in state.legs(name)):
         state.check_margin(contract, contract.tiers, news, contract.largest)
     return news
 
@@ -114,8 +114,8 @@ def _lowers(before: Release, after: Release) -> bool:
 
 def _combine(state: State, names: tuple[str, ...]) -> None:
     """What all windows of a contract come to: the largest multiplier, and positions held if any of them asks it."""
-    for name in names:
-        contract = state.contracts[name]
+    for contract in (contract for name in names for contract in state.legs(name)):
+        name = contract.contract.market
         windows = [News(r.multiplier, r.held) for r in state.releases.values() if r.begun and name in r.contracts]
         windows += [contract.news_by_hand] if contract.news_by_hand else []
         contract.news = None
@@ -140,16 +140,19 @@ def _scope(held: bool) -> str:
 def set_margin(state: State, command: SetMargin) -> None:
     """The desk may raise any rate at once, alone, to be reviewed; lowering needs two."""
     require_name(command.by)
-    contract = state.live_contract(command.contract)
+    contract, *legs = state.live_whole(command.contract)
     try:
         tiers = tiers_from_json(contract.contract, command.tiers)
     except InputError as bad:
         raise Reject("bad_tiers", str(bad)) from None
     if not _nowhere_lower(contract.tiers, tiers):
         require_second(command.by, command.second, "lowering a margin rate")
-    state.check_margin(contract, tiers, state.most_news(contract), contract.largest)
+    if legs and any(slope is not None for tier in tiers for slope in tier.slope):
+        raise Reject("bad_tiers", f"a slope in {command.contract}, which has a hedge mode")
+    state.check_margin(contract, tiers, state.most_news(contract), max(each.largest for each in (contract, *legs)))
     raised, alone = tiers != contract.tiers, command.second in ("", command.by)
-    contract.tiers, contract.margin_set_by = tiers, state.seq
+    for each in (contract, *legs):
+        each.tiers, each.margin_set_by = tiers, state.seq
     state.setting("", "margin", f"{command.contract}: {command.reason}", command.by)
     if raised and alone:
         state.reviews[state.seq] = (command.contract, command.by)

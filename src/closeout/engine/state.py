@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from closeout.core.bankruptcy import share_of
-from closeout.core.contracts import OutOfBounds, Position
+from closeout.core.contracts import LEGS, OutOfBounds, Position, leg_name
 from closeout.core.funding import Cadence
 from closeout.core.margin import Level, MarginKind, News, Tiers
 from closeout.core.risk import Holding, Money, Risk, assess
@@ -255,6 +255,22 @@ class State:
             raise Reject("expired_contract", f"{name} has expired")
         return contract
 
+    def legs(self, name: str) -> list[ContractState]:
+        """A contract and, where it has a hedge mode, its legs: all that its price and its terms stand for."""
+        names = (name, *(leg_name(name, side) for side in LEGS.values()))
+        return [self.contracts[each] for each in names if each in self.contracts]
+
+    def whole(self, name: str) -> list[ContractState]:
+        """The same where something befalls the market or its terms. No leg can be meant alone (EX-02)."""
+        leg_of = self.contract(name).contract.leg_of
+        if leg_of:
+            raise Reject("leg", f"{name} is a leg; what befalls {leg_of} befalls its legs")
+        return self.legs(name)
+
+    def live_whole(self, name: str) -> list[ContractState]:
+        self.live_contract(name)
+        return self.whole(name)
+
     def grade(self, contract: ContractState) -> str:
         """The mark's grade now: staleness is judged when the mark is used (G-06)."""
         if contract.grade == Grade.OK and self.time - contract.mark_time > self.policy.marks.stale_after:
@@ -306,8 +322,11 @@ class State:
 
     # -- positions ---------------------------------------------------------------------------------
 
-    def check_trade(self, row: int, contract: ContractState, lots: int, price_ticks: int) -> None:
-        """Reject a trade that is out of bounds, before anything is changed."""
+    def check_trade(
+        self, row: int, contract: ContractState, lots: int, price_ticks: int, *, replaced: bool = False
+    ) -> None:
+        """Reject a trade that is out of bounds or takes a leg through zero, before anything is changed. `replaced`: it
+        is undone and done at another price at once, and the position stays what it is."""
         try:
             contract.contract.check_bounds(price_ticks, lots)
             held = contract.position(row).lots + lots
@@ -316,6 +335,9 @@ class State:
                 contract.contract.check_bounds(contract.mark, held)
         except OutOfBounds as bound:
             raise Reject("out_of_bounds", str(bound)) from None
+        if held * contract.contract.side < 0 and not replaced:
+            side = "longs" if contract.contract.side > 0 else "shorts"
+            raise Reject("wrong_leg", f"{contract.contract.name} holds {side} alone")
         self.check_margin(contract, contract.tiers, self.most_news(contract), abs(held))
 
     def check_outcome(self, row: int, contract: ContractState, trades: Sequence[tuple[int, int]], fees: int) -> None:
@@ -330,7 +352,7 @@ class State:
 
     def most_news(self, contract: ContractState) -> News | None:
         """The largest multiplier that holds or is scheduled: a release that begins cannot be refused any more."""
-        name = contract.contract.name
+        name = contract.contract.market
         due = [News(r.multiplier, r.held) for r in self.releases.values() if name in r.contracts]
         due += [contract.news] if contract.news else []
         return max(due, key=lambda news: news.multiplier, default=None)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from closeout.core.contracts import Contract, Kind
+from dataclasses import replace
+
+from closeout.core.contracts import LEGS, Contract, Kind, split_leg
 from closeout.core.margin import MarginKind, Window
 from closeout.core.sessions import END_OF_DAY, INTRADAY, Holiday, Session, SessionTable
 from closeout.core.units import (
@@ -48,9 +50,7 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
     for name in needed:
         if name not in windows:
             raise InputError(f"windows.{name}: expected a window of this name")
-    if len(table.contracts) > MAX_CONTRACTS:
-        raise InputError(f"contracts: expected at most {MAX_CONTRACTS}, got {len(table.contracts)}")
-    contracts = {name: _contract(name, given, currency, sessions) for name, given in table.contracts.items()}
+    contracts = _contracts(table, currency, sessions)
     if table.settlement is not None:
         read_whole("settlement.period_minutes", table.settlement.period_minutes, 0, 24 * 60)
     floor = table.net_liq_floor
@@ -88,6 +88,29 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
 
 
 # -- the other tables --------------------------------------------------------------------------------
+
+
+def _contracts(table: RulebookTable, currency: Currency, sessions: dict[str, Session]) -> dict[str, ContractPolicy]:
+    """The file's contracts in its order, and behind each that has a hedge mode its legs."""
+    found: dict[str, ContractPolicy] = {}
+    for name, given in table.contracts.items():
+        if split_leg(name)[1]:
+            raise InputError(f"contracts.{name}: expected no name of a leg; hedge_mode makes legs of a contract")
+        whole = found[name] = _contract(name, given, currency, sessions)
+        if given.hedge_mode:
+            _check_legs(whole, f"contracts.{name}.hedge_mode")
+            legs = (whole.contract.leg(side) for side in LEGS.values())
+            found |= {leg.name: replace(whole, contract=leg, stands_for=()) for leg in legs}
+    if len(found) > MAX_CONTRACTS:
+        raise InputError(f"contracts: expected at most {MAX_CONTRACTS} with their legs, got {len(found)}")
+    return found
+
+
+def _check_legs(whole: ContractPolicy, key: str) -> None:
+    if any(slope is not None for tier in whole.tiers for slope in tier.slope):
+        raise InputError(f"{key}: expected no margin slope beside it")
+    if whole.margin.open_interest is not None:
+        raise InputError(f"{key}: expected no open_interest_lower beside it")
 
 
 def _contract(name: str, table: ContractTable, currency: Currency, sessions: dict[str, Session]) -> ContractPolicy:

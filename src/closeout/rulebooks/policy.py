@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from closeout.core.contracts import Contract
+from closeout.core.contracts import Contract, leg_name, split_leg
 from closeout.core.funding import FundingTerms
 from closeout.core.margin import PLAIN_RULES, MarginRules, Tiers, Window
 from closeout.core.sessions import Session
@@ -89,7 +89,8 @@ TO_THE_TICK = ShownPrice()
 @dataclass(frozen=True, slots=True)
 class ContractPolicy:
     """One contract under a rulebook. `session` None trades always. `expected_cost` is the rate of notional that a
-    close-out is expected to lose (it only ranks legs). `stands_for` names markets whose prices may mark it."""
+    close-out is expected to lose (it only ranks legs). `stands_for` names markets whose prices may mark it; a leg of
+    hedge mode has none, being marked with its contract."""
 
     contract: Contract
     tiers: Tiers
@@ -217,6 +218,17 @@ class Policy:
     receivable: ReceivablePolicy
     funding: FundingPolicy | None = None
     withdrawal_gate: int | None = None
+
+    def contract_for(self, name: str) -> ContractPolicy | None:
+        """The contract of that name, or the first that stands for the market of that name. A leg of either is the
+        contract's leg, and the contract itself where it has no hedge mode."""
+        if name in self.contracts:
+            return self.contracts[name]
+        market, side = split_leg(name)
+        if side:
+            whole = self.contract_for(market)
+            return None if whole is None else self.contracts.get(leg_name(whole.contract.name, side), whole)
+        return next((rules for rules in self.contracts.values() if name in rules.stands_for), None)
 
     @property
     def takes_positions(self) -> bool:

@@ -56,6 +56,11 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     interest (what is held long, at the mark) of `open_interest_lower` and `open_interest_upper` the initial margin rate
     of orders rises to 100 %.
 
+    `hedge_mode`: an account may hold a long and a short of the contract side by side. Each is a contract of its own
+    beside the plain one, ``NAME:long`` and ``NAME:short``, with the same terms, price and hours; each carries its own
+    requirement, is closed out and deleveraged by itself, and holds its own side alone. A slope, or initial margin that
+    rises with open interest, does not go with it.
+
     How the venue states a liquidation price, which no verdict reads (G-05): in steps of `liquidation_price_tick`, or of
     `tick`, rounded to the side on which the position is still safe (BitMEX, Bybit, KuCoin), or for an isolated position
     one such step nearer to the entry than where it is (OKX). And a bankruptcy price: where nothing is left, or with
@@ -80,6 +85,7 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     close_fee_on: Literal["value", "bankruptcy"] = "value"
     open_interest_lower: str | None = None
     open_interest_upper: str | None = None
+    hedge_mode: bool = False
     liquidation_price_rounding: Literal["safe", "one_tick_towards_entry"] = "safe"
     liquidation_price_tick: str | None = None
     bankruptcy_price_after_fee: bool = False

@@ -70,6 +70,9 @@ def check(config: Config) -> Rulebook:
     for name in config.contracts:
         if name not in policy.contracts:
             raise InputError(f"contracts.{name}: rulebook {policy.name} has no such contract")
+        whole = policy.contracts[name].contract.leg_of
+        if whole:
+            raise InputError(f"contracts.{name}: expected {whole}, whose prices are its legs'")
     routes(config, policy)
     Gate.of(config.keys)
     for place in (config.storage.journal, config.storage.store):

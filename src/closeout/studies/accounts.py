@@ -5,7 +5,8 @@ One account a line; fields that this does not know are refused by name. Money, p
 
 A position's `contract` is a contract of the rulebook, and then `quantity` is in that contract's own unit (coins, or
 contracts); or it is a market that a contract of the rulebook stands for, and then `quantity` is in the market's base
-units: 0.1 BTC of BTCUSDT are 10 contracts of 0.01 BTC.
+units: 0.1 BTC of BTCUSDT are 10 contracts of 0.01 BTC. A leg of hedge mode is the name with ``:long`` or ``:short``
+behind it; under a rulebook whose contract has no hedge mode it is the contract's one position.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Literal, cast
 import msgspec
 from msgspec import Struct, structs
 
-from closeout.core.contracts import Contract, Kind
+from closeout.core.contracts import Contract, Kind, split_leg
 from closeout.core.units import MAX_LOTS, InputError, plain, rate
 from closeout.engine.commands import Command, Deposit, OpenAccount, TransferPosition
 from closeout.rulebooks.policy import Policy
@@ -249,13 +250,15 @@ def _open(account: AccountFile, account_id: str, parent: str | None, leverage: d
 def _resolve(position: AccountPosition, policy: Policy, where: str) -> tuple[Contract, int]:
     """The rulebook's contract (the first in its order that stands for the market) and the signed lots."""
     name, exact = position.contract, Fraction(position.quantity)
-    if name in policy.contracts:
-        contract = policy.contracts[name].contract
-    else:
-        standing = [own.contract for own in policy.contracts.values() if name in own.stands_for]
-        if not standing:
-            raise InputError(f"{where}.contract: {name} is unknown under {policy.name}; {_nearest(name, policy)}")
-        contract = standing[0]
+    rules, (market, side) = policy.contract_for(name), split_leg(name)
+    if rules is None:
+        raise InputError(f"{where}.contract: {name} is unknown under {policy.name}; {_nearest(name, policy)}")
+    if side * position.quantity < 0:
+        wanted = "above" if side > 0 else "below"
+        raise InputError(f"{where}.quantity: expected a quantity {wanted} zero in {name}, not {position.quantity}")
+    contract = rules.contract
+    own = contract.market in (name, market)
+    if not own:
         if contract.kind is Kind.INVERSE:
             raise InputError(
                 f"{where}.contract: {contract.name} is inverse; expected the quantity in its own contracts"
@@ -263,7 +266,7 @@ def _resolve(position: AccountPosition, policy: Policy, where: str) -> tuple[Con
         exact /= Fraction(contract.contract_size)
     lots = exact / Fraction(contract.lot)
     if lots.denominator != 1:
-        unit = Fraction(contract.lot) * (1 if name == contract.name else Fraction(contract.contract_size))
+        unit = Fraction(contract.lot) * (1 if own else Fraction(contract.contract_size))
         step = plain(Decimal(unit.numerator) / unit.denominator)
         raise InputError(
             f"{where}.quantity: {position.quantity} of {name} is off the lot; expected a multiple of {step}"

@@ -98,12 +98,19 @@ def _marks(value: object, policy: Policy, where: str) -> dict[str, int]:
     known = {name for own in policy.contracts.values() for name in (own.contract.name, *own.stands_for)}
     ticks: dict[str, int] = {}
     for own in policy.contracts.values():
+        if own.contract.side:  # its contract, which comes first, has the mark of both
+            if own.contract.leg_of in ticks:
+                ticks[own.contract.name] = ticks[own.contract.leg_of]
+            continue
         name = next((name for name in (own.contract.name, *own.stands_for) if name in given), None)
         if name is not None:
             ticks[own.contract.name] = _mark(given[name], own, f"{where}: marks.{name}")
     for name in given:
         if name not in known:
             raise InputError(f"{where}: marks.{name}: {policy.name} has no such contract")
+        if name in policy.contracts and policy.contracts[name].contract.side:
+            whole = policy.contracts[name].contract.leg_of
+            raise InputError(f"{where}: marks.{name}: expected a mark of {whole}, which is that of its legs")
     return ticks
 
 

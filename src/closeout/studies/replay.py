@@ -94,7 +94,7 @@ class Replay:
         )
         self.leaving = {a.account_id: a.closed_at for a in accounts if a.closed_at is not None}
         for _, commands, account in self.waiting:
-            _check_fed(commands, set(self.feeds.values()), account)
+            _check_fed(commands, set(self.feeds.values()), self.policy, account)
         contracts = {name: rules.contract for name, rules in self.policy.contracts.items()}
         self.venue = SimulatedVenue(contracts, settings.fill, settings.depth, interval=market.interval())
         self.clock = self.start
@@ -224,7 +224,7 @@ class Replay:
         shut = {
             name: bar
             for name, bar in self.tracker.last_bars(self.bars).items()
-            if not self.state.contracts[name].is_open and self.state.contracts[name].holders().size
+            if not self.state.contracts[name].is_open and any(leg.holders().size for leg in self.state.legs(name))
         }
         if not shut:
             return
@@ -314,9 +314,9 @@ def _feeds(market: Market, policy: Policy) -> dict[str, str]:
     return feeds
 
 
-def _check_fed(commands: Sequence[Command], fed: set[str], account: AccountFile) -> None:
+def _check_fed(commands: Sequence[Command], fed: set[str], policy: Policy, account: AccountFile) -> None:
     for command in commands:
-        if isinstance(command, TransferPosition) and command.contract not in fed:
+        if isinstance(command, TransferPosition) and policy.contracts[command.contract].contract.market not in fed:
             raise InputError(
                 f"{account.where or account.account_id}: contract: {command.contract} has no prices in this market; "
                 f"expected one of {', '.join(sorted(fed))}"

@@ -87,8 +87,9 @@ class Tracker:
         if admitted:
             self.members[account.account_id] = [c.account_id for c in commands if isinstance(c, OpenAccount)]
             for command in transfers:
-                long, short = self.sides_opened.get(command.contract, (0, 0))
-                self.sides_opened[command.contract] = long + max(command.lots, 0), short + max(-command.lots, 0)
+                market = self.recorder.state.contracts[command.contract].contract.market
+                long, short = self.sides_opened.get(market, (0, 0))
+                self.sides_opened[market] = long + max(command.lots, 0), short + max(-command.lots, 0)
 
     def order(self, order: CloseOutOrder, time: int) -> None:
         """A close-out order goes out; the account's first one is when it was liquidated."""

@@ -24,7 +24,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
 
-from closeout.core.contracts import Contract, Kind
+from closeout.core.contracts import Contract, Kind, split_leg
 from closeout.core.margin import MarginKind, Terms
 from closeout.core.risk import Holding
 from closeout.core.units import MAX_LOTS, MAX_VALUE, InputError
@@ -90,20 +90,19 @@ class Sizer:
 
     def _standing(self, position: AccountPosition) -> ContractPolicy | None:
         """The contract that stands for the position's market; None where the rulebook has one of that name."""
-        contracts = self.policy.contracts
-        if position.contract in contracts:
-            return None
-        return next((rules for rules in contracts.values() if position.contract in rules.stands_for), None)
+        rules = self.policy.contract_for(position.contract)
+        return None if rules is None or _is_own(rules, position) else rules
 
     def _rules(self, position: AccountPosition, place: str) -> ContractPolicy:
-        rules = self.policy.contracts.get(position.contract) or self._standing(position)
+        rules = self.policy.contract_for(position.contract)
         if rules is None:
             raise InputError(f"{place}.contract: {position.contract} is unknown under {self.policy.name}")
         return rules
 
     def _price(self, name: str, time: int | None) -> Decimal | None:
         """The market's price of a contract of the rulebook, or of a market."""
-        market = next((market for market, own in self.feeds.items() if name in (market, own)), None)
+        price_of, _ = split_leg(name)
+        market = next((market for market, own in self.feeds.items() if price_of in (market, own)), None)
         return None if market is None else self.market.price_at(market, time)
 
     # -- money -------------------------------------------------------------------------------------
@@ -112,7 +111,7 @@ class Sizer:
         """Whether the account's money is dollars while the rulebook's is not."""
         if self.policy.currency.code in DOLLARS:
             return False
-        own = bool(account.positions) and all(p.contract in self.policy.contracts for p in account.positions)
+        own = bool(account.positions) and not any(self._standing(position) for position in account.positions)
         return not own
 
     def _coin_price(self, time: int | None) -> Fraction:
@@ -147,7 +146,7 @@ class Sizer:
         if position.isolated_margin is not None:
             return self._money(position.isolated_margin, price, f"{place}.isolated_margin")
         rules = self._rules(position, place)
-        if rules.contract.name == position.contract and rules.contract.kind is Kind.INVERSE:
+        if _is_own(rules, position) and rules.contract.kind is Kind.INVERSE:
             size = abs(Fraction(position.quantity)) * Fraction(rules.contract.contract_size)
             worth = size / Fraction(position.entry_price)
         else:
@@ -162,13 +161,13 @@ class Sizer:
         coins that become inverse contracts."""
         contract = rules.contract
         exact = abs(Fraction(position.quantity))
-        if contract.name != position.contract:
+        if not _is_own(rules, position):
             if contract.kind is Kind.INVERSE:
                 self._done.add("inverse")
                 exact *= Fraction(position.entry_price)
             exact /= Fraction(contract.contract_size)
         lots = exact / Fraction(contract.lot)
-        if lots.denominator != 1 and (contract.kind is Kind.LINEAR or contract.name == position.contract):
+        if lots.denominator != 1 and (contract.kind is Kind.LINEAR or _is_own(rules, position)):
             raise InputError(f"{place}.quantity: {position.quantity} of {position.contract} is off the lot")
         return _bounded(max(1, floor(lots)), position, place)
 
@@ -178,9 +177,9 @@ class Sizer:
         """The most |lots| whose initial margin is no more than the measuring rulebook asks for the position."""
         assert self.measure is not None  # noqa: S101
         self._done.add("appetite")
-        measuring = self.measure.contracts.get(position.contract)
+        measuring = self.measure.contract_for(position.contract)
         market_price = self._price(position.contract, account.opened_at)
-        if measuring is None or market_price is None:
+        if measuring is None or not _is_own(measuring, position) or market_price is None:
             raise InputError(
                 f"{place}.contract: --same-appetite measures by {self.measure.name}, which has no {position.contract}; "
                 f"expected one of {', '.join(self.measure.contracts)}"
@@ -198,6 +197,11 @@ class Sizer:
             else:
                 high = middle
         return _bounded(low, position, place)
+
+
+def _is_own(rules: ContractPolicy, position: AccountPosition) -> bool:
+    """Whether the position names the contract itself, or a leg of it, and no market that it stands for."""
+    return rules.contract.market in (position.contract, split_leg(position.contract)[0])
 
 
 def _bounded(lots: int, position: AccountPosition, place: str) -> int:

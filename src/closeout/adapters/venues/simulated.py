@@ -26,10 +26,11 @@ The depth model. Everything is exact (integers and Fractions); the figures are a
                 `before` is what earlier orders took from this side in this bar
     limit       = a bar gives at most participation x depth, and at least one lot, on each side
 
-Orders of one contract take from one book, by the time at which they reach it and then by order id: a cascade gets
-worse and worse prices. The book is full again with the next bar; what was not filled goes on there. Prices are rounded
-to a tick against the order, and stay at least one tick unless the contract knows negative prices. The recorded prices
-are not moved by the fills, and the depth of a minute is that of its whole range, also for an order early in it.
+Orders of one contract and its legs take from one book, by the time at which they reach it and then by order id: a
+cascade gets worse and worse prices. The book is full again with the next bar; what was not filled goes on there. Prices
+are rounded to a tick against the order, and stay at least one tick unless the contract knows negative prices. The
+recorded prices are not moved by the fills, and the depth of a minute is that of its whole range, also for an order that
+is early in it.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ class SimulatedVenue:
         """What was executed up to this point and is not told yet; an order that is full is done right after."""
         told: list[Fill | OrderDone] = []
         for resting in sorted(self._open.values(), key=lambda order: (order.ready, order.order.order_id)):
-            bar = self._bars.get(resting.order.contract)
+            bar = self._bars.get(self.contracts[resting.order.contract].market)
             if bar is None:
                 continue
             if self.mode is FillMode.BOOK:
@@ -247,7 +248,7 @@ class SimulatedVenue:
 
     def _book(self, contract: Contract, bar: BarTicks) -> _Book:
         """The contract's book in this bar, full when it is first asked for."""
-        if contract.name not in self._books:
+        if contract.market not in self._books:
             depth = self.depth
             reference = max(abs(bar.high), abs(bar.low), 1)
             stress = 1 + depth.range_multiplier * Fraction(bar.high - bar.low, reference) / depth.typical_range
@@ -256,8 +257,8 @@ class SimulatedVenue:
                 notional *= Fraction(contract.tick) * reference
             lots = depth.within_1_percent / stress / notional
             spread, step = depth.half_spread * reference * stress, reference / (100 * lots)
-            self._books[contract.name] = _Book(spread, step, max(floor(lots * depth.participation), 1), [0, 0])
-        return self._books[contract.name]
+            self._books[contract.market] = _Book(spread, step, max(floor(lots * depth.participation), 1), [0, 0])
+        return self._books[contract.market]
 
     def _at(self, point: int) -> int:
         return self._time + self.interval * point // LAST_POINT

@@ -72,8 +72,10 @@ class Outcome:
 def contracts_of(policy: Policy, market: str) -> tuple[str, ...]:
     """The contracts that a market's gap moves: the one of its name, and those that its prices may mark."""
     return tuple(
-        name for name, rules in policy.contracts.items() if name == market or market in rules.stands_for
-    )  # fmt: skip
+        name
+        for name, rules in policy.contracts.items()
+        if rules.contract.market == market or market in policy.contracts[rules.contract.market].stands_for
+    )
 
 
 def moves(policy: Policy) -> list[Move]:
