@@ -14,7 +14,8 @@ from closeout.core.units import InputError
 from closeout.engine.commands import OpenAccount, TransferPosition
 from closeout.rulebooks.loader import load
 from closeout.studies.accounts import load_accounts, parse_account, to_commands
-from closeout.studies.market import load_market
+from closeout.studies.funding_rates import FundingRates, Interval
+from closeout.studies.market import Source, load_market, parse_time
 from closeout.studies.quote import quote
 from closeout.studies.replay import Settings
 from closeout.studies.runner import run_replay
@@ -157,3 +158,27 @@ def test_a_crash_with_both_legs(tmp_path: Path) -> None:
     assert found["whole"].side == "both"
     whole = Fraction(6_000) + Fraction(missing, 10**6) + close - Fraction("102193.60")
     assert found["whole"].net_liq_after == whole * 10**6
+
+
+@pytest.mark.rule("EX-02", "EX-06", "G-02")
+def test_funding_is_paid_and_received_by_the_legs(tmp_path: Path) -> None:
+    """0.8 % at midnight: the long of a whole hedge pays what its short receives."""
+    begin, _ = parse_time("2020-03-12T16:00:00Z")
+    rates = FundingRates(Source("rates", "", 1), {"BTCUSDT": [Interval(begin, begin + 8 * 3600 * 10**9, 8 * 10**6)]})
+    accounts = [
+        {"account_id": "whole", "cash": "600000", "positions": holds("2", "-2")},
+        {"account_id": "half", "cash": "900000", "positions": holds("3", "-1")},
+    ]
+    path = tmp_path / "accounts.jsonl"
+    path.write_text("".join(json.dumps(account) + "\n" for account in accounts))
+    finished = run_replay(
+        ["march-12"], load_market(["march-12"]), load_accounts(path), ["binance-usdm"], tmp_path / "out",
+        settings=Settings(FillMode.ADVERSE, funding=rates),
+    )  # fmt: skip
+    (run,) = finished.runs
+    assert (run.problems, run.ledger_imbalance) == ([], 0)
+    assert run.funding is not None
+    assert run.funding.due == run.funding.received - run.funding.paid < 0
+    whole, half = (next(a for a in run.accounts if a.account_id == name) for name in ("whole", "half"))
+    assert whole.funding_paid == whole.funding_received
+    assert half.funding_paid - half.funding_received == -run.funding.due

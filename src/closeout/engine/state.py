@@ -260,6 +260,10 @@ class State:
         names = (name, *(leg_name(name, side) for side in LEGS.values()))
         return [self.contracts[each] for each in names if each in self.contracts]
 
+    def is_held(self, name: str) -> bool:
+        """Whether anybody holds the contract or a leg of it."""
+        return any(leg.holders().size for leg in self.legs(name))
+
     def whole(self, name: str) -> list[ContractState]:
         """The same where something befalls the market or its terms. No leg can be meant alone (EX-02)."""
         leg_of = self.contract(name).contract.leg_of

@@ -258,7 +258,8 @@ def select(state: State, wanted: Wanted, search: Search, scans: Scans, roster: R
 def _holders(state: State, name: str, family: Family) -> Any:
     holds = np.zeros(state.book.count, bool)
     if name in state.contracts:  # a new rulebook may have dropped it
-        holds[state.contracts[name].holders()] = True
+        for leg in state.legs(name):
+            holds[leg.holders()] = True
     np.logical_or.at(holds, family.parents, holds[family.children])
     return holds
 

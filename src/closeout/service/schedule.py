@@ -159,7 +159,7 @@ class Schedule:
                 if day.trade_date != day.date or not since < day.close_ns <= until:
                     continue  # a halt on a holiday settles nothing: its trades carry the next trade date
                 for contract, rules in contracts.items():
-                    if rules.session == name and state.contracts[contract].holders().size:
+                    if rules.session == name and state.is_held(contract):
                         price = self._settlement(state, contract, day.close_ns, table.period_minutes, table.prices)
                         yield day.close_ns, price
 
@@ -215,7 +215,7 @@ class Schedule:
         """What accrues at an instant: the interval's rate at its end, or of continuous funding the step's part. Nothing
         where nobody holds the contract, but for the rate that decides on the interval after it."""
         terms = funding.terms[contract]
-        held = bool(state.contracts[contract].holders().size)
+        held = state.is_held(contract)
         if not held and terms.shortening is None:
             return None
         end = cadence.next_end(at - 1) if funding.step else at

@@ -80,8 +80,7 @@ class Payments:
 
     def _accrual(self, state: State, funding: FundingPolicy, name: str, at: int) -> Iterator[AnyCommand]:
         contract, terms = state.contracts[name], funding.terms[name]
-        held = bool(contract.holders().size)
-        if self.rates is None or contract.mark is None or not (held or terms.shortening):
+        if self.rates is None or contract.mark is None or not (state.is_held(name) or terms.shortening):
             return
         since = at - funding.step if funding.step else state.cadences.get(name, Cadence(terms.interval)).begin(at)
         rate = self.rates.between(self._markets[name], since, at)
@@ -89,7 +88,9 @@ class Payments:
             self.unknown += 1
             return
         self.accruals, self.pending = self.accruals + 1, True
-        self.exact[name] = self.exact.get(name, Fraction(0)) + due_to_all(contract, rate, contract.mark)
+        for leg in state.legs(name):
+            due = due_to_all(leg, rate, contract.mark)
+            self.exact[leg.contract.name] = self.exact.get(leg.contract.name, Fraction(0)) + due
         yield AccrueFunding(name, rate)
 
     def said(self) -> list[str]:

@@ -224,7 +224,7 @@ class Replay:
         shut = {
             name: bar
             for name, bar in self.tracker.last_bars(self.bars).items()
-            if not self.state.contracts[name].is_open and any(leg.holders().size for leg in self.state.legs(name))
+            if not self.state.contracts[name].is_open and self.state.is_held(name)
         }
         if not shut:
             return
