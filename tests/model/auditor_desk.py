@@ -102,8 +102,8 @@ class Desk(Money):
     # -- products and the firm -------------------------------------------------------------------
 
     def _DeskSwitch(self, contract: str, action: str, by: str, reason: str, second: str) -> str:
-        together = self.whole(contract) if contract else []
         check_name(by)
+        together = self.whole(contract) if contract else []
         if action not in ("alert", *SWITCHES):
             raise Refusal("unknown_action")
         if action in ("unlock", "release_liquidate_only"):
