@@ -1,15 +1,18 @@
 """Hedge mode: a contract and its legs have one price and one set of terms, and every leg holds its own side (EX-02)."""
 
 from collections import Counter
+from random import Random
 from typing import Any
 
 import pytest
+from tests.model.rulebooks_waterfall import HEDGED
+from tests.model.streams_look import START
 from tests.properties.driver import HEDGED_STREAMS, recorded_hedged, replay
 
 from closeout.core.risk import assess
 from closeout.engine import commands as c
 from closeout.engine import events as e
-from closeout.engine import scan
+from closeout.engine import scan, series
 from closeout.engine.engine import Engine
 from closeout.engine.state import State
 
@@ -71,3 +74,44 @@ def test_legs_of_everybody_after_every_input() -> None:
     print(dict(reached))
     assert min(reached["legs held"], reached["both legs"]) >= 1000
     assert reached["closed against a leg"] >= 10
+
+
+@pytest.mark.rule("EX-02", "G-12", "G-19")
+def test_a_series_of_marks_moves_the_legs_through_the_index_too() -> None:
+    """With the index and without it a series has the same events and leaves the same image."""
+    reached = 0
+    for seed in range(30):
+        random, setting = Random(seed), HEDGED[seed % len(HEDGED)]
+        engines = [Engine(index_from=0), Engine(index_from=10**9)]
+        markets, prices = [name for name in setting.prices if ":" not in name], dict(setting.prices)
+        commands: list[c.Command] = [
+            c.LoadRulebook(setting.document),
+            c.Marks(tuple(c.Mark(name, prices[name]) for name in markets)),
+        ]
+        for number in range(40):
+            commands += [c.OpenAccount(f"A{number}"), c.Deposit(f"A{number}", random.randint(1, setting.wealth))]
+            for name in random.sample(list(prices), 2):
+                side = {"long": 1, "short": -1}.get(name.partition(":")[2], random.choice((-1, 1)))
+                commands.append(c.Fill(f"A{number}", name, side * random.randint(1, setting.sizes[name]), prices[name],
+                                       "x", f"{number}-{name}"))  # fmt: skip
+        batches: list[series.Batch] = []
+        for step in range(150):
+            moved: list[c.Mark] = []
+            for name in random.sample(markets, random.randint(0, len(markets))):
+                prices[name] = max(1, round(prices[name] * (1 + random.uniform(-0.01, 0.01))))
+                moved.append(c.Mark(name, prices[name]))
+            if random.random() < 0.02:
+                moved.append(c.Mark(next(name for name in prices if ":" in name), 1))  # no leg is marked alone
+            batches.append((START + step, tuple(moved)))
+        commands.append(series.pack(batches))
+        last: list[list[e.AnyEvent]] = []
+        for engine in engines:
+            answers = [
+                engine.apply(c.Input("desk", number, START + (150 if command is commands[-1] else 0), command))
+                for number, command in enumerate(commands, 1)
+            ]  # fmt: skip
+            last.append(answers[-1])
+        assert last[0] == last[1]
+        assert engines[0].snapshot() == engines[1].snapshot()
+        reached += len(last[0])
+    assert reached >= 1000

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +128,7 @@ def mark_series(state: State, command: MarkSeries, source: str, time: int, seq: 
     """Take in the batches one after another."""
     contracts = tuple(map(state.contracts.get, command.contracts))
     columns = read(command)
-    series = Series(columns, command.contracts, contracts, source, time, _batches(columns, contracts, time))
+    series = Series(columns, command.contracts, contracts, source, time, _batches(state, columns, contracts, time))
     before, state.seq = state.seq, seq
     events: list[AnyEvent] = []
     index = 0
@@ -141,12 +142,24 @@ def mark_series(state: State, command: MarkSeries, source: str, time: int, seq: 
         state.seq = before
 
 
-def _batches(columns: Columns, contracts: Sequence[ContractState | None], until: int) -> Batches:
-    """The series as the index takes it."""
-    numbers = np.array([-1 if contract is None else contract.index for contract in contracts], np.int64)
-    return Batches(
-        columns.times.astype(np.int64), columns.ends, numbers[columns.which], columns.ticks.astype(np.int64), until
-    )
+def _batches(state: State, columns: Columns, contracts: Sequence[ContractState | None], until: int) -> Batches:
+    """The series as the index takes it: a mark of a contract that has legs is one of each leg as well; -1 where a mark
+    has no place."""
+    numbers = [
+        [-1]
+        if contract is None or contract.contract.side
+        else [leg.index for leg in state.legs(contract.contract.name)]
+        for contract in contracts
+    ]
+    times, ends, which, ticks = columns.times.astype(np.int64), columns.ends, columns.which, columns.ticks
+    flat = np.array([number for own in numbers for number in own], np.int64)
+    if len(flat) == len(numbers):
+        return Batches(times, ends, flat[which], ticks.astype(np.int64), until)
+    sizes = np.array([len(own) for own in numbers], np.int64)
+    own = sizes[which]
+    before = np.concatenate(([0], own.cumsum()))
+    places: Any = np.repeat((sizes.cumsum() - sizes)[which] - before[:-1], own) + np.arange(before[-1])
+    return Batches(times, before[ends], flat[places], np.repeat(ticks.astype(np.int64), own), until)
 
 
 def advance(state: State, series: Series, first: int) -> int:
