@@ -84,7 +84,7 @@ def test_a_series_of_marks_moves_the_legs_through_the_index_too() -> None:
         random, setting = Random(seed), HEDGED[seed % len(HEDGED)]
         engines = [Engine(index_from=0), Engine(index_from=10**9)]
         markets, prices = [name for name in setting.prices if ":" not in name], dict(setting.prices)
-        commands: list[c.Command] = [
+        commands: list[Any] = [
             c.LoadRulebook(setting.document),
             c.Marks(tuple(c.Mark(name, prices[name]) for name in markets)),
         ]
