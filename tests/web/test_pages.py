@@ -110,3 +110,14 @@ def test_the_lock_of_the_pages_names_no_address() -> None:
     assert [name for name, package in packages.items() if "resolved" in package] == []
     assert [name for name, package in packages.items() if not package.get("integrity")] == []
     assert "omit-lockfile-registry-resolved=true" in (ROOT / "frontend" / ".npmrc").read_text(encoding="utf-8")
+
+
+@pytest.mark.rule("US-19", "EX-05")
+def test_where_liability_is_limited_the_pages_speak_of_no_debt() -> None:
+    """The words of the stress strip and of what a move could do, where no customer owes a deficit."""
+    source = (ROOT / "frontend" / "src" / "lib" / "liability.ts").read_text(encoding="utf-8")
+    limited = source.partition("  limited: {")[2].partition("  },\n")[0]
+    words = re.findall(r"'([^']*)'", limited)
+    assert len(words) == 8
+    assert not [text for text in words if re.search(r"\b(owe|owed|owes|debts?)\b", text, re.IGNORECASE)]
+    assert "not borne by the customer" in limited

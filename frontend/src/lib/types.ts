@@ -28,6 +28,8 @@ export interface Service {
   places: number
   rulebook: string
   rulebook_version: string
+  /** Whether a customer owes what is missing beyond his money. */
+  liability: 'unlimited' | 'limited'
   time_zone: string
   disclosure: string | null
   how_to_pay: string | null

@@ -92,6 +92,15 @@ def test_the_account_says_what_holds_in_the_contracts_that_it_holds_or_has_order
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(("rulebook", "liability"), [("reference", "unlimited"), ("binance-usdm", "limited")])
+def test_the_service_says_whether_customers_owe(tmp_path: Path, rulebook: str, liability: str) -> None:
+    async def run() -> None:
+        async with running(tmp_path, rulebook=rulebook, accounts=False) as service:
+            assert (await service.send("auditor", "GET", "/v1/service")).json()["liability"] == liability
+
+    asyncio.run(run())
+
+
 def test_the_service_says_what_it_is(tmp_path: Path) -> None:
     async def run() -> None:
         async with running(tmp_path) as service:
@@ -99,6 +108,7 @@ def test_the_service_says_what_it_is(tmp_path: Path) -> None:
             assert found | {"version": "", "rulebook_version": ""} == {
                 "version": "", "mode": "live", "market": None, "speed": 1.0, "now": "2026-02-05T14:00:00Z",
                 "currency": "USD", "places": 6, "rulebook": "kraken-us", "rulebook_version": "",
+                "liability": "unlimited",
                 "time_zone": "America/Chicago",
                 "disclosure": None, "how_to_pay": None, "venue": "simulated", "simulated_venue": True,
                 "windows": {

@@ -209,3 +209,13 @@ def test_what_happens_afterwards_does_not_reach_the_copy() -> None:
     desk.hold("D", "CAR", "3", "1000")
     assert stress(copy) == before
     assert stress(freeze(desk.state)) != before
+
+
+@pytest.mark.rule("US-22", "EX-05")
+@pytest.mark.parametrize("last", ["customer_owes", "venue_bears"])
+def test_where_liability_is_limited_the_sheets_say_that_nobody_owes_a_deficit(last: str) -> None:
+    desk = Desk("reference", {"waterfall": [{"stage": last}]})
+    outcomes, made = stress(freeze(desk.state)), edition(desk, DAYS[4])
+    sentence = "reference limits liability: what stands here as debt is a deficit, not borne by the customer."
+    for sheet in (stress_sheet(outcomes, made), debts_sheet(outcomes, made)):
+        assert (sentence in sheet.notes) == (last == "venue_bears")

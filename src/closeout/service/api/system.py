@@ -52,8 +52,9 @@ class WindowView(View, frozen=True, kw_only=True):
 class ServiceView(View, frozen=True, kw_only=True):
     """`mode` is live or recorded; then `market` says of what, and `speed` how much faster than the wall it runs.
     The engine's units of `currency`, in which commands and notices give amounts, have so many decimal `places`.
-    `disclosure` is the version in force, `how_to_pay` says how what is owed is paid; `time_zone` is that of the
-    rulebook's first session."""
+    `liability` is unlimited where a customer owes what is missing beyond his money, limited where the stages of the
+    rulebook's waterfall bear it. `disclosure` is the version in force, `how_to_pay` says how what is owed is paid;
+    `time_zone` is that of the rulebook's first session."""
 
     version: str
     mode: str
@@ -64,6 +65,7 @@ class ServiceView(View, frozen=True, kw_only=True):
     places: int
     rulebook: str
     rulebook_version: str
+    liability: str
     time_zone: str
     disclosure: str | None
     how_to_pay: str | None
@@ -93,6 +95,7 @@ async def get_service(call: Call) -> ServiceView:
         places=policy.currency.places,
         rulebook=policy.name,
         rulebook_version=policy.version,
+        liability="unlimited" if policy.customer_owes else "limited",
         time_zone=next((session.time_zone for session in policy.sessions.values()), "America/Chicago"),
         disclosure=call.state.disclosure or None,
         how_to_pay=about.how_to_pay or None,

@@ -118,7 +118,15 @@ def stress_sheet(outcomes: list[Outcome], edition: Edition) -> Sheet:
         ("most accounts closed out", max(outcome.closed_out for outcome in outcomes), Kind.NUMBER),
         ("most debts", max(outcome.debts for outcome in outcomes), Kind.MONEY),
     ]
-    return Sheet.of(STRESS, rows, key=key, notes=_mapping(edition))
+    return Sheet.of(STRESS, rows, key=key, notes=[*_liability(edition), *_mapping(edition)])
+
+
+def _liability(edition: Edition) -> list[str]:
+    """Where nobody owes, that what these pages call debts are deficits that others bear."""
+    policy = edition.state.policy
+    if policy.customer_owes:
+        return []
+    return [f"{policy.name} limits liability: what stands here as debt is a deficit, not borne by the customer."]
 
 
 def debts_sheet(outcomes: list[Outcome], edition: Edition) -> Sheet:
@@ -128,7 +136,9 @@ def debts_sheet(outcomes: list[Outcome], edition: Edition) -> Sheet:
         for outcome in outcomes
         for rank, debt in enumerate(outcome.largest, 1)
     ]  # fmt: skip
-    return Sheet.of(STRESS_DEBTS, rows, order="by move, then largest first", notes=_mapping(edition))
+    return Sheet.of(
+        STRESS_DEBTS, rows, order="by move, then largest first", notes=[*_liability(edition), *_mapping(edition)]
+    )
 
 
 def _mapping(edition: Edition) -> list[str]:
