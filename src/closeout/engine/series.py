@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,7 +157,8 @@ def _batches(state: State, columns: Columns, contracts: Sequence[ContractState |
     sizes = np.array([len(own) for own in numbers], np.int64)
     own = sizes[which]
     before = np.concatenate(([0], own.cumsum()))
-    places: Any = np.repeat((sizes.cumsum() - sizes)[which] - before[:-1], own) + np.arange(before[-1])
+    first = (sizes.cumsum() - sizes)[which] - before[:-1]
+    places = np.asarray(np.repeat(first, own) + np.arange(int(before[-1])), np.int64)
     return Batches(times, before[ends], flat[places], np.repeat(ticks.astype(np.int64), own), until)
 
 
