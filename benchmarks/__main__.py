@@ -10,7 +10,7 @@ parser = argparse.ArgumentParser(prog="python -m benchmarks")
 parser.add_argument("name", nargs="?", choices=list(NAMES), help="one benchmark; all of them without a name")
 parser.add_argument("--json", action="store_true", help="print one JSON document")
 index = parser.add_argument_group("bench index")
-index.add_argument("--workload", help="calm, hot, crash, adversarial, growth or sweep")
+index.add_argument("--workload", help="calm, hot, crash, adversarial, growth, sweep or switch")
 index.add_argument("--accounts", type=int, help="how many accounts")
 index.add_argument("--marks", type=int, help="how many marks")
 index.add_argument(

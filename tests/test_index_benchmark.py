@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import main, readme
-from benchmarks.index import baselines, book, compiled, desk, paths, reference, run, tools
+from benchmarks.index import baselines, book, compiled, desk, paths, reference, run, switch, tools
 from benchmarks.index.book import Columns, Shape
 from benchmarks.index.paths import Path as Marks
 from benchmarks.report import markdown_of, text_of
@@ -95,6 +95,14 @@ def test_growth_and_sweep(results: Results) -> None:
     assert grown["growth_factor"] > 0
     assert grown["growth_100k_to_3M"] is None  # these are not the sizes that it speaks of
     assert len(swept["sweep"]) == len(run.SWEEP_SHARES) * len(run.SWEEP_STEPS)
+
+
+def test_a_switch_takes_nobody_anywhere(results: Results) -> None:
+    switched = results("switch")
+    check_shape(switched, "switch")
+    assert {row["to"] for row in switched["switch"]} == set(switch.WINDOWS)
+    assert switched["events"] == 0
+    assert all(row["verdicts / bare"] > 0 < row["marks meanwhile"] for row in switched["switch"])
 
 
 def test_a_tool_that_is_not_installed_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

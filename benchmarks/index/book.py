@@ -53,7 +53,10 @@ class Shape:
         elif self.near is not None:
             near = f"{self.near:,} accounts within 1 % of their line, all others at least {self.far_from:.0%} away"
         else:
-            near = f"{self.share_near:.1%} of the accounts within 1 % of their line"
+            near = (
+                f"{self.share_near:.1%} of the accounts within 1 % of their line, the others {self.far_from:.0%} and a "
+            )
+            near += f"gamma of mean {2 * self.far_spread:.0%} away"
         return f"{near}; {spread} over {CONTRACTS} contracts; {self.long:.0%} long; seed {self.seed}"
 
 

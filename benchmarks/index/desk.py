@@ -12,13 +12,14 @@ import numpy as np
 from benchmarks.index.book import CONTRACTS, Columns
 from benchmarks.index.paths import Path
 from closeout.engine import ledger
-from closeout.engine.commands import AnyCommand, Fill, Input, LoadRulebook, Mark, Marks, MarkSeries
+from closeout.engine.commands import AnyCommand, Fill, Input, LoadRulebook, Mark, Marks, MarkSeries, SessionChange
 from closeout.engine.engine import Engine
 from closeout.engine.events import ENCODER, AnyEvent, CloseOutOrder, LevelChanged, Rejected
 from closeout.engine.state import State
 from closeout.rulebooks import loader
 
 START = 1_760_108_400 * 10**9
+SESSION = "cme_crypto"
 STEP = 10**6
 """Nanoseconds from one input to the next, and so at most as many batches in one."""
 NAMES = tuple(f"C{number:02d}" for number in range(CONTRACTS))
@@ -40,19 +41,28 @@ def document() -> bytes:
     return loader.load("reference", {"contracts": dict.fromkeys(NAMES, contract), "windows": one_line}).document()
 
 
+def switching_document() -> bytes:
+    """Kraken's US rulebook with the twenty contracts in one session, whose windows ask for 5 and for 10 % margin."""
+    rates = {"intraday_margin_rate": "0.05", "initial_margin_rate": "0.1", "maintenance_margin_rate": "0.09"}
+    contract = {"tick": "1", "lot": "0.01", "session": SESSION, "tiers": [{"notional_from": "0", **rates}]}
+    return loader.load("kraken-us", {"contracts": dict.fromkeys(NAMES, contract)}).document()
+
+
 class Desk:
     """An engine with the book in it. `fallen` are the accounts whose close-outs began, in the order of events;
     `applied` and `filled` the nanoseconds spent on marks and on fills; `touched` the accounts that each command of
     marks made the index look at. `judged_by_scan`: without the index."""
 
-    def __init__(self, columns: Columns, *, judged_by_scan: bool = False) -> None:
+    def __init__(self, columns: Columns, *, judged_by_scan: bool = False, switching: bool = False) -> None:
         self.engine = Engine(index_from=NEVER if judged_by_scan else 1)
         self.number = self.fills = 0
         self.fallen: list[int] = []
         self.applied = self.filled = self.events = 0
         self.touched: list[int] = []
         self.seen = sha256()
-        self._offer(LoadRulebook(document()))
+        self._offer(LoadRulebook(switching_document() if switching else document()))
+        if switching:
+            self.switch("intraday")
         self._offer(
             Marks(tuple(Mark(name, ticks) for name, ticks in zip(NAMES, columns.opening.tolist(), strict=True)))
         )
@@ -65,14 +75,27 @@ class Desk:
     def state(self) -> State:
         return self.engine.loaded
 
-    def settle(self) -> int:
+    def settle(self) -> list[int]:
         """Tell the first contract's mark again until the index has taken up every account that it can; returns the
-        nanoseconds that took. Without an index there is nothing to take up."""
-        again, spent, before = Marks((Mark(NAMES[0], int(self.ticks[0])),)), 0, -1
-        while (loose := self.counted().get(LOOSE, 0) if spent else NEVER) and loose != before:
+        nanoseconds that each of these marks took. Without an index there is nothing to take up."""
+        again, taken, before = Marks((Mark(NAMES[0], int(self.ticks[0])),)), list[int](), -1
+        while (loose := self.counted().get(LOOSE, 0) if taken else NEVER) and loose != before:
             before = loose
-            spent += self._offer(again)[0]
-        return spent
+            taken.append(self._offer(again)[0])
+        return taken
+
+    def switch(self, window: str) -> int:
+        """The session enters a window; returns the nanoseconds until every verdict is there."""
+        lasted, events = self._offer(SessionChange(SESSION, window, True))
+        self.events += len(events)
+        return lasted
+
+    def columns(self) -> list[Any]:
+        """The columns that a verdict over all accounts reads, as arrays."""
+        book, table = self.state.book, self.state.book.positions
+        money = [book.column(name) for name in ("cash", "accrued", "pending", "receivable", "level", "flags")]
+        held = [getattr(table, name)[: table.count] for name in ("account", "contract", "lots", "cost", "next")]
+        return [*money, *held, table.first[: book.count]]
 
     def play(self, path: Path, size: int) -> list[int]:
         """All marks, each batch of the path judged for itself, `size` batches in a command. Returns the nanoseconds of
@@ -94,6 +117,10 @@ class Desk:
     def counted(self) -> dict[str, int]:
         """What the index has counted so far; empty where there is none."""
         return dict(getattr(getattr(self.state, "index", None), "counters", {}))
+
+    def owing(self) -> int:
+        """How many customers owe a deficit now."""
+        return int((self.state.book.column("receivable") > 0).sum())
 
     def _offer(self, command: AnyCommand) -> tuple[int, list[AnyEvent]]:
         """The nanoseconds that the engine took, and what follows."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.index import baselines, book, paths, reference
+from benchmarks.index import baselines, book, paths, reference, switch
 from benchmarks.index.book import CONTRACTS, Columns, Shape
 from benchmarks.index.compiled import FullScan, Incremental
 from benchmarks.index.desk import CROSSED, LOOSE, TOUCHED, Desk
@@ -35,15 +35,15 @@ SCANS = 5
 METHOD = (
     "closeout: `Engine.apply` on packed marks, each an atomic batch with its verdicts, close-out orders begun and "
     "events; fills and their postings timed apart. Baselines: the last marks of the same path over the same book, each "
-    "for 2 s or 1,000 marks, their accounts compared with an int64 reference at the first and last three marks; one "
-    "maintenance rate and no tiers, so one coefficient a position. Ratios: a baseline's median mark to closeout's "
-    "mean. FLOX walks all accounts at each mark and is given at most 100,000 accounts: attaching a million takes "
-    "minutes"
+    "for 2 s or 1,000 marks, nothing closed in it, their accounts compared with an int64 reference at the first and "
+    "last three marks; one maintenance rate and no tiers, so one coefficient a position. Ratios: a baseline's median "
+    "mark to closeout's mean. FLOX walks all accounts at each mark and is given at most 100,000 accounts: attaching a "
+    "million takes minutes"
 )
 KEYS = (
     "accounts", "positions", "contracts", "marks", "share_near", "path", "packed", "crossings_per_mark",
     "touched_per_mark", "most_touched", "loose", "resets", "ns_per_mark", "marks_per_second", "single_marks",
-    "fallen", "fallen_share", "fallen_as_reference", "order_as_reference", "close_out_orders", "marks_seconds",
+    "fallen", "fallen_share", "fallen_as_reference", "order_as_reference", "close_out_orders", "owing", "marks_seconds",
     "fills_seconds", "opening_seconds", "index_seconds", "compiling_seconds", "peak_bytes_per_account",
     "imbalances", "load_of_others", "ratio_to_incremental", "ratio_to_full_scan", "worst_batch_ms",
     "worst_batch_to_full_scan", "worst_batch_to_compiled_scan", "growth_100k_to_3M", "growth_factor",
@@ -74,7 +74,12 @@ WORKLOADS = {
     "hot": Workload(
         lambda accounts: Shape(accounts, hot=True), lambda opening, marks: paths.calm(opening, marks, only=0), _rough
     ),
-    "crash": Workload(lambda accounts: Shape(accounts, long=0.7), paths.crash, paths.crash, PACKED_CRASH),
+    "crash": Workload(
+        lambda accounts: Shape(accounts, far_from=0.05, far_spread=0.25, long=0.7),
+        paths.crash,
+        paths.crash,
+        PACKED_CRASH,
+    ),
     "adversarial": Workload(
         lambda accounts: Shape(accounts, ticks=2),
         lambda opening, marks: paths.swings(opening, marks, 1),
@@ -83,7 +88,7 @@ WORKLOADS = {
         SWINGS,
     ),
 }
-NAMES = (*WORKLOADS, "growth", "sweep")
+NAMES = (*WORKLOADS, "growth", "sweep", "switch")
 
 
 def run(
@@ -110,6 +115,8 @@ def run(
         return result | _sweep(min(accounts, SWEEP_ACCOUNTS), min(marks, SWEEP_MARKS))
     if workload == "growth":
         return result | _growth(accounts, marks)
+    if workload == "switch":
+        return result | switch.measured(accounts)
     result |= _main(kind, accounts, marks)
     if workload == "adversarial":
         result |= _batches(kind.shape(accounts), marks)
@@ -124,7 +131,7 @@ def run(
 def _empty(workload: str) -> Result:
     """Every key that a result has, whatever was run."""
     told = {"machine": machine(), "workload": workload, "method": METHOD}
-    return told | dict.fromkeys(KEYS) | {"rows": [], "growth": [], "sweep": []}
+    return told | dict.fromkeys(KEYS) | {"rows": [], "growth": [], "sweep": [], "switch": []}
 
 
 def _main(kind: Workload, accounts: int, marks: int) -> Result:
@@ -162,10 +169,11 @@ def _main(kind: Workload, accounts: int, marks: int) -> Result:
         "fallen_as_reference": sorted(under_test.fallen) == sorted(expected.tolist()),
         "order_as_reference": under_test.fallen == expected.tolist(),
         "close_out_orders": under_test.fills,
+        "owing": under_test.owing(),
         "marks_seconds": under_test.applied / 1e9,
         "fills_seconds": under_test.filled / 1e9,
         "opening_seconds": under_test.opened,
-        "index_seconds": settled / 1e9,
+        "index_seconds": sum(settled) / 1e9,
         "peak_bytes_per_account": memory.grown / accounts,
         "imbalances": len(under_test.engine.imbalances()),
         "load_of_others": load.others,
@@ -271,6 +279,7 @@ def _growth(accounts: int, marks: int) -> Result:
         "marks": min(marks, GROWTH_MARKS),
         "workload": replace(Shape(sizes[-1]), near=near, far_from=GROWTH_FAR).text(),
         "path": "calm walk",
+        "method": "the same packed marks for each book once its index has settled; the median command",
         "growth": rows,
         "growth_factor": factor,
         "growth_100k_to_3M": factor if full else None,
@@ -297,6 +306,7 @@ def _sweep(accounts: int, marks: int) -> Result:
         "contracts": CONTRACTS,
         "marks": marks,
         "workload": f"calm walks of several steps over books of several shares near the line, seed {book.SEED}",
+        "method": "the median command of packed marks; the compiled incremental pass on the same marks, its median",
         "sweep": rows,
     }
 
@@ -315,6 +325,6 @@ def _played(columns: Columns, path: Path) -> Result:
         "crossings a mark": counts.get("crossings_per_mark"),
         "touched a mark": counts.get("touched_per_mark"),
         "fallen": len(under_test.fallen),
-        "opening s": under_test.opened + settled / 1e9,
+        "opening s": under_test.opened + sum(settled) / 1e9,
         "load of others": load.others,
     }

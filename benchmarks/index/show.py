@@ -7,7 +7,7 @@ from benchmarks.measure import number, table
 Result = dict[str, Any]
 Line = tuple[str, str, str]
 
-LISTS = ("rows", "growth", "sweep")
+LISTS = ("rows", "growth", "sweep", "switch")
 
 
 def text_of(result: Result) -> str:
@@ -37,7 +37,13 @@ def _number(value: object) -> str:
 
 def lines_of(result: Result) -> list[Line]:
     """One line a claim."""
-    return [*_marks_lines(result), *_batch_lines(result), *_growth_lines(result), *_sweep_lines(result)]
+    return [
+        *_marks_lines(result),
+        *_batch_lines(result),
+        *_growth_lines(result),
+        *_sweep_lines(result),
+        *_switch_lines(result),
+    ]
 
 
 def _marks_lines(result: Result) -> list[Line]:
@@ -53,7 +59,8 @@ def _marks_lines(result: Result) -> list[Line]:
         f"{result['marks_per_second']:,.0f} marks a second ({number(result['ns_per_mark'] / 1000)} us each, "
         f"{_crossings(result)}); given one by one {us} us; {result['fallen']:,} accounts closed out, the same in the "
         f"same order as the reference: {_yes(result['order_as_reference'])}; "
-        f"{number(result['fills_seconds'])} s for their {result['close_out_orders']:,} fills; "
+        f"{number(result['marks_seconds'])} s for all marks and {number(result['fills_seconds'])} s for "
+        f"{result['close_out_orders']:,} fills, after which {result['owing']:,} owe; "
         f"{result['peak_bytes_per_account']:,.0f} bytes an account at the peak"
     )
     beside = "; ".join(
@@ -114,6 +121,23 @@ def _sweep_lines(result: Result) -> list[Line]:
             f"incremental pass {number(row['incremental us'])} us, {number(row['it / closeout'])} times as long",
         )
         for row in result["sweep"]
+    ]
+
+
+def _switch_lines(result: Result) -> list[Line]:
+    if not result["switch"]:
+        return []
+    rows = result["switch"]
+    middle = sorted(rows, key=lambda row: row["verdicts / bare"])[len(rows) // 2]
+    return [
+        (
+            f"a session's switch for all {result['accounts']:,} accounts ({result['positions']:,} positions)",
+            f"every verdict after {number(middle['verdicts ms'])} ms; triggers laid anew within "
+            f"{number(middle['rebuild s'])} s, of {middle['marks meanwhile']:,} marks meanwhile the worst took "
+            f"{number(middle['worst us'] / 1000)} ms",
+            f"a bare pass over the same columns {number(middle['bare pass ms'])} ms: "
+            f"{number(middle['verdicts / bare'])} times",
+        )
     ]
 
 

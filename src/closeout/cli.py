@@ -346,7 +346,7 @@ def study_funding(
 def bench(
     name: Annotated[str | None, typer.Argument(help="One benchmark; all of them without a name.")] = None,
     workload: Annotated[
-        str | None, typer.Option(help="Of index: calm, hot, crash, adversarial, growth or sweep.")
+        str | None, typer.Option(help="Of index: calm, hot, crash, adversarial, growth, sweep or switch.")
     ] = None,
     accounts: Annotated[int | None, typer.Option(help="Of index: how many accounts.")] = None,
     marks: Annotated[int | None, typer.Option(help="Of index: how many marks.")] = None,
