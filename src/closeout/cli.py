@@ -7,6 +7,7 @@ Exit codes: 0 done; 2 the input or the call is bad (one line says what, nothing 
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 from dataclasses import asdict
@@ -46,6 +47,8 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line; bad input ends with one line on standard error and exit code 2."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
+    logging.basicConfig(format="closeout: %(message)s")  # to standard error; the service has a way of its own
+    logging.getLogger("closeout").setLevel(logging.INFO)
     try:
         app(prog_name="closeout")
     except InputError as bad:

@@ -10,9 +10,11 @@ Nothing of it is part of the state: not of the digest, the snapshot or the order
 
 from __future__ import annotations
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,7 @@ LEAST_QUOTA = 1024
 BOTH = 2**16
 """From so many loose accounts on, both halves of them are looked at in parallel."""
 EMPTY = np.zeros(0, np.int64)
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -76,6 +79,8 @@ class Index:
             index._take_first_mark(number, contract)
         index._grow()
         index._reset()
+        if not wheels.run.signatures:  # pyright: ignore[reportFunctionMemberAccess]
+            index._compile()
         return index
 
     # -- the question ------------------------------------------------------------------------------
@@ -140,6 +145,26 @@ class Index:
             "resets": self.resets,
             "loose": int(counts[wheels.LOOSE]),
         }
+
+    def _compile(self) -> None:
+        """Have everything compiled, or read from the cache, before it is needed: by calls that do nothing."""
+        cache = wheels.run.stats.cache_path  # pyright: ignore[reportFunctionMemberAccess]
+        cold = not any(Path(cache).glob("wheels.run-*"))
+        if cold:
+            LOGGER.info("compiling the trigger index, once on this machine: some twenty seconds")
+        given, sums = (self.tables, self._columns()), self._sums()
+        kernels.verdicts(*given, self.wheels.loose, 0, 0, EMPTY, sums)
+        kernels.net_liqs(*given, EMPTY, EMPTY, sums)
+        wheels.loosen_all(*given, self.wheels, EMPTY)
+        wheels.take(*given, self.wheels, EMPTY, EMPTY, 0, 0)
+        wheels.look(*given, self.wheels, EMPTY, self.found, 0, sums, self.room)
+        wheels.run(
+            *given, self.wheels, self.batches, 0, 0, -1, self.following, (EMPTY, self.found, sums, self.room), 0
+        )  # fmt: skip
+        wheels.wait(self.wheels)
+        self.wheels.counts[[wheels.PAUSE, wheels.WAITED]] = 0
+        if cold:
+            LOGGER.info("the trigger index is compiled")
 
     # -- taking in what happened -------------------------------------------------------------------
 
