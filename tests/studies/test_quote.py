@@ -1,6 +1,7 @@
 """`closeout quote`: one account in, its assessment out, with the engine's own numbers."""
 
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -251,6 +252,18 @@ def test_plain_text_for_people() -> None:
     ):
         assert part in text
     assert explain(ask(marks={}, positions=[])).startswith("A1 under kraken-us")
+    assert "state   " in text
+    assert "solated" not in text
+
+
+@pytest.mark.rule("G-05")
+def test_plain_text_says_which_part_of_an_account_is_closed_out() -> None:
+    """A rich account with an isolated position below its line: the sums look well, the line says whose level it is."""
+    isolated = {"contract": "BTCUSDT", "quantity": "1", "entry_price": "50000", "leverage": "10"}
+    text = explain(reference(isolated | {"margin_mode": "isolated"}, "45200", cash="100000"))
+    assert re.search(r"state, of its worst part +liquidating", text)
+    assert re.search(r"nearest part can lose before liquidation +0\.00", text)
+    assert re.search(r"BTCUSDT +5000\.00 +200\.00 +226\.00 +113 % +liquidating", text)
 
 
 @pytest.mark.parametrize(

@@ -207,13 +207,15 @@ def _as_written(held: _Held) -> tuple[str, str, str]:
 def explain(result: dict[str, Any]) -> str:
     """The answer as plain text, for a terminal."""
     flags = f" ({', '.join(result['state']['flags'])})" if result["state"]["flags"] else ""
+    isolated = [position for position in result["positions"] if position["margin_mode"] == "isolated"]
+    of_worst, of_nearest = (", of its worst part", "nearest part ") if isolated else ("", "")
     money = [
         ("net liq", result["net_liq"]),
         ("requirement", result["requirement"]),
         ("usage", _percent(result["usage"])),
-        ("state", result["state"]["level"].replace("_", "-") + flags),
-        ("can lose before 100 % usage", result["estimated_liquidation_value"]),
-        ("can lose before liquidation", result["auto_liquidation_distance"]),
+        (f"state{of_worst}", result["state"]["level"].replace("_", "-") + flags),
+        (f"{of_nearest}can lose before 100 % usage", result["estimated_liquidation_value"]),
+        (f"{of_nearest}can lose before liquidation", result["auto_liquidation_distance"]),
         ("initial margin", result["initial_margin"]),
         ("maintenance margin", result["maintenance_margin"]),
         ("intraday margin", result["intraday_margin"]),
@@ -230,6 +232,7 @@ def explain(result: dict[str, Any]) -> str:
     owes = result["liability"] == "unlimited"
     if rows:
         blocks.append(columns([names, *rows], left=1))
+        blocks += [_isolated(isolated)] if isolated else []
         gaps = [
             (
                 _percent(row["move"]),
@@ -257,6 +260,23 @@ def explain(result: dict[str, Any]) -> str:
             if row["lots"] not in (None, "0")
         ]
     return "\n\n".join(blocks)
+
+
+def _isolated(positions: list[dict[str, Any]]) -> str:
+    """What each isolated position is judged by: its own money, not the account's."""
+    rows = [("contract", "margin", "net liq", "requirement", "usage", "state")]
+    rows += [
+        (
+            position["contract"],
+            position["isolated_margin"],
+            position["net_liq"],
+            position["requirement"],
+            _percent(position["usage"]),
+            position["level"].replace("_", "-"),
+        )
+        for position in positions
+    ]
+    return f"Isolated positions are in the sums above, and each is closed out alone:\n{columns(rows, left=1)}"
 
 
 def _percent(ratio: str | None) -> str:
