@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import gcd
 from typing import Any
 
-from closeout.core.bankruptcy import bankruptcy_value, closes, fillable_value, limit_of, price_of, share_of
+from closeout.core.bankruptcy import bankruptcy_value, closes, fillable_value, limit_of, order_limit, price_of, share_of
 from closeout.core.contracts import Contract, Kind
 from closeout.core.funding import maintenance_ppm, max_funding_ppm, settlement, settlement_ppm
 from closeout.core.margin import Level, MarginKind, MarginRules, MarginTier, Terms, Window, initial_margin, scaled_rate
@@ -164,8 +164,10 @@ def subticks(row: Row) -> Found:
     )
     lots = 1 if inputs["is_liquidating_long"] else -1
     price = Fraction(inputs["fillable_price_num"], inputs["fillable_price_den"])
-    ticks = limit_of(contract, lots, lots * lot * price * contract.units_per_micro)
-    return {"subticks": None if ticks is None else ticks * inputs["subticks_per_tick"]}
+    value = lots * lot * price * contract.units_per_micro
+    ticks = limit_of(contract, lots, value)
+    ticks = order_limit(contract, lots, value) if ticks is None else ticks  # the chain's ticks go beyond the engine's
+    return {"subticks": ticks * inputs["subticks_per_tick"]}
 
 
 def net_notional(row: Row) -> Found:

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.risk import Holding
-from closeout.core.units import RATE, InputError, mul_div_ceil, mul_div_floor
+from closeout.core.units import MAX_PRICE_TICKS, RATE, InputError, mul_div_ceil, mul_div_floor
 
 
 def share_of(net_liq: int, holdings: Sequence[Holding], index: int) -> int:
@@ -75,6 +75,17 @@ def limit_of(contract: Contract, lots: int, value: int | Fraction) -> int | None
         return None
     ticks = -((-exact.numerator) // exact.denominator) if lots > 0 else exact.numerator // exact.denominator
     return None if lots > 0 and ticks < 1 and not contract.negative_prices else ticks
+
+
+def order_limit(contract: Contract, lots: int, value: int | Fraction | None) -> int:
+    """That limit as an order can have it: within the bounds of prices, and the worst price there is where any is as
+    good (or where `value` is None)."""
+    exact = None if value is None else limit_of(contract, lots, value)
+    if exact is not None:
+        return max(-MAX_PRICE_TICKS, min(exact, MAX_PRICE_TICKS))
+    if lots < 0:
+        return MAX_PRICE_TICKS
+    return -MAX_PRICE_TICKS if contract.negative_prices else 1
 
 
 def price_text(contract: Contract, lots: int, value: int) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from fractions import Fraction
 
-from closeout.core.bankruptcy import bankruptcy_value, fillable_value, limit_of
+from closeout.core.bankruptcy import bankruptcy_value, fillable_value, order_limit
 from closeout.core.margin import Level, below, line
 from closeout.core.risk import Holding, Risk, assess
 from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil, mul_div_floor
@@ -142,23 +142,17 @@ def is_immediate(active: CloseOut, order_id: str) -> bool:
 
 def _limit(state: State, row: int, step: CloseOutStep, holding: Holding) -> int | None:
     """The limit in ticks of an order of this step; None without one."""
-    facts, sells = holding.contract, holding.lots > 0
+    facts = holding.contract
     if step.limit is Limit.NONE:
         return None
-    exact = None
-    if step.limit is not Limit.ANY_PRICE:
-        if step.limit is Limit.BANKRUPTCY:
-            value: int | Fraction = bankruptcy_value(holding, state.share(row, facts.name), abs(holding.lots))
-        else:
-            risk = state.risk(row)
-            adjustment, spread = step.bankruptcy_adjustment, step.spread_to_maintenance
-            value = fillable_value(holding, risk.net_liq, risk.requirement, adjustment, spread)
-        exact = limit_of(facts, holding.lots, value)
-    if exact is not None:
-        return max(-MAX_PRICE_TICKS, min(exact, MAX_PRICE_TICKS))
-    if not sells:
-        return MAX_PRICE_TICKS
-    return -MAX_PRICE_TICKS if facts.negative_prices else 1
+    value: int | Fraction | None = None
+    if step.limit is Limit.BANKRUPTCY:
+        value = bankruptcy_value(holding, state.share(row, facts.name), abs(holding.lots))
+    elif step.limit is Limit.FILLABLE:
+        risk = state.risk(row)
+        adjustment, spread = step.bankruptcy_adjustment, step.spread_to_maintenance
+        value = fillable_value(holding, risk.net_liq, risk.requirement, adjustment, spread)
+    return order_limit(facts, holding.lots, value)
 
 
 def _share(state: State, row: int, step: CloseOutStep, active: CloseOut, holding: Holding) -> int:
