@@ -450,6 +450,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             },
             "reviews": self.reviews,
             "disclosure": self.disclosure,
+            "intervals": {name: found.state() for name, found in self.rules.intervals.items() if found.last},
             "told until": self.told_until,
             "fund": self._fund_standing(),
             "told of stale marks": {name for name, contract in contracts.items() if contract.stale_told},

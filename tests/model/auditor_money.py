@@ -218,20 +218,37 @@ class Money:
             target.funding_given += amount
             self.reached["funding accrued"] += 1
             self.reached["funding of a leg"] += target.side != 0
+        assert self.rules is not None
+        if contract in self.rules.intervals:
+            changed = self.rules.intervals[contract].ended(Fraction(rate, 10**9), self.now)
+            self.reached[changed or "interval as usual"] += 1
 
     def _BookFunding(self) -> None:
         assert self.rules is not None
-        for account in self.accounts.values():
-            self.post("clearing_house", "customer_cash", account.accrued, account)
-            if account.accrued:
-                self.concerned.add(account.account_id)
-                self.reached["funding booked"] += 1
+        for name in sorted(self.accounts):
+            account, amount = self.accounts[name], self.accounts[name].accrued
             account.accrued = Fraction(0)
+            self.post("clearing_house", "customer_cash", amount, account)
+            if amount:
+                self.concerned.add(name)
+                self.reached["funding booked"] += 1
+            if amount < 0 and account.parent is not None and self.rules.paid_from_balance:
+                self._pay_from_balance(account, self.accounts[account.parent], -amount)
         for contract in self.rules.contracts.values():
             clearing = down(contract.funding_exact, contract.micro)
             self.post("clearing_house", "rounding", clearing - contract.funding_given)
             contract.funding_exact -= clearing
             contract.funding_given = Fraction(0)
+
+    def _pay_from_balance(self, child: Account, parent: Account, due: Fraction) -> None:
+        """The customer's free money pays for an isolated position, as far as it goes and he may withdraw it."""
+        self.concerned.add(parent.account_id)
+        barred = parent.receivable > 0 or self.figures.unpriced(parent) or "frozen" in parent.set_flags
+        paid = Fraction(0) if barred else min(due, self.withdrawable(parent))
+        self.reached[f"funding from the balance: {'all' if paid == due else 'a part' if paid else 'nothing'}"] += 1
+        parent.cash -= paid
+        child.cash += paid
+        self.came(parent, -paid)
 
     def _Settle(self, contract: str, price_ticks: int) -> None:
         together = self.live_whole(contract)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil, floor
 
+from tests.model.auditor_funding import Intervals, of_contract
+
 PLACES = {"USD": 6, "USDT": 6, "USDC": 6, "BTC": 8, "ETH": 8, "SOL": 8}
 RATE = Fraction(1, 10**9)
 MAX_PRICE_TICKS = 2**40
@@ -324,6 +326,9 @@ class Rules:
                 for leg, side in (("long", 1), ("short", -1)):
                     own = self._contract(f"{name}:{leg}", table)
                     self.contracts[own.name] = replace(own, leg_of=name, side=side)
+        found = {name: of_contract(document, name) for name in self.contracts}
+        self.intervals = {name: Intervals(table) for name, table in found.items() if table and table.get("capped")}
+        self.paid_from_balance = (document.get("funding") or {}).get("paid_from") == "balance"
         closing = document["close_out"]
         self.steps = [read_step(closing), *(read_step(table) for table in closing.get("then") or [])]
         self.target = Fraction(closing.get("target") or "1.00")

@@ -130,6 +130,18 @@ TIERS = [
     },
 ]
 
+# Intervals that rates at the cap shorten, and isolated positions whose payments come out of free cash.
+FUNDING: dict[str, Any] = {
+    "contracts": ["BTC", "ETH"],
+    "time_zone": "UTC",
+    "interval_hours": 8,
+    "interest": "0.0001",
+    "cap": "0.02",
+    "own": {"ETH": {"cap": "0.05"}},
+    "capped": {"interval_hours": [4, 1], "calm_rate": "0.0001", "calm_intervals": 2},
+    "paid_from": "balance",
+}
+
 TIERED: dict[str, Any] = {
     **HEAD,
     "name": "model-tiered",
@@ -142,6 +154,7 @@ TIERED: dict[str, Any] = {
     },
     "close_out": {"method": "reduce_to_target", "target": "0.70"},
     "liquidation_fee": {"first": "10", "later": "10"},
+    "funding": FUNDING,
     "marks": MARKS,
     "receivable": {**RECEIVABLE, "daily_interest": "0.05"},
 }

@@ -7,6 +7,7 @@ from tests.model.rulebooks import (
     ALWAYS,
     COIN,
     FINE,
+    FUNDING,
     HEAD,
     MARKS,
     RECEIVABLE,
@@ -50,6 +51,7 @@ TAKERS = {
         "then": [FLATTEN],
     },
     "insurance_fund": {"initial": "3000"},
+    "funding": FUNDING,
     "liquidation_fee": {"rate": "0.01", "payee": "insurance_fund", "capped": True},
     "waterfall": [
         {"stage": "liquidity_providers", "capacity": "5000"},

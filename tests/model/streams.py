@@ -197,6 +197,9 @@ class Stream(DeskInputs):
         name = self.a_market()
         rate = self.random.choice((100_000, -100_000, 375_001, -20_000_000, 50_000_000, 1))
         price = self.moved(name, 0.01) if self.random.random() < 0.3 else None
+        if self.auditor.rules and name in self.auditor.rules.intervals and self.random.random() < 0.4:
+            rates = self.random.choice(((rate,) * 3, (-100_000, 1, 0), (20_000_000, 5, 6), (1, 100_001)))
+            self.first += [*(c.AccrueFunding(name, next_rate) for next_rate in rates), c.BookFunding()]
         return c.AccrueFunding(name, rate, price)
 
     def _book_funding(self) -> Any:

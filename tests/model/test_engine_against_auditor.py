@@ -65,6 +65,8 @@ REACHED = """
     rejected duplicate_account, rejected duplicate_fill, rejected zero_quantity, rejected out_of_bounds,
     rejected contract_twice, rejected in_debit, rejected unpriced, rejected flat,
     liquidation after SessionChange, liquidation after NewsWindow, liquidation after SetMargin,
+    interval shortened, interval as short as it gets, interval restored, calm interval, interval not calm,
+    funding from the balance: all, funding from the balance: a part, funding from the balance: nothing,
     liquidation after AccrueFunding, liquidation after DeskAction, liquidation after AdjustCash,
     liquidation after CorrectFill, liquidation after Expire, level change after Deposit, level change after Withdraw
 """
@@ -189,5 +191,5 @@ def test_the_auditor_is_independent() -> None:
                     package, _, helper = module.rpartition(".")
                     assert package == "tests.model"
                     queue += [helper] if helper not in seen else []
-    parts = "brakes calls desk limits market money orders rules state steps trades waterfall"
+    parts = "brakes calls desk funding limits market money orders rules state steps trades waterfall"
     assert seen == {"auditor", *(f"auditor_{part}" for part in parts.split())}
