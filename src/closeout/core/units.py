@@ -125,6 +125,12 @@ def mul_div_ceil(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntO
     return whole * multiplier - (-(rest * multiplier)) // divisor
 
 
+def exact_sum(values: Any) -> int:
+    """The sum of an int64 array, whatever its length: halves are added apart, since the whole can pass 63 bits."""
+    high = values >> 32
+    return (int(high.sum()) << 32) + int((values - (high << 32)).sum())
+
+
 def decimal(text: str, field: str) -> Decimal:
     """A finite decimal from text; `InputError` names `field`. An exponent that no number of ours needs is refused: it
     would be worked out digit by digit."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from closeout.core.margin import Level
 from closeout.core.risk import Risk
 from closeout.engine import brakes, closeout, margin_calls, receipts, scan, waterfall
 from closeout.engine import ledger as books
-from closeout.engine.book import CloseOut, Flag, Receivable
+from closeout.engine.book import CloseOut, Column, Flag, Receivable
 from closeout.engine.events import DeficitBooked, LevelChanged, Notice, ReceivableChanged
 from closeout.engine.state import State
 
@@ -29,6 +31,15 @@ def judge_rows(state: State, rows: Iterable[int], *, executed: bool = False) -> 
         due |= set() if parent is None else {parent}
     for row in _by_id(state, due):
         judge(state, row, executed=executed)
+
+
+def judge_many(state: State, rows: Column) -> None:
+    """As `judge_rows`, without those in whom nothing would change: who holds something and whom the scan does not
+    name."""
+    table = state.book.positions
+    flat = np.ones(state.book.count, bool)
+    flat[table.account[: table.count][table.lots[: table.count] != 0]] = False
+    judge_rows(state, rows[flat[rows] | np.isin(rows, scan.candidates(state))].tolist())
 
 
 def _judge_touched(state: State) -> None:

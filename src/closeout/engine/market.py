@@ -1,21 +1,24 @@
 """What the market does to every holder: marks, sessions, funding, settlement, the day (US-02, US-14, US-24).
 
-The acts over all holders are loops over a column; money is posted account by account, because each posting is a fact
-of somebody's statement.
+What holders are due is worked out over whole columns; money is posted account by account, because each posting is a
+fact of somebody's statement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from closeout.core.contracts import Contract, OutOfBounds
+import numpy as np
+
+from closeout.core.contracts import OutOfBounds
 from closeout.core.funding import Cadence
 from closeout.core.times import time_text
-from closeout.core.units import MAX_VALUE, RATE, floor_div, mul_div_ceil
+from closeout.core.units import MAX_VALUE, RATE, exact_sum, floor_div, mul_div_ceil, mul_div_floor
 from closeout.engine import brakes, gate, margin_calls, rates
 from closeout.engine import ledger as books
 from closeout.engine.accounts import withdrawable
-from closeout.engine.book import ContractState, Grade
+from closeout.engine.book import Column, ContractState, Grade
+from closeout.engine.bulk import post_all, realise_all
 from closeout.engine.commands import (
     AccrueFunding,
     AnnounceExpiry,
@@ -29,7 +32,7 @@ from closeout.engine.commands import (
     Tick,
 )
 from closeout.engine.events import CancelOrders, Notice
-from closeout.engine.judge import changed_receivable, judge_all, judge_rows
+from closeout.engine.judge import changed_receivable, judge_all, judge_many, judge_rows
 from closeout.engine.state import Reject, State
 
 
@@ -60,6 +63,14 @@ def take_batch(state: State, batch: Sequence[tuple[ContractState, int | None]], 
 def _holders(contracts: Sequence[ContractState]) -> list[int]:
     """Account rows that hold any of these."""
     return list({int(row) for contract in contracts for row in contract.holders()})
+
+
+def _rows(state: State, contracts: Sequence[ContractState]) -> Column:
+    """The same as a column, ascending."""
+    held = np.zeros(state.book.count, bool)
+    for contract in contracts:
+        held[contract.holders()] = True
+    return np.flatnonzero(held)
 
 
 def _check_mark(contracts: Sequence[ContractState], ticks: int) -> None:
@@ -154,31 +165,28 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
     if abs(command.rate) > RATE:
         raise Reject("out_of_bounds", "a funding rate above 100 %")
     _check_mark(contracts, price)
-    divisor = RATE * facts.units_per_micro
-    accrued: dict[int, int] = {}
+    book, total = state.book, state.book.column("accrued").copy()
     parts: list[tuple[int, int]] = []  # units and micros of each contract: the legs have residues of their own
     for contract in contracts:
-        rows = sorted((int(row) for row in contract.holders()), key=state.book.ids.__getitem__)
-        due = {row: _funding(facts, price, contract.position(row).lots, command.rate) for row in rows}
-        parts.append((sum(due.values()), sum(floor_div(units, divisor) for units in due.values())))
-        for row, units in due.items():
-            accrued[row] = accrued.get(row, int(state.book.accrued[row])) + floor_div(units, divisor)
-    for row, micros in accrued.items():
-        if abs(micros) > MAX_VALUE:
-            raise Reject("out_of_bounds", f"accrued funding of {state.book.ids[row]} would pass its bound")
-    for row, micros in accrued.items():
-        state.book.accrued[row] = micros
-        state.book.positions.moved.add(row)
+        own, lots, _ = contract.held()
+        value: Column = abs(facts.value(price, lots))
+        owed = value * np.where(lots > 0, -1, 1)  # units: what each would receive at a rate of 100 %
+        due = floor_div(mul_div_floor(owed, command.rate, RATE), facts.units_per_micro)
+        parts.append((exact_sum(owed) * command.rate, exact_sum(due)))
+        total[own] += due
+    rows = _rows(state, contracts)
+    accrued = total[rows]
+    beyond: Column = rows[abs(accrued) > MAX_VALUE]
+    if len(beyond):
+        first = min(book.ids[int(row)] for row in beyond)
+        raise Reject("out_of_bounds", f"accrued funding of {first} would pass its bound")
+    book.accrued[rows] = accrued
+    book.positions.touch(rows)
     for contract, (units, booked) in zip(contracts, parts, strict=True):
-        exact, contract.funding_residue = divmod(contract.funding_residue + units, divisor)
+        exact, contract.funding_residue = divmod(contract.funding_residue + units, RATE * facts.units_per_micro)
         contract.funding_rounding += exact - booked
     _next_interval(state, command)
-    judge_rows(state, accrued)
-
-
-def _funding(facts: Contract, price: int, lots: int, rate: int) -> int:
-    """Units x `RATE` that a position of signed lots is paid; longs pay when the rate is above zero."""
-    return abs(int(facts.value(price, lots))) * rate * (-1 if lots > 0 else 1)
+    judge_many(state, rows)
 
 
 def _next_interval(state: State, command: AccrueFunding) -> None:
@@ -195,22 +203,22 @@ def book_funding(state: State, command: BookFunding) -> None:
     the rulebook says so, and out of its own margin as far as that does not go (EX-06)."""
     book = state.book
     from_balance = state.policy.funding is not None and state.policy.funding.from_balance
-    rows = sorted((int(row) for row in book.column("accrued").nonzero()[0]), key=book.ids.__getitem__)
-    for row in rows:
-        state.check_cash(row, int(book.accrued[row]))
-    touched = set(rows)
-    for row in rows:
-        amount = int(book.accrued[row])
-        book.accrued[row] = 0
-        book.positions.moved.add(row)
+    rows = book.column("accrued").nonzero()[0]
+    amounts = book.accrued[rows]
+    state.check_cash_of(rows, amounts)
+    parents = {row: book.parent[row] for row in rows[amounts < 0].tolist() if from_balance and row in book.parent}
+    apart = np.isin(rows, [*parents, *parents.values()])  # who is concerned by somebody's payment, one after another
+    book.accrued[rows[~apart]] = 0
+    post_all(state, rows[~apart], amounts[~apart], "funding")
+    for row in sorted(rows[apart].tolist(), key=book.ids.__getitem__):
+        amount, book.accrued[row] = int(book.accrued[row]), 0
         state.post_signed(row, books.CLEARING_HOUSE, amount, "funding")
-        if from_balance and amount < 0 and row in book.parent:
-            _pay_from_balance(state, row, book.parent[row], -amount)
-            touched.add(book.parent[row])
+        if row in parents:
+            _pay_from_balance(state, row, parents[row], -amount)
     for contract in state.contracts.values():
         state.post_rounding(contract.funding_rounding, "funding")
         contract.funding_rounding = 0
-    judge_rows(state, sorted(touched, key=book.ids.__getitem__))
+    judge_many(state, np.concatenate((rows, np.array([*parents.values()], np.int64))))
 
 
 def _pay_from_balance(state: State, row: int, parent: int, micros: int) -> None:
@@ -229,14 +237,14 @@ def settle(state: State, command: Settle) -> None:
     rows = _settle(state, contracts, command.price_ticks, "daily settlement", close=False)
     for contract in contracts:
         contract.settlement = command.price_ticks
-    judge_rows(state, rows)
+    judge_many(state, rows)
 
 
 def expire(state: State, command: Expire) -> None:
     """Final settlement closes every position at the price, and the contract takes nothing more (US-24)."""
     contracts = state.live_whole(command.contract)
     _check_mark(contracts, command.price_ticks)
-    rows = _settle(state, contracts, command.price_ticks, "final settlement", close=True)
+    rows = list(map(int, _settle(state, contracts, command.price_ticks, "final settlement", close=True)))
     for contract in contracts:
         contract.expired = True
     names = [contract.contract.name for contract in contracts]
@@ -252,26 +260,32 @@ def expire(state: State, command: Expire) -> None:
     judge_rows(state, rows)
 
 
-def _settle(
-    state: State, contracts: Sequence[ContractState], price: int, reason: str, *, close: bool
-) -> list[int]:  # fmt: skip
-    rows = sorted(_holders(contracts), key=state.book.ids.__getitem__)
-    for row in rows:
-        held = ((contract.contract, contract.position(row)) for contract in contracts)
-        state.check_cash(row, sum(facts.profit(price, position.lots, position.cost) for facts, position in held))
-    for row, contract in ((row, contract) for row in rows for contract in contracts):
-        position = contract.position(row)
-        if not position.lots:
-            continue
-        value = contract.contract.value(price, position.lots)
-        units = value - position.cost
-        position.cost = value
+def _settle(state: State, contracts: Sequence[ContractState], price: int, reason: str, *, close: bool) -> Column:
+    """Every holder realises what lies between cost and price. Returns their rows."""
+    facts, profit = contracts[0].contract, np.zeros(state.book.count, np.int64)
+    for contract in contracts:
+        own, lots, cost = contract.held()
+        profit[own] += facts.profit(price, lots, cost)
+    rows = _rows(state, contracts)
+    state.check_cash_of(rows, profit[rows])
+    for contract in contracts:
+        own, lots, cost = contract.held()
+        value = facts.value(price, lots)
+        _store(contract, own, value, close=close)
         if close:
-            position.lots = position.cost = 0
-            state.emit(Notice(state.book.ids[row], "expiry", contract.contract.name))
-        contract.store(row, position)
-        state.realise(row, contract, units, reason)
+            state.events += [Notice(state.book.ids[int(row)], "expiry", contract.contract.name) for row in own]
+        realise_all(state, own, contract, value - cost, reason)
     return rows
+
+
+def _store(contract: ContractState, rows: Column, value: Column, *, close: bool) -> None:
+    """The holders' cost becomes the value, or nothing is held any more."""
+    table, at = contract.positions, contract.rows[: contract.count]
+    at = at[table.lots[at] != 0]
+    table.cost[at] = 0 if close else value
+    if close:
+        table.lots[at] = contract.long_lots = 0
+    table.touch(rows)
 
 
 def announce_expiry(state: State, command: AnnounceExpiry) -> None:

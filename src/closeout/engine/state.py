@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from closeout.core.bankruptcy import share_of
 from closeout.core.contracts import LEGS, OutOfBounds, Position, leg_name
 from closeout.core.funding import Cadence
@@ -230,6 +232,20 @@ class State:
         family = own if parent is None else own + int(book.cash[parent]) - int(book.receivable[parent])
         if max(abs(int(book.cash[row]) + change), abs(own), abs(family)) > MAX_VALUE:
             raise Reject("out_of_bounds", f"cash of {book.ids[row]} would pass its bound")
+
+    def check_cash_of(self, rows: Column, changes: Column) -> None:
+        """`check_cash` of many accounts, each as if it alone changed; the first of them by id is named."""
+        book = self.book
+        cash = book.cash[rows]
+        own = cash - book.receivable[rows] + changes
+        family = own
+        if book.parent:
+            parents = np.fromiter((book.parent.get(row, -1) for row in rows.tolist()), np.int64, len(rows))
+            family = np.where(parents < 0, own, own + book.cash[parents] - book.receivable[parents])
+        beyond: Column = rows[np.maximum(np.maximum(abs(cash + changes), abs(own)), abs(family)) > MAX_VALUE]
+        if len(beyond):
+            first = min(book.ids[int(row)] for row in beyond)
+            raise Reject("out_of_bounds", f"cash of {first} would pass its bound")
 
     def money(self, row: int) -> Money:
         book = self.book
