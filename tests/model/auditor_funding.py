@@ -35,7 +35,7 @@ class Intervals:
         self.usual = self.hours = Fraction(table.get("interval_hours") or 8)
         self.shorter = sorted(capped.get("interval_hours") or [], reverse=True)
         self.cap = None if table.get("cap") is None else Fraction(table["cap"])
-        self.calm_rate, self.calm_wanted = Fraction(capped.get("calm_rate") or 0), capped.get("calm_intervals")
+        self.calm_rate, self.calm_wanted = Fraction(capped.get("calm_rate") or 0), capped.get("calm_intervals", 0)
         self.back_to = capped.get("restored_hours") or self.usual
         self.calm, self.last = 0, 0
 
