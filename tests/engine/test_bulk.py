@@ -72,7 +72,7 @@ class Both:
 @pytest.mark.parametrize("currency", ["USD", "BTC"])
 @pytest.mark.parametrize("seed", range(3))
 def test_over_a_book_of_many_holders(currency: str, seed: int) -> None:
-    """Values in fractions of a micro and of a coin, isolated positions, legs, and accounts at the bound of their cash."""
+    """Values in fractions of a micro and of a coin, isolated positions, legs, and accounts at their bound of cash."""
     random, both = Random(seed), Both(currency)
     for name in both.contracts:
         both.give(c.Marks((c.Mark(name, PRICES[name]),)))
