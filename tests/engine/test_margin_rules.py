@@ -140,3 +140,11 @@ def test_a_tier_by_entry_is_left_by_closing_a_part() -> None:
     desk.marks(CAR="93")
     # 300 are required by 1,500 at entry, 295 are there. At entry 9 lots are worth 900; at the mark 10 are 930.
     assert desk.outstanding("A") == [("CAR", "-6")]
+
+
+@pytest.mark.rule("EX-02", "US-20")
+def test_the_desk_raises_no_margin_beyond_the_value_where_the_fee_is_on_what_is_left_of_it() -> None:
+    desk = desk_with(taker_fee="0.001", close_fee_in_requirement=True, close_fee_on="bankruptcy")
+    tiers = b'[{"initial_margin_rate": "1.1", "maintenance_margin_rate": "0.5"}]'
+    assert desk.refused(c.SetMargin("CAR", tiers, "anna", "volatility", "bert")) == "bad_tiers"
+    desk.done(c.SetMargin("CAR", tiers.replace(b"1.1", b"1.0"), "anna", "volatility", "bert"))

@@ -11,6 +11,7 @@ from closeout.engine.commands import NewsWindow, ReviewMargin, ScheduleNews, Set
 from closeout.engine.judge import judge_all
 from closeout.engine.state import Reject, Release, State, require_name, require_second
 from closeout.rulebooks.loader import tiers_from_json
+from closeout.rulebooks.margins import check_bankrupt
 
 TIMER = "clock"
 
@@ -143,6 +144,8 @@ def set_margin(state: State, command: SetMargin) -> None:
     contract, *legs = state.live_whole(command.contract)
     try:
         tiers = tiers_from_json(contract.contract, command.tiers)
+        if contract.rules.close_fee_side:
+            check_bankrupt(tiers, f"{command.contract}.tiers")
     except InputError as bad:
         raise Reject("bad_tiers", str(bad)) from None
     if not _nowhere_lower(contract.tiers, tiers):

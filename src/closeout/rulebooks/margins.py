@@ -62,10 +62,15 @@ def _close_fee_side(table: ContractTable, contract: Contract, tiers: Tiers, key:
         return 0
     if not table.close_fee_in_requirement:
         raise InputError(f"{key}.close_fee_on: expected close_fee_in_requirement beside it")
+    check_bankrupt(tiers, f"{key}.close_fee_on")
+    return 1 if contract.kind is Kind.LINEAR else -1
+
+
+def check_bankrupt(tiers: Tiers, key: str) -> None:
+    """`InputError` for tiers whose initial margin may be more than the value, so that none of it would be left."""
     own = MarginKind.INITIAL
     if any(tier.rate[own] > RATE or tier.per_lot[own] or tier.slope[own] for tier in tiers):
-        raise InputError(f"{key}.close_fee_on: expected initial margins by rate, of at most 1, without a slope")
-    return 1 if contract.kind is Kind.LINEAR else -1
+        raise InputError(f"{key}: expected initial margins by rate, of at most 1, without a slope")
 
 
 def _open_interest(table: ContractTable, contract: Contract, tiers: Tiers, key: str) -> tuple[int, int] | None:
