@@ -24,9 +24,9 @@ SAMPLED = 1_000
 """Marks at the end of the path that the baselines may be given."""
 DIGEST_ACCOUNTS, DIGEST_MARKS, ROUGH = 20_000, 2_000, 20
 """Accounts and marks that the full scan judges too, and how much larger the steps of a calm walk are for it."""
-GROWTH = (100_000, 1_000_000, 3_000_000)
+GROWTH = (10_000, 100_000, 1_000_000, 3_000_000)
 GROWTH_MARKS = 200_000
-GROWTH_NEAR, GROWTH_FAR = 5_000, 0.3
+GROWTH_FROM, GROWTH_NEAR, GROWTH_FAR = 1, 2_500, 0.3
 SWEEP_ACCOUNTS, SWEEP_MARKS = 100_000, 100_000
 SWEEP_SHARES, SWEEP_STEPS = (0.001, 0.01, 0.1), (1, 10, 100)
 SWINGS = 2_000
@@ -262,16 +262,16 @@ def _digests(kind: Workload, accounts: int, marks: int) -> Result:
 def _growth(accounts: int, marks: int) -> Result:
     """The same marks over books of more and more accounts, of which as many are near their line in each and no other
     can be reached: so they cross the same number of triggers."""
-    full = accounts >= GROWTH[0]
+    full = accounts >= GROWTH[GROWTH_FROM]
     sizes = GROWTH if full else (max(100, accounts // 10), accounts, 3 * accounts)
-    near = min(GROWTH_NEAR, sizes[0] // 20)
+    near = min(GROWTH_NEAR, sizes[0] // 4)
     rows: list[Result] = []
     for size in sizes:
         say(f"growth: {size:,} accounts")
         columns = book.draw(Shape(size, near=near, far_from=GROWTH_FAR))
         path = paths.calm(columns.opening, min(marks, GROWTH_MARKS))
         rows.append({"accounts": size, "positions": columns.positions, **_played(columns, path)})
-    factor = rows[-1]["ns a mark"] / rows[0]["ns a mark"]
+    factor = rows[-1]["ns a mark"] / rows[GROWTH_FROM if full else 0]["ns a mark"]
     return {
         "accounts": sizes[-1],
         "positions": rows[-1]["positions"],

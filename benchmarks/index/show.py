@@ -95,7 +95,7 @@ def _batch_lines(result: Result) -> list[Line]:
 def _growth_lines(result: Result) -> list[Line]:
     if not result["growth"]:
         return []
-    first, last = result["growth"][0], result["growth"][-1]
+    first, last = result["growth"][-3], result["growth"][-1]  # 100,000 to 3,000,000 accounts in a full run
     steps = "; ".join(
         f"{row['accounts']:,} accounts {number(row['ns a mark'] / 1000)} us"
         + ("" if row["crossings a mark"] is None else f" ({number(row['crossings a mark'])} crossings)")

@@ -3,6 +3,8 @@
 Each is written the way a good user of the tool would, on columns or tables that lie ready. `holders` asks about the
 accounts in that contract, `all accounts` about everybody; `incremental` keeps each account's slack and adds what the
 mark changed, `stateless` works everything out again.
+
+NautilusTrader is not among them: it has no operation that finds the accounts below their margin.
 """
 
 import importlib
