@@ -136,7 +136,8 @@ def rulebooks_check(
         found = {"file": file, "ok": True, "name": policy.name, "version": policy.version, "digest": book.digest}
         print(json.dumps(found | {"contracts": list(policy.contracts), "notes": notes}, indent=2))
     else:
-        contracts = f"{len(policy.contracts)} contract{'s' if len(policy.contracts) != 1 else ''}"
+        count = len(book.table.contracts)
+        contracts = f"{count} contract{'s' if count != 1 else ''}"
         print(f"{file}: good: {policy.name}, version {policy.version}, {contracts}, digest {book.digest}")
         print("".join(f"    note: {note}\n" for note in notes), end="")
 
