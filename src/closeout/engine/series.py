@@ -191,9 +191,10 @@ def advance(state: State, series: Series, first: int) -> int:
 
 
 def _runs(state: State) -> bool:
-    """Whether levels alone decide who is judged: no margin call may be met, no brake trip and no plan go on."""
+    """Whether levels alone decide what happens: no margin call may be met, no brake trip, no plan go on, and no batch is
+    looked at for accounts below zero (`engine.gate`)."""
     book = state.book
-    if book.calls or book.brakes.count or book.stops:
+    if book.calls or book.brakes.count or book.stops or state.policy.withdrawal_gate is not None:
         return False
     return all(active.outstanding and not any(active.queued.values()) for active in book.close_outs.values())
 
