@@ -130,7 +130,7 @@ def run(
 
 def _empty(workload: str) -> Result:
     """Every key that a result has, whatever was run."""
-    told = {"machine": machine(), "workload": workload, "method": METHOD}
+    told = {"name": workload, "machine": machine(), "workload": workload, "method": METHOD}
     return told | dict.fromkeys(KEYS) | {"rows": [], "growth": [], "sweep": [], "switch": []}
 
 
@@ -155,7 +155,7 @@ def _main(kind: Workload, accounts: int, marks: int) -> Result:
         "positions": columns.positions,
         "contracts": CONTRACTS,
         "marks": len(path),
-        "workload": shape.text(),
+        "workload": f"{path.label}; {shape.text()}",
         "share_near": columns.near(columns.opening) / accounts,
         "path": path.label,
         "packed": kind.packed,
@@ -279,7 +279,7 @@ def _growth(accounts: int, marks: int) -> Result:
         "marks": min(marks, GROWTH_MARKS),
         "workload": replace(Shape(sizes[-1]), near=near, far_from=GROWTH_FAR).text(),
         "path": "calm walk",
-        "method": "the same packed marks for each book once its index has settled; the median command",
+        "method": "The same packed marks for each book once its index has settled; the median command",
         "growth": rows,
         "growth_factor": factor,
         "growth_100k_to_3M": factor if full else None,
@@ -306,7 +306,7 @@ def _sweep(accounts: int, marks: int) -> Result:
         "contracts": CONTRACTS,
         "marks": marks,
         "workload": f"calm walks of several steps over books of several shares near the line, seed {book.SEED}",
-        "method": "the median command of packed marks; the compiled incremental pass on the same marks, its median",
+        "method": "The median command of packed marks; the compiled incremental pass on the same marks, its median",
         "sweep": rows,
     }
 

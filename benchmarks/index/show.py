@@ -7,6 +7,13 @@ from benchmarks.measure import number, table
 Result = dict[str, Any]
 Line = tuple[str, str, str]
 
+NAMED = {
+    "calm": "calm walk",
+    "hot": "walk of one contract that has a quarter of all positions",
+    "crash": "10 October 2025, synthetic between the prices of its bars",
+    "adversarial": "every account next to its line, marks that swing about it",
+}
+"""What a workload is called in the table; the lines below it say all."""
 LISTS = ("rows", "growth", "sweep", "switch")
 
 
@@ -52,8 +59,8 @@ def _marks_lines(result: Result) -> list[Line]:
     each, rows = result["single_marks"], [row for row in result["rows"] if row.get("p50 us")]
     us = ", ".join(f"{name} {number(each[f'{name} us'])}" for name in ("p50", "p99", "p99.9", "worst"))
     what = (
-        f"{result['marks']:,} marks, each a batch of its own, over {result['accounts']:,} accounts "
-        f"({result['positions']:,} positions; {result['path']}; {result['workload']})"
+        f"{NAMED[result['name']]}: {result['marks']:,} marks, each a batch of its own, over {result['accounts']:,} "
+        f"accounts ({result['positions']:,} positions)"
     )
     measured = (
         f"{result['marks_per_second']:,.0f} marks a second ({number(result['ns_per_mark'] / 1000)} us each, "
@@ -63,12 +70,18 @@ def _marks_lines(result: Result) -> list[Line]:
         f"{result['close_out_orders']:,} fills, after which {result['owing']:,} owe; "
         f"{result['peak_bytes_per_account']:,.0f} bytes an account at the peak"
     )
-    beside = "; ".join(
-        f"{row['method']} ({row['accounts']:,} accounts) {number(row['p50 us'] / 1000)} ms"
-        + (f", {number(row['it / closeout'])} times as long" if row["it / closeout"] else "")
-        for row in rows
-    )
-    return [(what, measured, beside)]
+    beside = "; ".join(_beside(row, result["accounts"]) for row in rows)
+    return [(what, measured, f"a mark: {beside}")]
+
+
+def _beside(row: dict[str, Any], accounts: int) -> str:
+    fewer = "" if row["accounts"] == accounts else f" with {row['accounts']:,} accounts"
+    times = f" ({number(row['it / closeout'])} times)" if row["it / closeout"] else ""
+    return f"{row['method']}{fewer} {_time(row['p50 us'])}{times}"
+
+
+def _time(us: float) -> str:
+    return f"{number(us)} us" if us < 1000 else f"{number(us / 1000)} ms"
 
 
 def _crossings(result: Result) -> str:
@@ -113,15 +126,23 @@ def _growth_lines(result: Result) -> list[Line]:
 
 
 def _sweep_lines(result: Result) -> list[Line]:
+    """A line for each share of accounts near their line; its steps in one cell."""
+    shares: dict[str, list[dict[str, Any]]] = {}
+    for row in result["sweep"]:
+        shares.setdefault(row["share near"], []).append(row)
     return [
         (
-            f"{row['share near']} of {result['accounts']:,} accounts near their line, steps of {row['step']}",
-            f"{number(row['ns a mark'] / 1000)} us a mark"
-            + ("" if row["crossings a mark"] is None else f", {number(row['crossings a mark'])} crossings"),
-            f"incremental pass {number(row['incremental us'])} us, {number(row['it / closeout'])} times as long",
+            f"{share} of {result['accounts']:,} accounts near their line; calm steps, and 10 and 100 times as large",
+            "; ".join(_step(row) for row in rows),
+            "incremental pass " + ", ".join(f"{number(row['it / closeout'])}" for row in rows) + " times as long",
         )
-        for row in result["sweep"]
+        for share, rows in shares.items()
     ]
+
+
+def _step(row: dict[str, Any]) -> str:
+    crossed = "" if row["crossings a mark"] is None else f" ({number(row['crossings a mark'])} crossings)"
+    return f"{number(row['ns a mark'] / 1000)} us a mark{crossed}"
 
 
 def _switch_lines(result: Result) -> list[Line]:
