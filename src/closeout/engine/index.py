@@ -113,10 +113,12 @@ class Index:
             if contract.largest > self.largest[number]:
                 self.largest[number] = contract.largest
                 following[number, wheels.LOWEST : wheels.HIGHEST + 1] = _bounds(contract)
+        busy = self._set_busy()
         batch, how = wheels.run(
             self.tables, self._columns(), self.wheels, self.batches, first, state.time,
             -1 if guard is None else guard, following, (EMPTY, self.found, self._sums(), self.room), self.quota,
         )  # fmt: skip
+        self.wheels.anchored[busy] = wheels.FREE
         is_in = how != wheels.UNTOUCHED
         if batch + is_in > first:
             state.time = int(self.batches.times[batch - 1 + is_in])
@@ -132,6 +134,13 @@ class Index:
             wheels.wait(self.wheels)
             return batch, self._look()
         return batch, self.found[: self.wheels.counts[wheels.FOUND]].copy() if is_in else None
+
+    def _set_busy(self) -> Column:
+        """Leave out who is being closed out; his plan waits for its orders (`series` runs only then)."""
+        rows = np.fromiter(self.state.book.close_outs, np.int64, len(self.state.book.close_outs))
+        rows = rows[self.wheels.anchored[rows] == wheels.FREE]
+        self.wheels.anchored[rows] = wheels.BUSY
+        return rows
 
     @property
     def counters(self) -> dict[str, int]:

@@ -78,8 +78,9 @@ class Wheels(NamedTuple):
 # Entries of `Wheels.counts`
 LOOSE, CROSSED, LOOKED_AT, GIVEN, PAUSE, WAITED, FOUND = range(7)
 COUNTS = 7
-# Values of `Wheels.anchored`: the last for accounts that are never judged
-FREE, ANCHORED, HOUSE = range(3)
+# Values of `Wheels.anchored`: loose, with triggers, never judged, and loose but left out during a run, because its plan
+# goes on whatever its level
+FREE, ANCHORED, HOUSE, BUSY = range(4)
 NOWHERE = -1
 """Of a node that is in no bucket, the link to the one before it."""
 
@@ -396,6 +397,10 @@ def look(
     kept, changed, anchored = 0, 0, 0
     for place in range(wheels.counts[LOOSE]):
         account = wheels.loose[place]
+        if wheels.anchored[account] == BUSY:
+            wheels.loose[kept] = account
+            kept += 1
+            continue
         stay = True
         if len(known) == 0 or (known[place] == book.level[account] and anchored < quota):
             net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
