@@ -14,7 +14,6 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,10 +156,7 @@ class Index:
 
     def _compile(self) -> None:
         """Have everything compiled, or read from the cache, before it is needed: by calls that do nothing."""
-        cache = wheels.run.stats.cache_path  # pyright: ignore[reportFunctionMemberAccess]
-        cold = not any(Path(cache).glob("wheels.run-*"))
-        if cold:
-            LOGGER.info("compiling the trigger index, once on this machine: some twenty seconds")
+        LOGGER.info("preparing the trigger index: the first time on a machine it takes some twenty seconds")
         given, sums = (self.tables, self._columns()), self._sums()
         kernels.verdicts(*given, self.wheels.loose, 0, 0, EMPTY, sums)
         kernels.net_liqs(*given, EMPTY, EMPTY, sums)
@@ -172,8 +168,6 @@ class Index:
         )  # fmt: skip
         wheels.wait(self.wheels)
         self.wheels.counts[[wheels.PAUSE, wheels.WAITED]] = 0
-        if cold:
-            LOGGER.info("the trigger index is compiled")
 
     # -- taking in what happened -------------------------------------------------------------------
 
