@@ -3,7 +3,8 @@
 1 to 5 positions an account (3 on average), each in another of twenty contracts, long and short. Marks are 20,000 to
 200,000 ticks, 1 to 49 lots a position, entry within 500 ticks of the mark. Cash is drawn last, so that the distance to
 the line is what is asked for: the slack of an account (net liq less requirement) as a share of its gross notional,
-which is the adverse move of all its contracts that takes it to its line.
+which is the adverse move of all its contracts that takes it to its line. Near the line accounts are the fewer the
+nearer, as where those beyond it have been closed out already.
 """
 
 from dataclasses import dataclass
@@ -53,10 +54,8 @@ class Shape:
         elif self.near is not None:
             near = f"{self.near:,} accounts within 1 % of their line, all others at least {self.far_from:.0%} away"
         else:
-            near = (
-                f"{self.share_near:.1%} of the accounts within 1 % of their line, the others {self.far_from:.0%} and a "
-            )
-            near += f"gamma of mean {2 * self.far_spread:.0%} away"
+            near = f"{self.share_near:.1%} of the accounts within 1 % of their line (the fewer the nearer), the others "
+            near += f"{self.far_from:.0%} and a gamma of mean {2 * self.far_spread:.0%} away"
         return f"{near}; {spread} over {CONTRACTS} contracts; {self.long:.0%} long; seed {self.seed}"
 
 
@@ -167,5 +166,5 @@ def _slack(rng: Any, shape: Shape, columns: Columns) -> Any:
     if shape.near is not None:
         near[:] = False
         near[rng.choice(shape.accounts, min(shape.near, shape.accounts), replace=False)] = True
-    distance[near] = rng.random(int(near.sum())) * NEAR
+    distance[near] = np.sqrt(rng.random(int(near.sum()))) * NEAR
     return (distance * columns.gross(columns.opening)).astype(np.int64)
