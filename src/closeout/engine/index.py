@@ -247,7 +247,8 @@ class Index:
         limits[kernels.UNPRICED_MOVE] = policy.marks.unpriced_move
         limits[kernels.DESK_HELD] = bool(self.state.desk & Flag.HELD)
         steepest = min(window.alert for window in policy.windows.values())
-        limits[kernels.ROUNDINGS] = 16 + 8 * ceil_div(RATE, steepest)
+        news = max((contract.news.multiplier for contract in self.contracts if contract.news is not None), default=0)
+        limits[kernels.ROUNDINGS] = 16 + (8 + 2 * ceil_div(news, RATE)) * ceil_div(RATE, steepest)
 
     def _pack_terms(self) -> list[int]:
         """Pack the terms that are not those packed before; returns whose they are."""

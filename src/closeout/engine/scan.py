@@ -143,13 +143,18 @@ def _index(state: State) -> Finder | None:
     return state.index
 
 
-def scanned(state: State) -> tuple[Column, Column]:
-    """Every account's net liq, and who would be stored at another level."""
-    book = state.book
+def as_stored(state: State) -> tuple[Column, Column]:
+    """Every account's net liq, and the level at which it would be stored: who is held by the desk is not closed out."""
+    flags = state.book.column("flags")
     net_liq, _, level = levels(state)
-    flags = book.column("flags")
     kept_back = ((flags & Flag.LIQUIDATE_NOW) == 0) & (level == Level.LIQUIDATING)
     if not state.desk & Flag.HELD:
         kept_back &= (flags & Flag.HELD) != 0
     level[kept_back] = Level.LIQUIDATE_ONLY
-    return net_liq, np.flatnonzero(level != book.column("level"))
+    return net_liq, level
+
+
+def scanned(state: State) -> tuple[Column, Column]:
+    """Every account's net liq, and who would be stored at another level."""
+    net_liq, level = as_stored(state)
+    return net_liq, np.flatnonzero(level != state.book.column("level"))

@@ -179,7 +179,8 @@ class State:
         if row in self.book.house:
             debit, credit = (account_id if name == books.CUSTOMER_CASH else name for name in (debit, credit))
         self.ledger.post(debit, credit, micros)
-        self.book.positions.moved.add(row)
+        if row >= 0:
+            self.book.positions.moved.add(row)
         for name, signed in ((debit, -micros), (credit, micros)):
             if name == books.CUSTOMER_CASH:
                 self.book.cash[row] += signed

@@ -1,0 +1,113 @@
+"""The trigger index names whom the full scan names, whatever happened in between (G-12)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.engine.index_books import MECHANISMS, NEARLY, alone, starts
+from tests.engine.index_walk import LARGE, Walk
+from tests.model.rulebooks import document
+
+from closeout.core.contracts import Position
+from closeout.core.margin import News
+from closeout.core.units import RATE
+from closeout.engine import ledger as books
+from closeout.engine import scan
+from closeout.engine.engine import initial_state
+from closeout.engine.index import Index
+from closeout.engine.state import State
+
+STARTS = starts()
+SEEDS = range(2)
+
+
+def due(state: State) -> list[int]:
+    """Who would be stored at another level, as the scan says."""
+    return sorted(set(scan.scanned(state)[1].tolist()) - state.book.house)
+
+
+def agree(state: State, index: Index) -> list[int]:
+    """Index and scan name the same accounts; returns them, stored at their new levels."""
+    found = sorted(index.changed().tolist())
+    assert found == due(state)
+    level = scan.as_stored(state)[1]
+    for row in found:
+        state.book.level[row] = level[row]
+    state.book.positions.touch(np.array(found, np.int64))
+    return found
+
+
+@pytest.mark.rule("G-12", "G-04")
+@pytest.mark.parametrize("name", STARTS)
+def test_the_kernels_say_what_core_says(name: str) -> None:
+    """Of one account after another, at every level that it might be stored at."""
+    walk = Walk.of(7, STARTS[name], LARGE)
+    walk.state.index = Index.over(walk.state)
+    for _ in range(3):
+        for step in ("marks", "window", "margin", "news", "flag", "desk"):
+            getattr(walk, step)()
+        state = walk.state
+        book, rows = state.book, np.arange(state.book.count)
+        risks = [state.risk(int(row)) for row in rows]
+        assert Index.over(state).net_liqs(rows).tolist() == [risk.net_liq for risk in risks]
+        stored = scan.as_stored(state)[1].tolist()
+        for row, risk in enumerate(risks):
+            assert stored[row] == risk.level or (stored[row], risk.level) == (2, 3)
+        for level in range(4):
+            book.level[:] = level
+            expected = [row for row in rows.tolist() if stored[row] != level and row not in book.house]
+            assert sorted(Index.over(state).changed().tolist()) == expected
+
+
+@pytest.mark.rule("G-12")
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", STARTS)
+def test_the_index_names_whom_the_scan_names(name: str, seed: int) -> None:
+    Walk.of(seed, STARTS[name], LARGE).run()
+
+
+# -- cases that went wrong ---------------------------------------------------------------------------
+
+
+def one_contract(name: str, rulebook: bytes, mark: int) -> State:
+    """A state in which only the contract `name` has a mark."""
+    state = initial_state(rulebook)
+    state.contract(name).mark = mark
+    return state
+
+
+@pytest.mark.rule("G-12")
+def test_what_the_firm_books_for_itself_is_nobodys_change() -> None:
+    """Where the columns are exactly full, "nobody" (-1) is the last account's place."""
+    state = one_contract("ONE", document(MECHANISMS), 2000)
+    book, contract = state.book, state.contract("ONE")
+    book.add_all([f"a{number}" for number in range(64 - book.count)])
+    last = book.count - 1
+    contract.store(last, Position(10, contract.contract.value(2000, 10)))
+    book.cash[last] = 10**8 + 50 * 10**6
+    assert len(book.cash) == len(book.positions.first) == book.count
+    index = Index.over(state)
+    agree(state, index)
+    book.cash[last] -= 145 * 10**6
+    book.positions.moved.add(last)
+    state.post(-1, books.SEGREGATED_BANK, books.CLEARING_HOUSE, 5, "variation")
+    assert agree(state, index) == [last]
+
+
+@pytest.mark.rule("G-12", "US-08")
+def test_a_multiple_of_a_rounded_margin_is_rounded_as_often() -> None:
+    """A tick is worth a fraction of a micro, and 37 times intraday margin moves by 37 micros at once."""
+    state = one_contract("TINY", alone("TINY", tiers=[NEARLY]), 3_000_000)
+    contract = state.contract("TINY")
+    contract.news = News(37 * RATE, held=True)
+    for number in range(600):
+        row, lots = state.book.add(f"a{number:03}"), 1 + number % 3
+        contract.store(row, Position(lots, contract.contract.value(3_000_000, lots)))
+        risk = state.risk(row)
+        state.book.cash[row] += risk.lines[0] + number // 3 - risk.net_liq
+    index = Index.over(state)
+    agree(state, index)
+    agree(state, index)
+    for ticks in range(3_000_000, 2_999_400, -1):
+        contract.mark = ticks
+        agree(state, index)
