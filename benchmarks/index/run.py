@@ -42,7 +42,8 @@ METHOD = (
 )
 KEYS = (
     "accounts", "positions", "contracts", "marks", "share_near", "path", "packed", "crossings_per_mark",
-    "touched_per_mark", "most_touched", "loose", "resets", "ns_per_mark", "marks_per_second", "single_marks",
+    "touched_per_mark", "most_touched", "loose", "resets", "ns_per_mark", "median_ns_per_mark",
+    "marks_per_second", "single_marks",
     "fallen", "fallen_share", "fallen_as_reference", "order_as_reference", "close_out_orders", "owing", "marks_seconds",
     "fills_seconds", "opening_seconds", "index_seconds", "compiling_seconds", "peak_bytes_per_account",
     "imbalances", "load_of_others", "ratio_to_incremental", "ratio_to_full_scan", "worst_batch_ms",
@@ -162,6 +163,7 @@ def _main(kind: Workload, accounts: int, marks: int) -> Result:
         **_counts(before, under_test.counted(), len(path)),
         "most_touched": max(under_test.touched[:singly]) if before else None,
         "ns_per_mark": per_mark,
+        "median_ns_per_mark": statistics.median(packed) * len(packed) / (len(path) - singly),
         "marks_per_second": 1e9 / per_mark,
         "single_marks": {"samples": singly, **spread(each)},
         "fallen": len(under_test.fallen),
