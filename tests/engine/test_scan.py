@@ -169,3 +169,28 @@ def test_a_mark_meets_a_margin_call_while_a_close_out_order_is_out() -> None:
     (met,) = of(desk.marks(CAR="1400"), ev.MarginCallChanged)
     assert (met.call_id, met.status, met.micros) == (issued.call_id, "met", 0)
     assert desk.outstanding("A") == [("CAR", "-2")]
+
+
+@pytest.mark.rule("G-12")
+def test_what_is_posted_to_nobody_moves_no_account_of_the_index() -> None:
+    """What the house settles for all is posted to no account, row -1: as a place in a column the last account's."""
+    tiers = [{"initial_margin_rate": "0.1", "maintenance_margin_rate": "0.05"}]
+    fine = {"tick": "0.0000001", "lot": "0.1", "contract_size": "0.3", "tiers": tiers}
+    book = load("reference", {"contracts": {"FINE": fine}})
+    scanning = Engine(index_from=10**9)
+    inputs: list[Any] = [c.LoadRulebook(book.document()), c.Marks((c.Mark("FINE", 25_000_000_123),))]
+    for number in range(128):
+        name = f"u{number:03}"  # behind the house's own in the snapshot, which lists accounts by id
+        inputs += [c.OpenAccount(name), c.Deposit(name, 40_000_000)]
+        inputs.append(c.Fill(name, "FINE", 3, 25_000_000_123, "", name))
+    for number, command in enumerate(inputs, 1):
+        scanning.apply(c.Input("desk", number, number, command))
+    indexed = Engine.restore(scanning.snapshot(), index_from=0)
+    after: list[Any] = []
+    for ticks in (25_000_000_123, 25_000_001_123, 25_000_002_123, 20_000_000_000):
+        after += [c.Marks((c.Mark("FINE", ticks),)), c.AccrueFunding("FINE", 999_999), c.BookFunding()]
+        after += [c.Marks((c.Mark("FINE", ticks),)), c.BusinessDay("2026-06-10"), c.Marks((c.Mark("FINE", ticks),))]
+    for number, command in enumerate(after, len(inputs) + 1):
+        given_input = c.Input("desk", number, number, command)
+        assert indexed.apply(given_input) == scanning.apply(given_input)
+    assert indexed.snapshot() == scanning.snapshot()
