@@ -114,11 +114,14 @@ class Start(NamedTuple):
 
 def starts() -> dict[str, Start]:
     """Every rulebook by name, shipped ones with their variants. Alone stand a contract with slack that goes first and
-    comes back further on, one whose margin outgrows its profit, and one of which a tick is worth less than a micro."""
+    comes back further on, one whose margin outgrows its profit further on, one whose margin falls where a tier begins,
+    one whose margin outgrows any profit, and one of which a tick is worth less than a micro."""
     found = {
         "mechanisms": Start(document(MECHANISMS), PRICES, {}),
         "kink": Start(alone("KINK"), {"KINK": 4400}, {}),
         "bent": Start(alone("BENT", tiers=[BENT]), PRICES, {"BENT": 11_000_000}),
+        "falls": Start(alone("FALLS"), PRICES, {"FALLS": 4_000_000_000}),
+        "steep": Start(alone("STEEP"), PRICES, {}),
         "tiny": Start(alone("TINY", tiers=[NEARLY]), PRICES, {"TINY": 2_000_000}),
     }
     found |= {name: Start(loader.load(name).document(), {}, {}) for name in loader.names()}

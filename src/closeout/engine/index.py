@@ -78,7 +78,7 @@ class Index:
             index._take_first_mark(number, contract)
         index._grow()
         index._reset()
-        if not wheels.run.signatures:  # pyright: ignore[reportFunctionMemberAccess]
+        if not getattr(wheels.run, "signatures", True):  # without the compiler it has none
             index._compile()
         return index
 

@@ -1,0 +1,170 @@
+"""Run by test_index_mutants.py without Numba's compiler: the walks of `index_walk` against an index with one fault in
+its source. Prints as JSON, by mutant, what the walks said of it ("" where nothing was noticed), and under "" what they
+said of the index as it is.
+
+A mutant is a function, a piece of its source that stands there once, and what is put in its place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import signal
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NamedTuple
+
+from tests.engine.index_books import starts
+from tests.engine.index_walk import SMALL, Walk
+
+from closeout.engine import index, kernels, wheels
+from closeout.engine.index import Index
+
+SECONDS = 4
+"""A walk that needs so much of the processor goes round in circles."""
+SEEDS = range(12)
+RIGHT = range(2)
+"""Seeds of the walks that are taken with the index as it is."""
+
+
+class Mutant(NamedTuple):
+    """What is wrong, in which function (methods are the index's), what stands there, what stands there instead, and in
+    which book it shows."""
+
+    name: str
+    function: str
+    before: str
+    after: str
+    book: str = "mechanisms"
+
+
+STARTS = starts()
+MUTANTS = (
+    Mutant("no new triggers after a fill or a payment", "_take_moved",
+           "[np.fromiter(table.moved, np.int64, len(table.moved))]", "[EMPTY]"),
+    Mutant("no new triggers after what happens to everybody", "_take_moved", "if table.all_moved or most", "if most"),
+    Mutant("no look after a change of terms", "_take_moved",
+           "rows += [self.contracts[number].holders() for number in stale]", "pass"),
+    Mutant("no look after a first mark", "_take_in", "stale.append(number)", "pass"),
+    Mutant("a change of window is not noticed", "index._same", "or contract.window is not terms.window", ""),
+    Mutant("a change of margin is not noticed", "index._same", "or contract.tiers is not terms.tiers", ""),
+    Mutant("news is not noticed", "index._same", "return contract.news == terms.news", "return True"),
+    Mutant("the desk's switch is not noticed", "_pack_limits",
+           "limits[kernels.DESK_HELD] = bool(self.state.desk & Flag.HELD)", "pass"),
+    Mutant("desk orders to liquidate are not noticed", "kernels.kept_back", " and not flags & LIQUIDATE_NOW", ""),
+    Mutant("margin that falls is taken for margin that rises", "index._rises",
+           "return all(", "return True or all(", "falls"),
+    Mutant("slopes are taken for straight lines", "index._shape",
+           "return wheels.BENT", "return wheels.STRAIGHT", "bent"),
+    Mutant("news is taken for a straight line", "index._shape", "else wheels.CONCAVE", "else wheels.STRAIGHT", "kink"),
+    Mutant("one tick too far", "wheels.anchor", "price + safe + 1 if direction == UP else price - safe - 1",
+           "price + safe + 2 if direction == UP else price - safe - 2"),
+    Mutant("one tick too far up", "wheels.anchor", "price + safe + 1 if", "price + safe + 2 if"),
+    Mutant("one tick too far down", "wheels.anchor", "price - safe - 1", "price - safe - 2"),
+    Mutant("the wrong direction", "wheels.anchor", "if direction == UP else", "if direction == DOWN else"),
+    Mutant("no triggers above", "wheels.anchor", "for direction in (UP, DOWN):", "for direction in (DOWN,):"),
+    Mutant("no triggers below", "wheels.anchor", "for direction in (UP, DOWN):", "for direction in (UP,):"),
+    Mutant("the floor is forgotten", "wheels.anchor", "if limits[HAS_FLOOR] and safe:", "if False:"),
+    Mutant("the way back up is forgotten", "wheels.anchor", "if level and safe:", "if False:"),
+    Mutant("everybody gets all of the slack", "wheels.anchor", "mul_div_floor(slack[0], weight, total)", "slack[0]"),
+    Mutant("everybody gets all of the gain", "wheels.anchor", "mul_div_floor(slack[1], weight, total)", "slack[1]"),
+    Mutant("roundings cost nothing", "wheels.safe_distance", "share -= tables.limits[ROUNDINGS]", "pass", "tiny"),
+    Mutant("no requirement where a tier begins", "wheels.used",
+           "return max(-profit, 0) + max(line, 0)", "return max(-profit, 0)"),
+    Mutant("no relief where a tier ends", "wheels.used",
+           "return max(profit, 0) + max(-line, 0)", "return max(profit, 0)"),
+    Mutant("tiers are not seen", "wheels.segment_of",
+           "segment = tier_at(tiers, facts[c, TIERS], facts[c, TIERS_END], worth)", "segment = 0"),
+    Mutant("news gains in a straight line", "wheels.used",
+           "(shape == CONCAVE and not gains)", "shape == CONCAVE", "kink"),
+    Mutant("prices beyond zero", "wheels.reach_of", "reach = min(reach, abs(price))", "pass", "steep"),
+    Mutant("the bitmap is not set", "wheels.insert",
+           "wheels.bits[bucket >> 6] |= np.uint64(1) << np.uint64(bucket & 63)", "pass"),
+    Mutant("the bitmap is cleared too soon", "wheels.remove", "if after == 0:", "if True:"),
+    Mutant("who comes next is forgotten", "wheels.remove", "wheels.after[before - 1] = after", "pass"),
+    Mutant("who came before is forgotten", "wheels.remove", "wheels.before[after - 1] = before", "pass"),
+    Mutant("only the first of a bucket", "wheels.collect", "link = wheels.after[link - 1]", "link = 0"),
+    Mutant("the other half of the wheel", "wheels.collect", "half = UP if new > old", "half = UP if new < old"),
+    Mutant("half a turn at most", "wheels.collect", "first + size - 1", "first + size // 2 - 1"),
+    Mutant("the first bucket is left out", "wheels.collect",
+           "turn = first\n", "turn = first + 1\n"),
+    Mutant("the last bucket is left out", "wheels.collect", "while turn <= last:", "while turn < last:"),
+    Mutant("the mark itself is left out", "wheels.collect",
+           "(half == UP and trigger <= new) or (half == DOWN and trigger >= new)",
+           "(half == UP and trigger < new) or (half == DOWN and trigger > new)"),
+    Mutant("words of the bitmap are skipped", "wheels.collect", "turn += 64 - (bucket & 63)", "turn += 64"),
+    Mutant("only the first mark of a batch", "_take_in",
+           "np.array(marked), np.array([self.contracts[number].mark for number in marked])",
+           "np.array(marked[:1]), np.array([self.contracts[number].mark for number in marked[:1]])"),
+    Mutant("triggers are left behind", "wheels.loosen",
+           "for node in (2 * row, 2 * row + 1):", "for node in (2 * row,):"),
+    Mutant("triggers for whoever changes level", "wheels.look",
+           "if level == book.level[account] and own < 3", "if own < 3"),
+    Mutant("triggers for whoever is below his line", "wheels.look", "and own < 3 and", "and"),
+)  # fmt: skip
+
+
+def owner_of(mutant: Mutant) -> tuple[Any, str]:
+    """Whose function it is, and its name there."""
+    module, _, name = mutant.function.rpartition(".")
+    return ({"index": index, "kernels": kernels, "wheels": wheels}[module] if module else Index), name
+
+
+def written(mutant: Mutant) -> str:
+    """The function's source with the fault in it."""
+    owner, name = owner_of(mutant)
+    source = textwrap.dedent(inspect.getsource(getattr(owner, name)))
+    assert source.count(mutant.before) == 1, f"{mutant.name}: {mutant.before!r} stands elsewhere now"
+    return source.replace(mutant.before, mutant.after)
+
+
+@contextmanager
+def put_in(mutant: Mutant) -> Iterator[None]:
+    """The fault wherever the function is known."""
+    owner, name = owner_of(mutant)
+    home: Any = vars(index if owner is Index else owner)
+    right, made = getattr(owner, name), dict[str, Any]()
+    exec(compile(written(mutant), mutant.function, "exec"), home, made)  # noqa: S102
+    places = [place for place in (Index, index, kernels, wheels) if vars(place).get(name) is right]
+    for place in places:
+        setattr(place, name, made[name])
+    try:
+        yield
+    finally:
+        for place in places:
+            setattr(place, name, right)
+
+
+def too_long(_signal: int, _frame: FrameType | None) -> None:
+    raise TimeoutError(f"more than {SECONDS} s")
+
+
+def noticed(book: str, seeds: range) -> str:
+    """What the first walk that went wrong said."""
+    for seed in seeds:
+        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+        try:
+            Walk.of(seed, STARTS[book], SMALL).run()
+        except Exception as fault:  # whatever a faulty index does is a fault noticed
+            return f"{book}, {seed}: {type(fault).__name__}: {fault}"
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return ""
+
+
+def main(names: list[str]) -> dict[str, str]:
+    """What was said of the index as it is, and of each mutant, or of those named alone."""
+    signal.signal(signal.SIGVTALRM, too_long)
+    said = {"": "".join(noticed(book, RIGHT) for book in sorted({mutant.book for mutant in MUTANTS}))}
+    for mutant in MUTANTS:
+        if not names or mutant.name in names:
+            with put_in(mutant):
+                said[mutant.name] = noticed(mutant.book, SEEDS)
+    return said
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1:])))
