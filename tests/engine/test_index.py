@@ -111,3 +111,25 @@ def test_a_multiple_of_a_rounded_margin_is_rounded_as_often() -> None:
     for ticks in range(3_000_000, 2_999_400, -1):
         contract.mark = ticks
         agree(state, index)
+
+
+@pytest.mark.rule("G-12")
+def test_a_mark_that_drops_all_triggers_finds_new_accounts_counted() -> None:
+    """There is room for them, and for new positions, before the mark is taken in: each gets its triggers once."""
+    state = one_contract("ONE", document(MECHANISMS), 2000)
+    book, contract = state.book, state.contract("ONE")
+
+    def more(first: int, end: int) -> None:
+        for number in range(first, end):
+            row = book.add(f"a{number}")
+            contract.store(row, Position(10, contract.contract.value(2000, 10)))
+            book.cash[row] = 10**9
+
+    more(0, 50)
+    index = Index.over(state)
+    agree(state, index)
+    assert index.counters["accounts_anchored"] == 50
+    more(50, 60)
+    contract.mark = 200_000  # the wheels are laid out anew
+    agree(state, index)
+    assert index.counters["accounts_anchored"] == 50 + 60

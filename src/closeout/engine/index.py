@@ -106,6 +106,7 @@ class Index:
     def advance(self, first: int) -> tuple[int, Column | None]:
         """Take in batches of the series from `first` on, up to one that is not plain (`wheels.is_plain`) or at which
         accounts change level: its number, and these accounts if its marks are in."""
+        self._grow()
         self._take_moved([])
         state, guard, following = self.state, self.state.policy.marks.jump, self.following
         for number, contract in enumerate(self.contracts):
@@ -172,6 +173,7 @@ class Index:
     # -- taking in what happened -------------------------------------------------------------------
 
     def _take_in(self) -> None:
+        self._grow()  # before the marks: whose trigger one crosses may have a new position
         self._pack_limits()
         stale = self._pack_terms()
         facts = self.tables.facts
@@ -195,8 +197,6 @@ class Index:
     def _take_moved(self, stale: list[int]) -> None:
         """Loosen the accounts whose own figures have changed, and who holds the contracts `stale`."""
         table = self.state.book.positions
-        if self.accounts < self.state.book.count or self.positions < table.count:
-            self._grow()
         most = len(table.moved) + sum(self.contracts[number].count for number in stale)
         if table.all_moved or most > self.quota:
             self._reset()
@@ -267,6 +267,8 @@ class Index:
     def _grow(self) -> None:
         """Room for new accounts, which are loose (house accounts are nobody's to judge), and new positions."""
         book, old = self.state.book, self.wheels
+        if self.accounts == book.count and self.positions == book.positions.count:
+            return
         first, self.accounts, self.positions = self.accounts, book.count, book.positions.count
         loose, anchored = grown(old.loose, self.accounts), grown(old.anchored, self.accounts)
         anchored[first : self.accounts] = wheels.ANCHORED
