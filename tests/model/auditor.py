@@ -16,7 +16,18 @@ from tests.model.auditor_desk import Desk
 from tests.model.auditor_market import Market
 from tests.model.auditor_orders import Orders
 from tests.model.auditor_rules import MARKET, Contract, Rules, Step
-from tests.model.auditor_state import EVERYBODY, FUND, SUSPENSE, Account, Event, Figures, Refusal, lots_of, micros
+from tests.model.auditor_state import (
+    EVERYBODY,
+    FUND,
+    HOUSE,
+    SUSPENSE,
+    Account,
+    Event,
+    Figures,
+    Refusal,
+    lots_of,
+    micros,
+)
 from tests.model.auditor_trades import Trades
 from tests.model.auditor_waterfall import Waterfall
 
@@ -159,6 +170,36 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             self.contract(name)
         self.accounts[account_id] = Account(account_id, owner, parent, validate_with_intraday)
         self.accounts[account_id].leverage = {name: Fraction(rate, 10**9) for name, rate in leverage.items()}
+
+    def _OpenBook(self, accounts: list[tuple[str, int]], positions: list[tuple[str, str, int, int]]) -> None:
+        """All of it, or nothing; every account is looked at as after its own transfer."""
+        ids = [account_id for account_id, _ in accounts]
+        if len(set(ids)) < len(ids) or any(key in self.accounts or key in HOUSE for key in ids):
+            raise Refusal("duplicate_account")
+        for _, cash in accounts:
+            if cash:
+                self.check_amount(cash)
+        for name in {name for _, name, _, _ in positions}:
+            self.live(name)
+        if any(lots == 0 for _, _, lots, _ in positions):
+            raise Refusal("zero_quantity")
+        if len({(owner, name) for owner, name, _, _ in positions}) < len(positions):
+            raise Refusal("position_twice")
+        for _, name, lots, _ in positions:
+            target = self.live(name)
+            price = target.tick if target.price is None else target.price
+            if not target.in_bounds(price, lots * target.lot):
+                raise Refusal("out_of_bounds")
+        if any(lots * self.live(name).side < 0 for _, name, lots, _ in positions):
+            raise Refusal("wrong_leg")
+        for account_id, cash in accounts:
+            self._OpenAccount(account_id, "", True, None, {})
+            self.concerned.add(account_id)
+            if cash:
+                self._Deposit(account_id, cash)
+        for owner, name, lots, cost in positions:
+            target = self.live(name)
+            self._trade(self.accounts[owner], target, lots * target.lot, cost * target.quantum)
 
     def _BusinessDay(self, date: str) -> None:
         for account in self.accounts.values():

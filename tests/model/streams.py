@@ -5,6 +5,7 @@ out, prices land a tick to either side of a line, withdrawals just fit or just d
 random source alone, so that hypothesis can drive and shrink it (`streams`), and a seed can repeat it.
 """
 
+import struct
 from fractions import Fraction
 from math import floor
 from random import Random
@@ -29,6 +30,8 @@ def plain(command: Any) -> dict[str, Any]:
     fields = {name: getattr(command, name) for name in command.__struct_fields__}
     if isinstance(command, c.MarkSeries):
         fields = {"batches": [(time, [(m.contract, m.price_ticks) for m in marks]) for time, marks in unpack(command)]}
+    elif isinstance(command, c.OpenBook):
+        fields = book_of(command)
     elif isinstance(command, c.Marks):
         fields["marks"] = [(mark.contract, mark.price_ticks) for mark in command.marks]
     elif isinstance(command, c.SetLimits):
@@ -37,6 +40,17 @@ def plain(command: Any) -> dict[str, Any]:
     elif isinstance(command, c.SetRiskSettings):
         fields["settings"] = {name: getattr(command.settings, name) for name in command.settings.__struct_fields__}
     return {"type": type(command).__name__, **fields}
+
+
+def book_of(command: c.OpenBook) -> dict[str, Any]:
+    """The accounts with their cash, and the positions: account, contract, lots, cost."""
+    packed = (command.cash, command.account, command.contract, command.lots, command.cost)
+    cash, owner, contract, lots, cost = (struct.unpack(f"<{len(column) // 8}q", column) for column in packed)
+    owners, names = (command.account_ids[i] for i in owner), (command.contracts[i] for i in contract)
+    return {
+        "accounts": list(zip(command.account_ids, cash, strict=True)),
+        "positions": list(zip(owners, names, lots, cost, strict=True)),
+    }
 
 
 class Stream(DeskInputs):

@@ -10,6 +10,7 @@ from tests.model.auditor_state import Account
 from tests.model.streams_look import SECOND, Look
 
 from closeout.engine import commands as c
+from closeout.engine.opening import pack
 
 DISCLOSURES = ("", "", "v1", "v2")
 RELEASES = ("cpi", "fomc", "jobs")
@@ -37,6 +38,27 @@ class DeskInputs(Look):
         actions += [undo[flag] for flag in sorted(account.set_flags & undo.keys())] * 4
         second = self.random.choice(("", "second"))
         return c.DeskAction(account.account_id, self.random.choice(actions), "desk", "reason", second)
+
+    def _open_book(self) -> Any:
+        """One or two accounts that nobody aims at afterwards; seldom something that cannot be taken."""
+        names = list(self.setting.prices)
+        accounts = [
+            (self.new_id("P"), self.random.randint(0, self.setting.wealth))
+            for _ in range(self.random.choice((1, 1, 2)))
+        ]
+        positions: list[tuple[str, str, int, int]] = []
+        for account_id, _ in accounts:
+            for name in self.random.sample(names, self.random.randint(0, min(2, len(names)))):
+                contract, lots = self.auditor.contract(name), self.random.choice((-3, -1, 1, 2, 5))
+                cost = contract.value(self.price(name) * contract.tick, lots * contract.lot) / contract.quantum
+                positions.append((account_id, name, lots, int(cost)))
+        slip = self.random.random()
+        if slip < 0.06:
+            accounts.append(self.random.choice((("A", 1), ("suspense", 1), ("P", -1), ("P", 2**60))))
+        elif slip < 0.12 and positions:
+            owner, name, lots, cost = positions[-1]
+            positions.append(self.random.choice((positions[-1], (owner, name, 0, 0), (owner, name, 2**50, cost))))
+        return pack(accounts, positions)
 
     def _news(self) -> Any:
         names = tuple(self.random.sample(self.markets(), self.random.randint(1, 2)))

@@ -45,6 +45,7 @@ WEIGHTS = {
     "brakes": 6,
     "flatten": 0.8,
     "trade_date": 3,
+    "open_book": 0.8,
 }
 
 CALM = {

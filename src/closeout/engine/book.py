@@ -132,7 +132,7 @@ class Positions:
 
     def load(self, account: Column, contract: Column, lots: Column, cost: Column) -> None:
         """New rows for accounts that have none yet, at most one for each account and contract."""
-        order = np.lexsort((contract, account))
+        order = np.argsort(account * (1 + contract.max(initial=0)) + contract, kind="stable")  # at once where sorted
         start, self.count = self.count, self.count + len(order)
         for name in self.COLUMNS:
             setattr(self, name, grown(getattr(self, name), self.count))

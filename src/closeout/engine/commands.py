@@ -1,7 +1,7 @@
 """What the world tells the engine. Every input is one `Input`: who says it, their running number, when, and what.
 
 Units are those of `closeout.core.units`. Structs are arrays on the wire (fields by position): add fields at the end,
-with defaults.  `accounts`, `contracts` are named by their ids; `by` and `second` name the people who acted.
+with defaults. Accounts and contracts are named by their ids; `by` and `second` name the people who acted.
 """
 
 from __future__ import annotations
@@ -60,6 +60,20 @@ class TransferPosition(Command, frozen=True):
     last: bool = True
 
 
+class OpenBook(Command, frozen=True):
+    """Many new accounts with cash and positions, or none of them, as `OpenAccount`, `Deposit` and `TransferPosition` of
+    each (`engine.opening` packs them). Columns of little-endian int64: `cash` by account; for each position `account`
+    and `contract`, their places in the names, `lots` and `cost` in units."""
+
+    account_ids: tuple[str, ...]
+    contracts: tuple[str, ...]
+    cash: bytes
+    account: bytes
+    contract: bytes
+    lots: bytes
+    cost: bytes
+
+
 class Fill(Command, frozen=True):
     """An execution: signed lots at a price. `order_id` may be a close-out order, a customer's order, or unknown."""
 
@@ -92,10 +106,9 @@ class Marks(Command, frozen=True):
 
 
 class MarkSeries(Command, frozen=True):
-    """Many atomic batches of marks from one feed, one after another, as packed columns (`engine.series` packs them): as
-    if each had come as `Marks` at its time. Little-endian; `times` int64, UTC nanoseconds up to the input's own time;
-    `counts` int32, the marks of each batch; of each mark `which` int32, its place in `contracts`, and `ticks` int64,
-    -2^63 for a mark that its source lost. A batch that cannot be taken is rejected alone."""
+    """Many atomic batches of marks from one feed, as if each had come as `Marks` at its time, or been rejected alone
+    (`engine.series` packs them). Columns, little-endian: `times` int64, UTC nanoseconds up to the input's own; `counts`
+    int32, marks by batch; by mark `which` int32, its place in `contracts`, and `ticks` int64, -2^63 for a lost one."""
 
     contracts: tuple[str, ...]
     times: bytes
@@ -382,16 +395,16 @@ class Flatten(Command, frozen=True):
 
 
 class TradeDate(Command, frozen=True):
-    """A new trade date begins: daily (and on a new ISO week weekly) loss limits count anew, accounts that their own
-    brakes stopped may trade again (US-23). `date` is ISO 8601."""
+    """A new trade date (ISO 8601) begins: daily (and on a new ISO week weekly) loss limits count anew, accounts that
+    their own brakes stopped may trade again (US-23)."""
 
     date: str
 
 
 class Reconcile(Command, frozen=True):
-    """What the back office or the clearing side holds for an account at the start of the day (US-26): cash in micros
-    and signed lots per contract; a contract left out is flat. A difference freezes opening orders and withdrawals and
-    alarms; agreement lifts the freeze."""
+    """What the clearing side holds for an account at the start of the day (US-26): cash in micros and signed lots per
+    contract, flat where left out. A difference freezes opening orders and withdrawals and alarms; agreement lifts it.
+    """
 
     account_id: str
     cash: int
@@ -401,8 +414,8 @@ class Reconcile(Command, frozen=True):
 
 
 class RaiseAlarm(Command, frozen=True):
-    """Something outside the engine needs the desk: a lost feed, a venue that does not know an order, a missed
-    heartbeat. It becomes an `Alarm`, so that the desk has one list and the journal has all of it."""
+    """Something outside needs the desk, such as a lost feed or a missed heartbeat. It becomes an `Alarm`, so that the
+    desk has one list and the journal has all of it."""
 
     account_id: str
     code: str
@@ -417,8 +430,8 @@ class AnnounceExpiry(Command, frozen=True):
 
 
 class GiveNotice(Command, frozen=True):
-    """A notice that the clock or the desk has reason for, such as the look-ahead list (US-27): it becomes a `Notice`,
-    so that its mail is sent once. `account_id` "" is the desk."""
+    """A notice that clock or desk have reason for, such as the look-ahead list (US-27): it becomes a `Notice`, so that
+    its mail is sent once. `account_id` "" is the desk."""
 
     account_id: str
     kind: str
@@ -431,6 +444,7 @@ AnyCommand = (
     | Deposit
     | Withdraw
     | TransferPosition
+    | OpenBook
     | Fill
     | OrderDone
     | Marks
@@ -473,8 +487,7 @@ class Input(Struct, frozen=True, array_like=True):
     """One numbered input (G-09): each `source` counts 1, 2, 3, ...; `time` is UTC nanoseconds and never runs back.
 
     `key` is the sender's idempotency key. The engine does not read it; it lies in the journal so that a sender who asks
-    again after a crash gets the first answer.
-    """
+    again after a crash gets the first answer."""
 
     source: str
     number: int

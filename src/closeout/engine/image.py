@@ -1,15 +1,18 @@
 """The state as canonical bytes, back again, and its digest (G-03).
 
 Accounts are written in the order of their ids and maps in key order, so that equal states give equal bytes whatever
-the order in which they came about.
+the order in which they came about. What there are millions of lies in columns: accounts, positions by account and
+contract, fills by id. An account is its place in the order of ids there, a contract its number in the rulebook.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -18,7 +21,17 @@ import numpy as np
 from closeout.core.funding import Cadence
 from closeout.core.margin import News, Tiers
 from closeout.core.units import InputError
-from closeout.engine.book import Book, CloseOut, ContractState, MarginCall, Positions, Receivable, WorkingOrder
+from closeout.engine.book import (
+    HOUSE,
+    Book,
+    CloseOut,
+    Column,
+    ContractState,
+    MarginCall,
+    Positions,
+    Receivable,
+    WorkingOrder,
+)
 from closeout.engine.commands import Limits, RiskSettings
 from closeout.engine.state import PastFill, Release, State
 
@@ -30,6 +43,10 @@ PLAIN = (
     "mark_time", "mark_source", "grade", "settlement", "profit_residue", "funding_residue", "funding_rounding",
     "largest",
 )  # fmt: skip
+
+
+POSITION = ("account", "contract", "lots", "cost")
+FILL = ("lots", "price_ticks", "fee")
 
 
 def digest(image: bytes) -> str:
@@ -47,8 +64,9 @@ def encode(sources: dict[str, int], offered: int, state: State | None) -> bytes:
 
 def _state(state: State) -> dict[str, Any]:
     book = state.book
-    order = sorted(range(book.count), key=book.ids.__getitem__)
-    ids = [book.ids[row] for row in order]
+    order = np.array(sorted(range(book.count), key=book.ids.__getitem__), np.int64)
+    place = np.zeros(book.count, np.int64)
+    place[order] = np.arange(book.count)
 
     def by_id(rows: dict[int, Any], encode: Callable[[Any], Any] | None = None) -> dict[str, Any]:
         return {book.ids[row]: encode(value) if encode else value for row, value in rows.items()}
@@ -68,9 +86,9 @@ def _state(state: State) -> dict[str, Any]:
         "fund": (state.fund_changed, state.fund_highs),
         "below_zero_at": state.below_zero_at,
         "ledger": state.ledger.balances,
-        "ids": ids,
+        "ids": [book.ids[row] for row in order.tolist()],
         "columns": {name: book.column(name)[order].tobytes() for name in Book.COLUMNS},
-        "owner": by_id(book.owner),
+        "owner": list(map(book.owner.get, order.tolist(), repeat(""))),
         "parent": by_id(book.parent, book.ids.__getitem__),
         "leverage": by_id(book.leverage),
         "working": by_id(book.working, lambda orders: [asdict(order) for order in orders.values()]),
@@ -82,8 +100,9 @@ def _state(state: State) -> dict[str, Any]:
         "stops": by_id(book.stops),
         "in_part": by_id(book.in_part),
         "calls": by_id(book.calls, asdict),
-        "fills": {key: {**asdict(past), "account": book.ids[past.account]} for key, past in state.fills.items()},
-        "contracts": {name: _contract(state, contract) for name, contract in state.contracts.items()},
+        "fills": _fills(state, place),
+        "positions": _positions(book.positions, place),
+        "contracts": {name: _contract(contract) for name, contract in state.contracts.items()},
     }
 
 
@@ -99,20 +118,34 @@ def _brake(book: Book, row: int) -> tuple[RiskSettings, int, int, int]:
     return table.settings(row), int(table.base_day[slot]), int(table.base_week[slot]), int(table.peak[slot])
 
 
-def _contract(state: State, contract: ContractState) -> dict[str, Any]:
-    rows, lots, cost = contract.held()
-    holders: list[int] = rows.tolist()
-    ids = [state.book.ids[row] for row in holders]
-    order = sorted(range(len(ids)), key=ids.__getitem__)
+def _fills(state: State, place: Column) -> dict[str, Any]:
+    keys = sorted(state.fills)
+    past = [state.fills[key] for key in keys]
+    numbers = {name: contract.index for name, contract in state.contracts.items()}
+    columns = {
+        "account": place[np.fromiter((fill.account for fill in past), np.int64, len(past))],
+        "contract": np.fromiter((numbers[fill.contract] for fill in past), np.int64, len(past)),
+        **{name: np.fromiter(map(attrgetter(name), past), np.int64, len(past)) for name in FILL},
+    }
+    return {"ids": keys, **{name: column.tobytes() for name, column in columns.items()}}
+
+
+def _positions(table: Positions, place: Column) -> dict[str, bytes]:
+    """What is held now."""
+    rows = np.flatnonzero(table.lots[: table.count])
+    account, contract = place[table.account[rows]], table.contract[rows].astype(np.int64)
+    order = np.argsort(account * (1 + contract.max(initial=0)) + contract, kind="stable")  # at once where it is sorted
+    columns = (account, contract, table.lots[rows], table.cost[rows])
+    return {name: column[order].tobytes() for name, column in zip(POSITION, columns, strict=True)}
+
+
+def _contract(contract: ContractState) -> dict[str, Any]:
     return {
         **{name: getattr(contract, name) for name in PLAIN},
         "tiers": [asdict(tier) for tier in contract.tiers],
         "window": contract.window.name,
         "news": None if contract.news is None else asdict(contract.news),
         "news_by_hand": None if contract.news_by_hand is None else asdict(contract.news_by_hand),
-        "holders": [ids[i] for i in order],
-        "lots": lots[order].tobytes(),
-        "cost": cost[order].tobytes(),
     }
 
 
@@ -124,7 +157,7 @@ def decode(image: bytes, initial: Callable[[bytes], State]) -> tuple[dict[str, i
             raise InputError(f"snapshot: format {data['format']}, expected {FORMAT}")
         raw = data["state"]
         return data["sources"], data["offered"], None if raw is None else _restore(raw, initial)
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as damage:
+    except (msgspec.DecodeError, LookupError, TypeError, ValueError) as damage:
         raise InputError(f"snapshot: damaged image ({damage})") from damage
 
 
@@ -152,21 +185,21 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
         active = CloseOut(**fields)
         state.book.close_outs[row[account_id]] = active
         state.order_owner.update((order_id, row[account_id]) for order_id in active.outstanding)
-    state.fills = {key: PastFill(row[past.pop("account")], **past) for key, past in raw["fills"].items()}
+    state.fills = _restore_fills(state, raw["fills"])
     for name, fields in raw["contracts"].items():
         _restore_contract(state, state.contracts[name], fields)
-    _restore_positions(state, raw["contracts"])
+    _restore_positions(state, raw)
     return state
 
 
 def _book(raw: dict[str, Any], positions: Positions) -> Book:
     book = Book(positions=positions)
-    for account_id in raw["ids"]:
-        book.add(account_id)
+    book.add_all(raw["ids"])
+    row = book.row
+    book.house = {row[name] for name in HOUSE if name in row}
     for name, column in raw["columns"].items():
         book.column(name)[:] = np.frombuffer(column, np.int64)
-    row = book.row
-    book.owner = {row[key]: value for key, value in raw["owner"].items()}
+    book.owner = {account: owner for account, owner in enumerate(raw["owner"]) if owner}
     for key, value in raw["parent"].items():
         book.adopt(row[key], row[value])
     book.leverage = {row[key]: value for key, value in raw["leverage"].items()}
@@ -197,17 +230,30 @@ def _restore_contract(state: State, contract: ContractState, fields: dict[str, A
     contract.news_by_hand = None if fields["news_by_hand"] is None else News(**fields["news_by_hand"])
 
 
+def _restore_fills(state: State, raw: dict[str, Any]) -> dict[str, PastFill]:
+    ids, names = raw["ids"], list(state.contracts)
+    accounts, contracts, *columns = _columns(raw, ("account", "contract", *FILL), state, len(ids))
+    of = map(names.__getitem__, contracts.tolist())
+    fills = map(PastFill, accounts.tolist(), of, *(column.tolist() for column in columns))
+    return dict(zip(ids, fills, strict=True))
+
+
 def _restore_positions(state: State, raw: dict[str, Any]) -> None:
-    row, names = state.book.row, [name for name in state.contracts if name in raw]
-    columns = [
-        (
-            np.array([row[account_id] for account_id in raw[name]["holders"]], np.int64),
-            np.full(len(raw[name]["holders"]), state.contracts[name].index),
-            *(np.frombuffer(raw[name][column], np.int64) for column in ("lots", "cost")),
-        )
-        for name in names
-    ]
-    state.book.positions.load(*(np.concatenate(parts) for parts in zip(*columns, strict=True)))
-    for name in names:
-        state.contracts[name].load()
-        state.contracts[name].largest = raw[name]["largest"]
+    table = raw["positions"]
+    state.book.positions.load(*_columns(table, POSITION, state, len(table["lots"]) // 8))
+    for contract in state.contracts.values():
+        contract.load()
+        contract.largest = raw["contracts"][contract.contract.name]["largest"]
+
+
+def _columns(raw: dict[str, Any], names: Iterable[str], state: State, count: int) -> list[Column]:
+    """Columns of `count` rows, whose accounts and contracts exist."""
+    columns = [np.frombuffer(raw[name], np.int64) for name in names]
+    if any(len(column) != count for column in columns):
+        raise ValueError("columns of different lengths")
+    accounts, contracts = columns[:2]
+    if count and (min(accounts.min(), contracts.min()) < 0 or accounts.max() >= state.book.count):
+        raise ValueError("a row of an account that is not there")
+    if count and contracts.max() >= len(state.contracts):
+        raise ValueError("a row of a contract that is not there")
+    return columns
