@@ -15,6 +15,7 @@ NAMES = {
     "replay": "replay_speed",
     "journal": "journal_inputs",
     "durable": "durable",
+    "recovery": "recovery",
     "start-up": "start_up",
     "feeds": "feed_load",
     "orders": "order_checks",
@@ -25,13 +26,16 @@ NAMES = {
 """Benchmark -> its module. The scan comes first: it reports the peak of memory of this process."""
 
 
-WITH_OPTIONS = "index"
-"""The one benchmark that takes options."""
+OPTIONS = {
+    "index": ("workload", "accounts", "marks", "flox_all", "digest_accounts"),
+    "recovery": ("accounts", "inputs"),
+}
+"""The benchmarks that take options, and which."""
 
 
 def run(name: str, scale: float = 1.0, **options: Any) -> dict[str, Any]:
     """One benchmark's result: `machine`, `workload`, `method` and `rows`. `scale` shrinks the work, for tests;
-    `options` are those of `index.run`.
+    `options` are those of the benchmark's own `run`.
 
     `InputError` for a name or a workload that there is not.
     """
@@ -50,8 +54,10 @@ def main(name: str | None = None, *, as_json: bool = False, scale: float = 1.0, 
     from closeout.core.units import InputError
 
     options = {key: value for key, value in options.items() if value}
-    if options and name != WITH_OPTIONS:
-        raise InputError(f"bench: --{next(iter(options)).replace('_', '-')} belongs to `bench {WITH_OPTIONS}` alone")
+    for key in options:
+        if key not in OPTIONS.get(name or "", ()):
+            owners = " and ".join(f"`bench {owner}`" for owner, keys in OPTIONS.items() if key in keys)
+            raise InputError(f"bench: --{key.replace('_', '-')} belongs to {owners} alone")
     if name is not None:
         result = run(name, scale, **options)
         print(json.dumps(result, indent=2) if as_json else text_of(result))

@@ -36,7 +36,6 @@ MARKS = {10_000: 200, 100_000: 100, 1_000_000: 20}
 ROUNDS = 10
 """The methods take turns this often, so that a slow moment of the machine meets all of them."""
 EACH = "each/s"
-ALONE = ("encode ns", "chain ns")
 COMMANDS, MARKED = "fills and cash commands", "marks"
 JOURNAL, DISK = "journal", "bare disk"
 
@@ -119,11 +118,12 @@ def _rows(folder: Path | None, what: str, inputs: list[Input], size: int, commit
     speed = {name: len(taken) * size * 1e9 / sum(taken) for name, taken in durations.items()}
     rows: list[dict[str, Any]] = []
     for name, taken in durations.items():
+        alone = (encode / size, chain / size) if name == JOURNAL else (0.0, 0.0)
         spread = {f"{key} us": round(value / 1000) for key, value in percentiles(taken).items()}
-        own = {"encode ns": encode / size, "chain ns": chain / size} if name == JOURNAL else dict.fromkeys(ALONE, 0.0)
         rows.append({
             "what": what, "method": name, "a frame": size, EACH: round(speed[name]), **spread,
-            "bytes each": len(payload) / size, **own, "journal / it": speed[JOURNAL] / speed[name],
+            "bytes each": len(payload) / size, "encode ns": alone[0], "chain ns": alone[1],
+            "journal / it": speed[JOURNAL] / speed[name],
         })  # fmt: skip
     return rows
 

@@ -144,6 +144,14 @@ def durable_lines(rows: list[dict[str, Any]]) -> list[Line]:
     return found
 
 
+def recovery_lines(rows: list[dict[str, Any]]) -> list[Line]:
+    taken = {row["what"]: f"{number(row['seconds'])} s" for row in rows}
+    left_out = ("the bare disk with the image's bytes", "the same inputs without a journal")
+    disk, alone = (f"{what} {taken[what]}" for what in left_out)
+    beside = {"snapshot: image made, hashed and stored": disk, "inputs applied again": alone}
+    return [(what, seconds, beside.get(what, "")) for what, seconds in taken.items() if what not in left_out]
+
+
 def start_up_lines(rows: list[dict[str, Any]]) -> list[Line]:
     nothing, *commands = rows
     baseline = f"`{nothing['command']}`: p50 {number(nothing['p50 ms'])} ms"
@@ -214,6 +222,7 @@ LINES: dict[str, Callable[[list[dict[str, Any]]], list[Line]]] = {
     "replay": replay_lines,
     "journal": journal_lines,
     "durable": durable_lines,
+    "recovery": recovery_lines,
     "start-up": start_up_lines,
     "feeds": feed_lines,
     "orders": order_lines,

@@ -352,7 +352,8 @@ def bench(
     workload: Annotated[
         str | None, typer.Option(help="Of index: calm, hot, crash, adversarial, growth, sweep or switch.")
     ] = None,
-    accounts: Annotated[int | None, typer.Option(help="Of index: how many accounts.")] = None,
+    accounts: Annotated[int | None, typer.Option(help="Of index and recovery: how many accounts.")] = None,
+    inputs: Annotated[int | None, typer.Option(help="Of recovery: how many inputs after the snapshot.")] = None,
     marks: Annotated[int | None, typer.Option(help="Of index: how many marks.")] = None,
     flox_all: Annotated[
         bool, typer.Option("--flox-all", help="Of index: FLOX with more than 100,000 accounts as well; it takes long.")
@@ -374,6 +375,7 @@ def bench(
         as_json=as_json,
         workload=workload,
         accounts=accounts,
+        inputs=inputs,
         marks=marks,
         flox_all=flox_all,
         digest_accounts=digest_accounts,

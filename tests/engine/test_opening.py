@@ -43,6 +43,14 @@ def test_it_is_what_single_commands_open() -> None:
     assert whole.state.contracts["BUS"].largest == 4
 
 
+@pytest.mark.rule("G-09")
+def test_accounts_without_positions_leave_what_others_hold() -> None:
+    found = desk()
+    found.done(pack([("A", 5)], []))
+    found.done(pack([], []))
+    assert (found.cash("A"), found.position("first", "BUS")) == ("0.000005", "4")
+
+
 @pytest.mark.rule("US-09")
 def test_who_is_below_a_line_is_judged_at_once() -> None:
     found = desk()

@@ -71,7 +71,7 @@ class Trades(Money):
             if account.held().get(name) and not (event.flatten or event.own):
                 self.accounts[account.parent or account.account_id].parted_at = self.now
             charged = self.charge_by_rate(account, target, quantity, price, *charge)
-            if order_id in event.takeovers:
+            if event.takeovers.get(order_id):  # a coin has no value at the limit 0
                 better = target.cost(event.takeovers[order_id], quantity) - target.cost(price, quantity)
                 fees = target.fee(price, quantity) + charged
                 self.give_surplus(account, down(better, target.micro) - fees)

@@ -132,6 +132,8 @@ class Positions:
 
     def load(self, account: Column, contract: Column, lots: Column, cost: Column) -> None:
         """New rows for accounts that have none yet, at most one for each account and contract."""
+        if not len(account):
+            return
         order = np.argsort(account * (1 + contract.max(initial=0)) + contract, kind="stable")  # at once where sorted
         start, self.count = self.count, self.count + len(order)
         for name in self.COLUMNS:
@@ -141,12 +143,12 @@ class Positions:
         self.lots[new], self.cost[new] = lots[order], cost[order]
         owner = self.account[new]
         begins = np.flatnonzero(np.diff(owner, prepend=-1))
-        self.first = grown(self.first, int(owner[-1]) + 1 if len(order) else 0)
+        self.first = grown(self.first, int(owner[-1]) + 1)
         assert not self.first[owner[begins]].any()  # noqa: S101
         self.first[owner[begins]] = start + 1 + begins
         self.next[new] = np.arange(start + 2, self.count + 2)
         self.next[start + begins[1:] - 1] = 0
-        self.next[self.count - 1 : self.count] = 0
+        self.next[self.count - 1] = 0
 
 
 @dataclass(slots=True)
