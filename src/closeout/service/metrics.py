@@ -34,12 +34,12 @@ CODES = frozenset({
     "bad_book", "bad_rulebook", "bad_series", "bad_tiers", "bad_time", "contract_twice", "date_ran_back",
     "debit_overdue", "disclosure", "disclosure_version", "duplicate_account", "duplicate_fill", "duplicate_input",
     "duplicate_order", "exceeds_receivable", "exceeds_withdrawable", "expired_contract", "flat", "gap_in_inputs",
-    "group_limit", "in_debit", "isolated_account", "liquidate_only", "liquidating", "locked", "margin",
+    "group_limit", "in_debit", "isolated_account", "leg", "liquidate_only", "liquidating", "locked", "margin",
     "margin_call_overdue", "mark_grade", "needs_name", "needs_second", "no_receivable", "no_rulebook", "order_size",
     "out_of_bounds", "position_limit", "position_twice", "price_collar", "reconciliation_break", "rulebook_loaded",
     "stopped", "time_ahead", "time_ran_back", "unknown_account", "unknown_action", "unknown_contract", "unknown_fill",
     "unknown_order", "unknown_release", "unknown_review", "unknown_scope", "unknown_session", "unknown_status",
-    "unknown_window", "unpriced", "withdrawals_gated", "zero_quantity",
+    "unknown_window", "unpriced", "withdrawals_gated", "wrong_leg", "zero_quantity",
 })  # fmt: skip
 """Why the engine rejects an input or refuses an order."""
 
