@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numba import njit
 from tests.engine.index_books import MECHANISMS, NEARLY, alone, starts
 from tests.engine.index_walk import LARGE, Walk
 from tests.model.rulebooks import document
@@ -15,6 +16,7 @@ from closeout.engine import ledger as books
 from closeout.engine import scan
 from closeout.engine.engine import initial_state
 from closeout.engine.index import Index
+from closeout.engine.kernels import compiled
 from closeout.engine.state import State
 
 STARTS = starts()
@@ -133,3 +135,16 @@ def test_a_mark_that_drops_all_triggers_finds_new_accounts_counted() -> None:
     contract.mark = 200_000  # the wheels are laid out anew
     agree(state, index)
     assert index.counters["accounts_anchored"] == 50 + 60
+
+
+@pytest.mark.rule("G-12")
+def test_nothing_needs_a_place_on_the_disk_to_be_compiled() -> None:
+    """A service may run where it can write no cache."""
+
+    def twice(number: int) -> int:
+        return 2 * number
+
+    twice.__code__ = twice.__code__.replace(co_filename="nowhere.py")
+    with pytest.raises(RuntimeError, match="no locator"):
+        njit(cache=True)(twice)
+    assert compiled(twice)(21) == 42

@@ -59,18 +59,22 @@ class Columns(NamedTuple):
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """Without Numba's run time nothing here can make an array, and no call counts references to every column, which would
 cost more than the sums."""
 
 
-def compiled(function: Function) -> Function:
-    return cast(Function, njit(**OPTIONS)(function))
+def compiled(function: Function, **more: Any) -> Function:
+    """The function, compiled at its first call and kept on the disk for the next process where there is a place."""
+    try:
+        return cast(Function, njit(cache=True, **OPTIONS, **more)(function))
+    except RuntimeError:  # neither the package's folder, nor one of the user's, nor NUMBA_CACHE_DIR can be written
+        return cast(Function, njit(**OPTIONS, **more)(function))
 
 
 def inlined(function: Function) -> Function:
     """For what is done at each position."""
-    return cast(Function, njit(inline="always", **OPTIONS)(function))
+    return compiled(function, inline="always")
 
 
 floor_div = inlined(units.floor_div)
