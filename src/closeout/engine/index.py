@@ -11,6 +11,7 @@ Nothing of it is part of the state: not of the digest, the snapshot or the order
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -54,6 +55,7 @@ class Index:
     resets: int = 0
     batches: Batches = field(default_factory=lambda: Batches(EMPTY, EMPTY, EMPTY, EMPTY, 0))
     source: str = ""
+    aside: set[int] = field(default_factory=set[int])
     largest: list[int] = field(default_factory=list[int])
     following: Column = field(default_factory=lambda: np.zeros((0, wheels.BATCH + 1), np.int64))
     found: Column = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -99,6 +101,7 @@ class Index:
     def begin(self, batches: Batches, source: str) -> None:
         """Follow a series. Until the next `begin` nothing but `advance` may bring marks or terms."""
         self._take_in()
+        self._set_aside(self.state.book.close_outs)
         self.batches, self.source = batches, source
         self.following = np.array([_followed(contract) for contract in self.contracts], np.int64)
         self.largest = [contract.largest for contract in self.contracts]
@@ -107,18 +110,18 @@ class Index:
         """Take in batches of the series from `first` on, up to one that is not plain (`wheels.is_plain`) or at which
         accounts change level: its number, and these accounts if its marks are in."""
         self._grow()
+        moved = list(self.state.book.positions.moved)
         self._take_moved([])
+        self._set_aside(moved)
         state, guard, following = self.state, self.state.policy.marks.jump, self.following
         for number, contract in enumerate(self.contracts):
             if contract.largest > self.largest[number]:
                 self.largest[number] = contract.largest
                 following[number, wheels.LOWEST : wheels.HIGHEST + 1] = _bounds(contract)
-        busy = self._set_busy()
         batch, how = wheels.run(
             self.tables, self._columns(), self.wheels, self.batches, first, state.time,
             -1 if guard is None else guard, following, (EMPTY, self.found, self._sums(), self.room), self.quota,
         )  # fmt: skip
-        self.wheels.anchored[busy] = wheels.FREE
         is_in = how != wheels.UNTOUCHED
         if batch + is_in > first:
             state.time = int(self.batches.times[batch - 1 + is_in])
@@ -135,12 +138,13 @@ class Index:
             return batch, self._look()
         return batch, self.found[: self.wheels.counts[wheels.FOUND]].copy() if is_in else None
 
-    def _set_busy(self) -> Column:
-        """Leave out who is being closed out; his plan waits for its orders (`series` runs only then)."""
-        rows = np.fromiter(self.state.book.close_outs, np.int64, len(self.state.book.close_outs))
-        rows = rows[self.wheels.anchored[rows] == wheels.FREE]
-        self.wheels.anchored[rows] = wheels.BUSY
-        return rows
+    def _set_aside(self, rows: Iterable[int]) -> None:
+        """Do not look at those of the accounts that are being closed out: while a series runs their plans only wait for
+        their orders."""
+        waiting = np.array([row for row in rows if row in self.state.book.close_outs], np.int64)
+        if len(waiting):
+            self.aside = self.aside | set(waiting.tolist())
+            wheels.set_aside(self.tables, self._columns(), self.wheels, waiting)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -162,6 +166,7 @@ class Index:
         kernels.verdicts(*given, self.wheels.loose, 0, 0, EMPTY, sums)
         kernels.net_liqs(*given, EMPTY, EMPTY, sums)
         wheels.loosen_all(*given, self.wheels, EMPTY)
+        wheels.set_aside(*given, self.wheels, EMPTY)
         wheels.take(*given, self.wheels, EMPTY, EMPTY, 0, 0)
         wheels.look(*given, self.wheels, EMPTY, self.found, 0, sums, self.room)
         wheels.run(
@@ -174,6 +179,9 @@ class Index:
 
     def _take_in(self) -> None:
         self._grow()  # before the marks: whose trigger one crosses may have a new position
+        if self.aside:
+            wheels.loosen_all(self.tables, self._columns(), self.wheels, np.array(list(self.aside), np.int64))
+            self.aside.clear()
         self._pack_limits()
         stale = self._pack_terms()
         facts = self.tables.facts
@@ -313,6 +321,7 @@ class Index:
         facts[:, kernels.SHIFT] = [int(turn).bit_length() for turn in _turn(facts) // sizes]
         self.wheels = drums
         wheels.drop_all(drums, book.count)
+        self._set_aside(self.aside)
 
 
 def _same(contract: ContractState, terms: Terms | None) -> bool:

@@ -7,7 +7,7 @@ afterwards is that of the last batch that was taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,7 +167,7 @@ def advance(state: State, series: Series, first: int) -> int:
     index, or the number of batches where all the rest is in."""
     index = first
     while index < len(series.columns):
-        begun = state.index is not None and _runs(state)
+        begun = state.index is not None and _runs(state, state.book.positions.moved if series.runs else None)
         if state.index is not None and begun:
             if not series.runs:
                 state.index.begin(series.batches, series.source)
@@ -190,13 +190,14 @@ def advance(state: State, series: Series, first: int) -> int:
     return index
 
 
-def _runs(state: State) -> bool:
+def _runs(state: State, moved: Collection[int] | None) -> bool:
     """Whether levels alone decide what happens: no margin call may be met, no brake trip, no plan go on, and nothing
     is looked at after each batch for accounts below zero (`engine.gate`)."""
     book = state.book
     if book.calls or book.brakes.count or book.stops or state.policy.withdrawal_gate is not None:
         return False
-    return all(active.outstanding and not any(active.queued.values()) for active in book.close_outs.values())
+    rows = book.close_outs if moved is None else book.close_outs.keys() & moved
+    return all(book.close_outs[row].outstanding and not any(book.close_outs[row].queued.values()) for row in rows)
 
 
 def take_one(state: State, series: Series, index: int) -> None:

@@ -78,9 +78,9 @@ class Wheels(NamedTuple):
 # Entries of `Wheels.counts`
 LOOSE, CROSSED, LOOKED_AT, GIVEN, PAUSE, WAITED, FOUND = range(7)
 COUNTS = 7
-# Values of `Wheels.anchored`: loose, with triggers, never judged, and loose but left out during a run, because its plan
-# goes on whatever its level
-FREE, ANCHORED, HOUSE, BUSY = range(4)
+# Values of `Wheels.anchored`: loose; with triggers; never judged; and set aside during a series, neither loose nor with
+# triggers, because what happens to it no longer depends on its level
+FREE, ANCHORED, HOUSE, ASIDE = range(4)
 NOWHERE = -1
 """Of a node that is in no bucket, the link to the one before it."""
 
@@ -220,7 +220,8 @@ def remove(facts: Any, wheels: Wheels, c: int, node: int) -> None:
 @compiled
 def loosen(tables: Tables, book: Columns, wheels: Wheels, account: int) -> None:
     """Take an account's triggers away: it is looked at each time until it has new ones."""
-    if wheels.anchored[account] != ANCHORED:
+    held = wheels.anchored[account]
+    if held != ANCHORED and held != ASIDE:
         return
     wheels.anchored[account] = FREE
     wheels.loose[wheels.counts[LOOSE]] = account
@@ -245,8 +246,23 @@ ROW, WEIGHT, PROFIT, PART, PART_ABOVE, SEGMENT = range(6)
 
 
 @compiled
+def set_aside(tables: Tables, book: Columns, wheels: Wheels, accounts: Any) -> None:
+    """Look at accounts no more until they are loosened."""
+    for account in accounts:
+        loosen(tables, book, wheels, account)
+        if wheels.anchored[account] == FREE:
+            wheels.anchored[account] = ASIDE
+    kept = 0
+    for place in range(wheels.counts[LOOSE]):
+        account = wheels.loose[place]
+        wheels.loose[kept] = account
+        kept += wheels.anchored[account] == FREE
+    wheels.counts[LOOSE] = kept
+
+
+@compiled
 def drop_all(wheels: Wheels, accounts: int) -> None:
-    """Empty the wheels; every account is loose."""
+    """Empty the wheels; every account that is judged is loose."""
     wheels.head[:] = 0
     wheels.bits[:] = 0
     wheels.before[:] = NOWHERE
@@ -397,10 +413,6 @@ def look(
     kept, changed, anchored = 0, 0, 0
     for place in range(wheels.counts[LOOSE]):
         account = wheels.loose[place]
-        if wheels.anchored[account] == BUSY:
-            wheels.loose[kept] = account
-            kept += 1
-            continue
         stay = True
         if len(known) == 0 or (known[place] == book.level[account] and anchored < quota):
             net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
