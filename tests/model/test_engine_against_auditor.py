@@ -16,6 +16,8 @@ from closeout.engine import commands
 
 STREAMS = 360
 WATERFALL_STREAMS = 220
+RARE = (340,)
+"""Streams in which an account drops two tiers at once."""
 SPECIAL_STREAMS = 100
 HEDGED_STREAMS = 150
 LENGTH = 150
@@ -143,7 +145,7 @@ def test_every_kind_of_command_is_accepted_somewhere(reached: Counter[str]) -> N
 def test_engine_equals_auditor_in_every_stage_of_the_waterfall() -> None:
     """Every step, limit, ranking, price and way of sharing, with whom each leaves out, reached and agreed upon."""
     total: Counter[str] = Counter()
-    for seed in range(WATERFALL_STREAMS):
+    for seed in (*range(WATERFALL_STREAMS), *RARE):
         total += run(Random(seed), WATERFALLS[seed % len(WATERFALLS)], LENGTH)[1]
     for seed in range(SPECIAL_STREAMS):
         total += run(Random(seed), SPECIAL[seed % len(SPECIAL)], LENGTH)[1]
