@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closeout.core.bankruptcy import bankruptcy_value, closes
+from closeout.core.bankruptcy import bankruptcy_value, closes, order_limit
 from closeout.core.contracts import Contract, Kind, Position
 from closeout.core.margin import MarginKind, MarginTier, Terms, Window
 from closeout.core.risk import Holding
@@ -62,3 +62,16 @@ def test_what_closes_nothing_has_no_bankruptcy_price() -> None:
     for held, change in ((3, 0), (3, 1), (-3, -1), (3, -4), (-3, 4), (0, -1)):
         with pytest.raises(InputError, match="expected a change that closes"):
             closes(held, change)
+
+
+@pytest.mark.rule("EX-02", "G-05")
+def test_no_order_of_an_inverse_contract_has_a_limit_of_zero() -> None:
+    """A short position worth more than a tick's price can say is bought back at no less than a tick: at zero it would
+    be worth nothing that can be counted."""
+    coin = Contract.define(
+        "COIN", kind=Kind.INVERSE, currency=USD, tick=Decimal("0.5"), lot=Decimal(1), contract_size=Decimal(1)
+    )
+    worth = 10 * coin.value(1, -3)
+    assert worth > 0
+    assert order_limit(coin, -3, worth) == 1
+    assert coin.trade_value(order_limit(coin, -3, worth), 3) < 0

@@ -126,7 +126,7 @@ class Steps(Money):
         ticks = ceil(price / contract.tick) if sells else floor(price / contract.tick)
         if sells and ticks < 1 and not contract.negative_prices:
             return any_price
-        return max(-MAX_PRICE_TICKS, min(ticks, MAX_PRICE_TICKS))
+        return max(-MAX_PRICE_TICKS if contract.linear else 1, min(ticks, MAX_PRICE_TICKS))
 
     def _fillable(self, account: Account, step: Step, name: str) -> Fraction:
         """What the position must bring: its value, less a part of its margin that grows with the account's trouble."""

@@ -78,11 +78,12 @@ def limit_of(contract: Contract, lots: int, value: int | Fraction) -> int | None
 
 
 def order_limit(contract: Contract, lots: int, value: int | Fraction | None) -> int:
-    """That limit as an order can have it: within the bounds of prices, and the worst price there is where any is as
-    good (or where `value` is None)."""
+    """That limit as an order can have it: within the bounds of prices, an inverse contract's from a tick on, and the
+    worst price there is where any is as good (or where `value` is None)."""
     exact = None if value is None else limit_of(contract, lots, value)
     if exact is not None:
-        return max(-MAX_PRICE_TICKS, min(exact, MAX_PRICE_TICKS))
+        lowest = 1 if contract.kind is Kind.INVERSE else -MAX_PRICE_TICKS
+        return max(lowest, min(exact, MAX_PRICE_TICKS))
     if lots < 0:
         return MAX_PRICE_TICKS
     return -MAX_PRICE_TICKS if contract.negative_prices else 1
