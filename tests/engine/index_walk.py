@@ -19,7 +19,7 @@ from closeout.core.contracts import Kind, OutOfBounds, Position
 from closeout.core.margin import Level, News
 from closeout.core.units import MAX_RATE, RATE
 from closeout.engine import scan
-from closeout.engine.book import ContractState, Flag
+from closeout.engine.book import Column, ContractState, Flag
 from closeout.engine.engine import initial_state
 from closeout.engine.index import Index
 from closeout.engine.state import Reject, State
@@ -54,7 +54,7 @@ MOVES = {
 @dataclass
 class Walk:
     """One book on its way. `held` are the contracts in which there are positions, `homes` prices that the marks come
-    back to; `story` says what happened last."""
+    back to, `money` the columns in which money moves; `story` says what happened last."""
 
     random: Random
     state: State
@@ -63,12 +63,13 @@ class Walk:
     held: list[ContractState] = field(default_factory=list[ContractState])
     homes: dict[str, int] = field(default_factory=dict[str, int])
     tiers: dict[str, Any] = field(default_factory=dict[str, Any])
+    money: tuple[str, ...] = ("cash", "cash", "cash", "accrued", "pending", "receivable")
     story: list[Any] = field(default_factory=list[Any])
 
     @classmethod
-    def of(cls, seed: int, start: Start, size: Size) -> Walk:
+    def of(cls, seed: int, start: Start, size: Size, **more: Any) -> Walk:
         """A book under a rulebook, every account aimed; some contracts are without a mark yet."""
-        walk = cls(Random(seed), initial_state(start.document), size, start.worths)
+        walk = cls(Random(seed), initial_state(start.document), size, start.worths, **more)
         random = walk.random
         walk.held = random.sample(walk.contracts, min(len(walk.contracts), CONTRACTS))
         for name, contract in walk.state.contracts.items():
@@ -195,8 +196,9 @@ class Walk:
         if line in lines[2:] and random.random() < 0.6:
             offset = abs(offset)
         change = line + offset - risk.net_liq
-        column = random.choice((book.cash, book.cash, book.cash, book.accrued, book.pending, book.receivable))
-        if column is book.pending or column is book.receivable:
+        name = random.choice(self.money)
+        column: Column = getattr(book, name)
+        if name in ("pending", "receivable"):
             change = -change
         if abs(int(column[row]) + change) > MOST:
             return
@@ -228,9 +230,14 @@ class Walk:
         ):
             if contract.mark is None:
                 continue
-            (kind,) = self.random.choices(list(MOVES), list(MOVES.values()))
-            self.set_mark(contract, getattr(self, f"_{kind}")(contract, contract.mark))
+            kind, ticks = self.moved(contract, contract.mark)
+            self.set_mark(contract, ticks)
             self.story.append((contract.contract.name, kind, contract.mark))
+
+    def moved(self, contract: ContractState, mark: int) -> tuple[str, int]:
+        """How a price moves, and where to."""
+        (kind,) = self.random.choices(list(MOVES), list(MOVES.values()))
+        return kind, getattr(self, f"_{kind}")(contract, mark)
 
     def squeeze(self) -> None:
         """All prices of one account go as far as its triggers let them at once, or one goes a little further."""

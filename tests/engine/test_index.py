@@ -15,7 +15,7 @@ from closeout.core.units import RATE
 from closeout.engine import ledger as books
 from closeout.engine import scan
 from closeout.engine.engine import initial_state
-from closeout.engine.index import Index
+from closeout.engine.index import BOTH, Index
 from closeout.engine.kernels import compiled
 from closeout.engine.state import State
 
@@ -33,8 +33,7 @@ def agree(state: State, index: Index) -> list[int]:
     found = sorted(index.changed().tolist())
     assert found == due(state)
     level = scan.as_stored(state)[1]
-    for row in found:
-        state.book.level[row] = level[row]
+    state.book.level[found] = level[found]
     state.book.positions.touch(np.array(found, np.int64))
     return found
 
@@ -66,6 +65,52 @@ def test_the_kernels_say_what_core_says(name: str) -> None:
 @pytest.mark.parametrize("name", STARTS)
 def test_the_index_names_whom_the_scan_names(name: str, seed: int) -> None:
     Walk.of(seed, STARTS[name], LARGE).run()
+
+
+# -- crowds --------------------------------------------------------------------------------------------
+
+
+def crowd(state: State, count: int, seed: int) -> None:
+    """New accounts with a position each in ONE, most of them next to a line."""
+    random, book, contract = np.random.default_rng(seed), state.book, state.contract("ONE")
+    assert contract.mark is not None
+    rows = book.add_all([f"a{number:06}" for number in range(book.count, book.count + count)]) + np.arange(count)
+    lots = random.integers(1, 100, count) * random.choice([-1, 1], count)
+    cost = contract.contract.value(contract.mark, lots) + random.integers(-50, 50, count) * 1000
+    book.positions.load(rows, np.full(count, contract.index), lots, cost)
+    contract.load()
+    net_liq, requirement, _ = scan.levels(state)
+    line = requirement[rows] * random.choice([80, 100, 125], count) // 100
+    book.cash[rows] = line + line * random.integers(-100, 1000, count) // 50_000 - net_liq[rows]
+
+
+@pytest.mark.rule("G-12")
+def test_a_crowd_near_its_lines() -> None:
+    """Looked at by both halves at once, all triggers dropped when too many are crossed, and given again bit by bit."""
+    state = one_contract("ONE", document(MECHANISMS), 2000)
+    contract, book = state.contract("ONE"), state.book
+    contract.window = state.policy.windows["intraday"]
+    crowd(state, BOTH + 5000, 1)
+    index = Index.over(state)
+    assert len(agree(state, index)) > 1000
+    seen = 0
+    for mark in (2000, 2000, 2000, 2001, 2000, 1999, 1998, 2000, 2040, 2041, 2040, 1000, 1001, 7000, 7001, 2000, 2001):
+        contract.mark = mark
+        seen += len(agree(state, index))
+        assert agree(state, index) == []
+    assert seen > 10_000
+    resets = index.counters["resets"]
+    for count in (200, 20_000):
+        crowd(state, count, count)
+        agree(state, index)
+        agree(state, index)
+    for _ in range(120):
+        agree(state, index)
+    assert index.counters["accounts_anchored"] > book.count
+    assert index.counters["resets"] > resets > 2
+    book.cash[: book.count : 3] -= 10**6
+    book.positions.touch(np.arange(0, book.count, 3))
+    assert len(agree(state, index)) > 100
 
 
 # -- cases that went wrong ---------------------------------------------------------------------------
