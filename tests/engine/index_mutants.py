@@ -46,6 +46,7 @@ MUTANTS = (
     Mutant("no new triggers after a fill or a payment", "_take_moved",
            "[np.fromiter(table.moved, np.int64, len(table.moved))]", "[EMPTY]"),
     Mutant("no new triggers after what happens to everybody", "_take_moved", "if table.all_moved or most", "if most"),
+    Mutant("no room for what is new before the marks", "_take_in", "self._grow()", "pass"),
     Mutant("no look after a change of terms", "_take_moved",
            "rows += [self.contracts[number].holders() for number in stale]", "pass"),
     Mutant("no look after a first mark", "_take_in", "stale.append(number)", "pass"),

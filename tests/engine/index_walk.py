@@ -78,6 +78,13 @@ class Walk:
             if random.random() < 0.85:
                 contract.mark = walk.homes[name]
             contract.window = random.choice(list(walk.state.policy.windows.values()))
+            if contract.contract.leg_of:
+                whole = walk.state.contract(contract.contract.leg_of)
+                walk.homes[name], contract.mark, contract.window = (
+                    walk.homes[whole.contract.name],
+                    whole.mark,
+                    whole.window,
+                )
         walk.news()
         for _ in range(size.accounts):
             walk.open()
@@ -89,9 +96,10 @@ class Walk:
         self.state.index = index
         self.check(index)
         for _ in range(self.size.steps):
-            (kind,) = self.random.choices(list(STEPS), list(STEPS.values()))
-            self.story = [kind]
-            getattr(self, kind)()
+            self.story = []
+            for kind in self.random.choices(list(STEPS), list(STEPS.values()), k=self.random.choice((1, 1, 1, 2, 3))):
+                self.story.append(kind)
+                getattr(self, kind)()
             for row in self.customers():
                 if self.random.random() < (0.2 if self.state.book.level[row] == Level.LIQUIDATING else 0.02):
                     self.aim_one(row)

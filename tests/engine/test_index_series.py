@@ -26,14 +26,14 @@ HOUR = 3600 * SECOND
 class Twins:
     """Two engines in the same state, one with an index; every input goes to both, and what they say is compared."""
 
-    def __init__(self, name: str, seed: int) -> None:
+    def __init__(self, name: str, seed: int, desk: int = 0) -> None:
         self.walk = Walk.of(seed, STARTS[name], SIZE, money=("cash",))
         self.random = self.walk.random
         self.time = 10**18
         self.filled = 0
         self.command: Any = None
         self.events: list[ev.AnyEvent] = []
-        self.walk.state.index_from = 0
+        self.walk.state.index_from, self.walk.state.desk = 0, desk
         self.one = Engine(state=self.walk.state, index_from=0)
         self.other = Engine.restore(self.one.snapshot(), NEVER)
         self.give(c.Tick())
@@ -160,10 +160,7 @@ def levels_of(book: Book) -> dict[str, int]:
 @pytest.mark.parametrize("name", ["mechanisms", "bybit", "kraken-us", "model-coin"])
 def test_a_series_says_what_its_batches_say_one_by_one(name: str) -> None:
     """While the desk holds everybody: ids of close-outs would tell a series from single batches."""
-    twins = Twins(name, 5)
-    for engine in (twins.one, twins.other):
-        engine.loaded.desk |= Flag.HELD
-    twins.give(c.Tick())
+    twins = Twins(name, 5, Flag.HELD)
     levels = 0
     for _ in range(12):
         twins.aim()
