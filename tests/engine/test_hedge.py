@@ -44,6 +44,15 @@ def test_each_leg_carries_its_own_requirement() -> None:
     assert (desk.position("A", "CAR"), desk.position("A", LONG), desk.position("A", SHORT)) == ("0", "3", "-2")
 
 
+@pytest.mark.rule("EX-02", "US-16")
+def test_a_leverage_of_the_contract_holds_for_a_leg_without_its_own() -> None:
+    desk = desk_of()
+    desk.account("A", "3000", leverage={"CAR": 2 * 10**9, SHORT: 5 * 10**9})
+    for name, quantity, initial in (("CAR", "1", 500), (LONG, "1", 1000), (SHORT, "-1", 1200)):
+        desk.hold("A", name, quantity, "1000")
+        assert desk.state.initial(desk.state.book.row["A"]) == initial * 10**6
+
+
 @pytest.mark.rule("EX-02", "G-09")
 def test_what_befalls_the_contract_befalls_its_legs_and_no_leg_alone() -> None:
     desk = desk_of()

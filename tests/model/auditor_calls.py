@@ -59,8 +59,7 @@ class Calls(Money):
             contract = self.rules.contracts[name]
             value = self.figures.stands_on(contract, position)
             if kind == "initial":
-                leverage = account.leverage.get(name)
-                total += contract.initial(position.quantity, value, leverage, Fraction(0))
+                total += contract.initial(position.quantity, value, account.leverage_of(name), Fraction(0))
             else:
                 total += contract.margin(kind, position.quantity, value)
         return total

@@ -161,6 +161,10 @@ class Account:
     won: Fraction = Fraction(0)
     parted_at: int | None = None
 
+    def leverage_of(self, name: str) -> Fraction | None:
+        """A leg without a leverage of its own has that of its contract."""
+        return self.leverage.get(name, self.leverage.get(name.partition(":")[0]))
+
     def held(self) -> dict[str, Position]:
         return {name: position for name, position in self.positions.items() if position.quantity != 0}
 
@@ -277,7 +281,7 @@ class Figures:
             after, added = Position(position.quantity, position.cost), quantity - position.quantity
             after.trade(added, contract.cost(contract.price, added), contract.quantum)
             value = self.stands_on(contract, after)
-        leverage = account.leverage.get(contract.name)
+        leverage = account.leverage_of(contract.name)
         open_now = self.open_now(contract, abs(quantity) - abs(position.quantity))
         return contract.entry_requirement(quantity, value, with_intraday, leverage, open_now)
 

@@ -12,6 +12,7 @@ so that profit has one formula for both kinds and both sides.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
@@ -86,6 +87,10 @@ class Contract:
     def market(self) -> str:
         """The contract whose price this one has: its own name, or that of which it is a leg."""
         return self.leg_of or self.name
+
+    def named_in(self, numbers: Mapping[str, int]) -> int:
+        """What is named for the contract or, for a leg without its own, for that of which it is a leg; 0 without."""
+        return numbers.get(self.name, 0) or numbers.get(self.market, 0)
 
     def leg(self, side: int) -> Contract:
         """The leg that holds longs (1) or shorts (-1) alone."""

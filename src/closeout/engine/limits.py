@@ -106,15 +106,9 @@ def of_account(book: Book, row: int) -> Limits:
     return of_account(book, parent) if parent is not None else NONE
 
 
-def _of(limited: dict[str, int], contract: ContractState) -> int:
-    """The limit in lots on a contract; a leg without its own has that of its contract."""
-    facts = contract.contract
-    return limited.get(facts.name, 0) or limited.get(facts.market, 0)
-
-
 def concentration(limits: Limits, contract: ContractState, lots: int) -> int:
     """Micros that the order check asks for the part of |lots| beyond the limit, at the mark."""
-    threshold = _of(limits.concentration_lots, contract)
+    threshold = contract.contract.named_in(limits.concentration_lots)
     beyond = lots - threshold
     if threshold == 0 or beyond <= 0 or contract.mark is None:
         return 0
@@ -146,7 +140,7 @@ class OrderLimits:
         """The first limit that an order of signed `lots` would pass."""
         if self.account is NONE and self.owner is NONE:
             return None
-        most = _of(self.account.order_lots, self.contract)
+        most = self.contract.contract.named_in(self.account.order_lots)
         if most and abs(lots) > most:
             return "order_size", f"an order may be of at most {self._text(most)} {self.name}"
         return self._collar(limit_ticks) or self._position(lots) or self._group(lots)
@@ -167,10 +161,10 @@ class OrderLimits:
     # -- positions ---------------------------------------------------------------------------------
 
     def _position(self, lots: int) -> Refusal | None:
-        most = _of(self.account.position_lots, self.contract)
+        most = self.contract.contract.named_in(self.account.position_lots)
         if most and self._reach(self.row, lots) > most:
             return "position_limit", f"at most {self._text(most)} {self.name}, working orders counted"
-        most = _of(self.owner.position_lots, self.contract)
+        most = self.contract.contract.named_in(self.owner.position_lots)
         if most and self._reach(self.row, lots) + self._held_elsewhere > most:
             return "position_limit", f"at most {self._text(most)} {self.name} over all accounts of the owner"
         return None

@@ -223,7 +223,7 @@ def _required(
     held = contract.position(row)
     if held.lots == 0 and not orders:
         return 0
-    leverage = state.book.leverage.get(row, {}).get(contract.contract.name, 0)
+    leverage = contract.contract.named_in(state.book.leverage.get(row, {}))
     terms = contract.order_terms
     if contract.mark is None:
         if held.lots == 0:

@@ -299,7 +299,7 @@ class State:
         return contract.grade
 
     def holding(self, row: int, contract: ContractState, position: Position) -> Holding:
-        leverage = self.book.leverage.get(row, {}).get(contract.contract.name, 0)
+        leverage = contract.contract.named_in(self.book.leverage.get(row, {}))
         return Holding(
             contract.contract, contract.terms, position.lots, position.cost, contract.mark, leverage,
             self.policy.marks.unpriced_move,

@@ -152,8 +152,9 @@ def _parts(account: AccountFile, policy: Policy, marks: dict[str, int], as_of: i
         elif isinstance(command, Deposit):
             parts[command.account_id].money = Money(command.micros)
         elif isinstance(command, TransferPosition):
-            rate = leverage[command.account_id].get(command.contract, 0)
-            own = held[command.account_id].setdefault(command.contract, _Held(policy.contracts[command.contract], rate))
+            rules = policy.contracts[command.contract]
+            rate = rules.contract.named_in(leverage[command.account_id])
+            own = held[command.account_id].setdefault(command.contract, _Held(rules, rate))
             own.position.trade(own.own.contract, command.lots, command.cost)
             own.written.append(next(written["isolated" if parts[command.account_id].isolated else "cross"]))
     for account_id, part in parts.items():

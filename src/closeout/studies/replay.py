@@ -375,7 +375,7 @@ def _asked(opening: OpenAccount, holdings: Sequence[Holding], now: Sequence[Hold
             holding.lots,
             holding.required_on if holding in now else value_at_entry(holding.cost, holding.contract.units_per_micro),
             with_intraday=opening.validate_with_intraday,
-            leverage=opening.leverage.get(holding.contract.name, 0) if named else 0,
+            leverage=holding.contract.named_in(opening.leverage) if named else 0,
         )
         for holding in holdings
     )
