@@ -411,6 +411,8 @@ def _shape(terms: Terms) -> int:
     if not all(_rises(terms, kind) for kind in (terms.window.requirement, MarginKind.INTRADAY)):
         return wheels.UNEVEN
     slopes = [slope for tier in terms.tiers for slope in tier.slope if slope is not None]
+    if slopes and any(any(tier.amount) for tier in terms.tiers):  # a rate at its cap grows no more, an amount does
+        return wheels.UNEVEN
     if any(not slope.of_lots for slope in slopes):
         return wheels.BENT
     return wheels.STRAIGHT if terms.news is None else wheels.CONCAVE

@@ -130,7 +130,7 @@ def reach_of(facts: Any, c: int, lots: int, direction: int) -> int:
     price = facts[c, MARK]
     reach = (facts[c, SIZE] << facts[c, SHIFT]) // 2 - 1
     if facts[c, INVERSE]:
-        return reach if direction == UP else min(reach, price - max(1, price >> 4))
+        return min(reach, price - 1) if direction == UP else min(reach, price - max(1, price >> 4))
     if (price > 0 and direction == DOWN) or (price < 0 and direction == UP):
         reach = min(reach, abs(price))
     return max(0, min(reach, FAR // (abs(lots) * facts[c, UNIT_VALUE]) - abs(price)))
