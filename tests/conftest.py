@@ -1,10 +1,25 @@
 """What all tests share: hypothesis profiles, and an option that lets no test be skipped unseen."""
 
+import hashlib
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+_COMPILED = ("core/units.py", "engine/book.py", "engine/kernels.py", "engine/wheels.py")
+"""What the compiled code is made of. Numba's cache of a file does not notice that what it calls has changed in another,
+so each state of them all has a cache of its own."""
+
+
+def _cache_of_kernels() -> Path:
+    root = Path(__file__).resolve().parents[1]
+    sources = b"".join((root / "src" / "closeout" / name).read_bytes() for name in _COMPILED)
+    return root / ".pytest_cache" / f"compiled-{hashlib.sha256(sources).hexdigest()[:16]}"
+
+
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_of_kernels()))
 
 # No deadline: a slow machine is not a wrong answer. Under CI the examples are the same in every run.
 settings.register_profile("local", deadline=None)

@@ -111,7 +111,7 @@ def undermargined(state: State) -> Column:
 def candidates(state: State) -> Column:
     """Rows of accounts whose stored level is not what it would be now, that have a plan to look at again, whose own
     brake trips, or that have met their margin call. What is seen so raises the brakes' peaks."""
-    book, index = state.book, _index(state)
+    book, index = state.book, finder(state)
     own = book.brakes.column("account")
     if index is None:
         net_liq, found = scanned(state)
@@ -135,7 +135,8 @@ def candidates(state: State) -> Column:
     return np.array(sorted(rows), np.int64)
 
 
-def _index(state: State) -> Finder | None:
+def finder(state: State) -> Finder | None:
+    """The index, made where the book has grown to its size; None below that."""
     if state.index is None and state.book.positions.count >= state.index_from:
         from closeout.engine.index import Index  # compiled: small books never wait for it
 
