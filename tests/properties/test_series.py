@@ -23,7 +23,7 @@ from closeout.engine.series import pack, refused, unpack
 SEEDS = 16
 SECOND = 10**9
 OUT_OF_TURN = ("duplicate_input", "gap_in_inputs")
-PLACE = re.compile(r"(?<![\w.-])(\d+(?:\.\d+)?)(?=[cm]?-[ABC0sbil])")
+PLACE = re.compile(r"(?<![\w.-])(\d+(?:\.\d+)?)(?=[cm]?-[ABCP0sbil])")
 INPUT = re.compile(r"(?<=input )\d+")
 
 
