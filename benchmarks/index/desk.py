@@ -3,6 +3,8 @@
 Close-out orders are filled in full at the mark of the moment, when the command that brought the marks is done.
 """
 
+from __future__ import annotations
+
 import time
 from hashlib import sha256
 from typing import Any
@@ -15,6 +17,7 @@ from closeout.engine import ledger
 from closeout.engine.commands import AnyCommand, Fill, Input, LoadRulebook, Mark, Marks, MarkSeries, SessionChange
 from closeout.engine.engine import Engine
 from closeout.engine.events import ENCODER, AnyEvent, CloseOutOrder, LevelChanged, Rejected
+from closeout.engine.index import Index
 from closeout.engine.state import State
 from closeout.rulebooks import loader
 
@@ -46,6 +49,27 @@ def switching_document() -> bytes:
     rates = {"intraday_margin_rate": "0.05", "initial_margin_rate": "0.1", "maintenance_margin_rate": "0.09"}
     contract = {"tick": "1", "lot": "0.01", "session": SESSION, "tiers": [{"notional_from": "0", **rates}]}
     return loader.load("kraken-us", {"contracts": dict.fromkeys(NAMES, contract)}).document()
+
+
+class Finding:
+    """Within it, the nanoseconds that the index takes to find who must be judged while series run: what the baselines
+    do, without the judgements, orders and events that follow."""
+
+    def __init__(self) -> None:
+        self.spent, self._plain = 0, Index.advance
+
+    def __enter__(self) -> Finding:
+        def timed_advance(index: Index, first: int) -> Any:
+            begun = time.perf_counter_ns()
+            found = self._plain(index, first)
+            self.spent += time.perf_counter_ns() - begun
+            return found
+
+        Index.advance = timed_advance  # pyright: ignore[reportAttributeAccessIssue]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Index.advance = self._plain
 
 
 class Desk:

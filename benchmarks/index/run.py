@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.index import baselines, book, paths, reference, switch
 from benchmarks.index.book import CONTRACTS, Columns, Shape
 from benchmarks.index.compiled import FullScan, Incremental
-from benchmarks.index.desk import CROSSED, LOOSE, TOUCHED, Desk
+from benchmarks.index.desk import CROSSED, LOOSE, TOUCHED, Desk, Finding
 from benchmarks.index.measuring import Load, Memory, say, spread, timed
 from benchmarks.index.paths import Path
 from benchmarks.measure import machine
@@ -42,11 +42,12 @@ METHOD = (
 )
 KEYS = (
     "accounts", "positions", "contracts", "marks", "share_near", "path", "packed", "crossings_per_mark",
-    "touched_per_mark", "most_touched", "loose", "resets", "ns_per_mark", "median_ns_per_mark",
+    "touched_per_mark", "most_touched", "loose", "resets", "ns_per_mark", "median_ns_per_mark", "finding_ns_per_mark",
     "marks_per_second", "single_marks",
     "fallen", "fallen_share", "fallen_as_reference", "order_as_reference", "close_out_orders", "owing", "marks_seconds",
     "fills_seconds", "opening_seconds", "index_seconds", "compiling_seconds", "peak_bytes_per_account",
-    "imbalances", "load_of_others", "ratio_to_incremental", "ratio_to_full_scan", "worst_batch_ms",
+    "imbalances", "load_of_others", "ratio_to_incremental", "ratio_to_full_scan", "finding_ratio_to_incremental",
+    "finding_ratio_to_full_scan", "worst_batch_ms",
     "worst_batch_to_full_scan", "worst_batch_to_compiled_scan", "growth_100k_to_3M", "growth_factor",
     "digest_equal", "events_equal", "digest_fallen",
 )  # fmt: skip
@@ -122,6 +123,10 @@ def run(
     if workload == "adversarial":
         result |= _batches(kind.shape(accounts), marks)
     result |= _compared(kind, accounts, marks, result["ns_per_mark"], flox_all)
+    for name in ("incremental", "full_scan"):
+        ratio = result[f"ratio_to_{name}"]
+        found_in = result["finding_ns_per_mark"]
+        result[f"finding_ratio_to_{name}"] = ratio * result["ns_per_mark"] / found_in if ratio and found_in else None
     result |= _digests(kind, min(accounts, digest_accounts), min(marks, DIGEST_MARKS))
     if workload == "calm":
         grown = _growth(accounts, marks)
@@ -149,7 +154,8 @@ def _main(kind: Workload, accounts: int, marks: int) -> Result:
         settled, before = under_test.settle(), under_test.counted()
         singly = min(len(path) // 5, SINGLY)
         each = under_test.play(path.part(0, singly), 1)
-        packed = under_test.play(path.part(singly, len(path)), kind.packed)
+        with Finding() as finding:
+            packed = under_test.play(path.part(singly, len(path)), kind.packed)
     per_mark = sum(packed) / (len(path) - singly)
     return {
         "accounts": accounts,
@@ -163,6 +169,7 @@ def _main(kind: Workload, accounts: int, marks: int) -> Result:
         **_counts(before, under_test.counted(), len(path)),
         "most_touched": max(under_test.touched[:singly]) if before else None,
         "ns_per_mark": per_mark,
+        "finding_ns_per_mark": finding.spent / (len(path) - singly),
         "median_ns_per_mark": statistics.median(packed) * len(packed) / (len(path) - singly),
         "marks_per_second": 1e9 / per_mark,
         "single_marks": {"samples": singly, **spread(each)},

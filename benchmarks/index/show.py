@@ -64,7 +64,10 @@ def _marks_lines(result: Result) -> list[Line]:
     )
     measured = (
         f"{result['marks_per_second']:,.0f} marks a second ({number(result['ns_per_mark'] / 1000)} us each, "
-        f"{_crossings(result)}); given one by one {us} us; {result['fallen']:,} accounts closed out, the same in the "
+        f"{_crossings(result)}), of which {number(result['finding_ns_per_mark'] / 1000)} us to find who changes level "
+        f"({number(result['finding_ratio_to_incremental'] or 0)} times as fast as the compiled incremental pass, "
+        f"{number(result['finding_ratio_to_full_scan'] or 0)} times as fast as the compiled scan); given one by one "
+        f"{us} us; {result['fallen']:,} accounts closed out, the same in the "
         f"same order as the reference: {_yes(result['order_as_reference'])}; "
         f"{number(result['marks_seconds'])} s for all marks and {number(result['fills_seconds'])} s for "
         f"{result['close_out_orders']:,} fills, after which {result['owing']:,} owe; "
