@@ -143,7 +143,7 @@ class Index:
         their orders."""
         waiting = np.array([row for row in rows if row in self.state.book.close_outs], np.int64)
         if len(waiting):
-            self.aside = self.aside | set(waiting.tolist())
+            self.aside.update(waiting.tolist())
             wheels.set_aside(self.tables, self._columns(), self.wheels, waiting)
 
     @property

@@ -1,4 +1,5 @@
-"""JSON from outside: an account for `quote`, overrides for `replay`, the lines of an accounts file."""
+"""Files from outside: JSON (an account for `quote`, overrides for `replay`, the lines of an accounts file), and text of
+CSV files."""
 
 from __future__ import annotations
 
@@ -22,6 +23,17 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise InputError(f"{name}: expected a JSON object")
     return cast(dict[str, Any], loaded)
+
+
+def read_csv(path: Path) -> tuple[bytes, str]:
+    """The bytes of a CSV file and their text; `InputError` where it cannot be read or is not UTF-8."""
+    try:
+        data = path.read_bytes()
+        return data, data.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: expected CSV in UTF-8") from None
 
 
 def name_of(path: Path) -> str:

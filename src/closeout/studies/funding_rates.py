@@ -27,6 +27,7 @@ from typing import NamedTuple
 from closeout.core.funding import part_of_rate
 from closeout.core.times import HOUR, MINUTE, time_text
 from closeout.core.units import RATE, InputError, decimal
+from closeout.studies.documents import read_csv
 from closeout.studies.market import Source, parse_time
 
 LONGEST = 8
@@ -69,13 +70,7 @@ class _Row(NamedTuple):
 
 def load_funding(path: Path) -> FundingRates:
     """Read and check a file; `InputError` names the file, the line and the field."""
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected CSV in UTF-8") from None
+    data, text = read_csv(path)
     found: dict[str, list[_Row]] = {}
     for contract, row in _rows(path, text):
         rows = found.setdefault(contract, [])

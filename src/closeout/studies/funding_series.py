@@ -20,6 +20,7 @@ from pathlib import Path
 
 from closeout.core.times import MILLISECOND, MINUTE
 from closeout.core.units import RATE, InputError, decimal
+from closeout.studies.documents import read_csv
 
 HEADER = ("Symbol", "Date", "Funding Rate")
 KNOWN = {"binance": "+03:00", "bybit": "+03:00", "dydx": "UTC"}
@@ -79,13 +80,7 @@ def read_series(path: Path, zone: str | None = None) -> Series:
     """Read and check a file; `InputError` names the file, the line and the field. `zone` is that of the stamps: ``UTC``
     or an offset such as ``+03:00``; without one the file's name must say a venue of `KNOWN`."""
     stated, known = _zone(path, zone)
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: expected CSV in UTF-8") from None
+    data, text = read_csv(path)
     symbol, rows = "", list[Payment]()
     repeated: list[int] = []
     for line, (name, stamp, rate) in _rows(path, text):
