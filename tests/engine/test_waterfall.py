@@ -263,6 +263,30 @@ def test_winners_bear_what_would_take_the_fund_below_its_drawdown(mark: str, tak
 
 @pytest.mark.rule("EX-03", "EX-04", "G-03")
 @pytest.mark.parametrize(
+    ("mark", "taken", "fund"),
+    [
+        ("900.01", [], "700.20"),  # 299.80 below zero, half of it by each contract
+        ("895", [50_000_000, 50_000_000], "700.00"),  # either alone is 200: what the fund may lose is asked once
+    ],
+)
+def test_a_drawdown_counts_what_all_positions_of_an_account_are_below_zero(
+    mark: str, taken: list[int], fund: str
+) -> None:
+    desk = desk_of(DOWN, *takers("insurance_fund_takes"), FUND, VENUE, fund="1000")
+    hold(desk, "W", "5000", "-10")
+    hold(desk, "X", "5000", "-10", contract="BUS")
+    hold(desk, "A", "1700", "10")
+    desk.done(c.TransferPosition("A", "BUS", desk.lots("BUS", "10"), desk.facts("BUS").value(100_000, 10), last=False))
+    desk.marks(CAR=mark, BUS=mark)
+    events: list[ev.AnyEvent] = []
+    for order_id in list(desk.state.book.close_outs[desk.state.book.row["A"]].outstanding):
+        events += desk.done(c.OrderDone(order_id, "immediate or cancel"))
+    assert [event.taken for event in of(events, ev.Deleveraged)] == taken
+    assert (desk.cash("A"), desk.net_liq("insurance_fund")) == ("0.00", fund)
+
+
+@pytest.mark.rule("EX-03", "EX-04", "G-03")
+@pytest.mark.parametrize(
     ("hours", "stage"),
     [(7, "auto_deleveraging"), (9, "insurance_fund")],
 )

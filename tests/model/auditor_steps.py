@@ -141,7 +141,7 @@ class Steps(Money):
 
     # -- bankruptcy ------------------------------------------------------------------------------
 
-    def _borne_by_fund(self, stage: Stage) -> Fraction:
+    def _borne_by_fund(self, account: Account, stage: Stage, share: Fraction) -> Fraction:
         raise NotImplementedError
 
     def _share_of_net_liq(self, account: Account, name: str) -> Fraction:
@@ -180,8 +180,9 @@ class Steps(Money):
         """For what so many lots change hands at the stage's price, and what that gives the account beyond the mark."""
         contract, position, whole = self._facts(account, name)
         if stage.price in ("bankruptcy", "drawdown"):
-            left = self._borne_by_fund(stage)
-            own = down((self._share_of_net_liq(account, name) + left) * Fraction(lots, whole), contract.micro)
+            share = self._share_of_net_liq(account, name)
+            left = self._borne_by_fund(account, stage, share)
+            own = down((share + left) * Fraction(lots, whole), contract.micro)
             plain = self.share_of_lots(account, name, lots)
             return self.at_bankruptcy(account, name, lots) + plain - own, -own
         assert contract.price is not None

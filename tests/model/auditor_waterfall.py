@@ -123,7 +123,7 @@ class Waterfall(Steps):
         assert self.rules is not None
         contract, _, whole = self._facts(account, name)
         if stage.drawdown is not None:
-            below = -self.share_of_lots(account, name, whole)
+            below = -self.figures.net_liq(account)
             spare = self._fund_may_lose(stage)
             self.reached["the fund is not down enough" if below < spare else "the fund is down"] += 1
             if below < spare:
@@ -274,9 +274,12 @@ class Waterfall(Steps):
         floor = self.fund_peak(stage.window) * (1 - stage.drawdown)
         return self.in_fund() - down(floor, self.rules.micro)
 
-    def _borne_by_fund(self, stage: Stage) -> Fraction:
-        """What of a position's deficit winners leave to the fund."""
-        return max(Fraction(0), self._fund_may_lose(stage)) if stage.price == "drawdown" else Fraction(0)
+    def _borne_by_fund(self, account: Account, stage: Stage, share: Fraction) -> Fraction:
+        """What of a position's deficit, its `share` of net liq, winners leave to the fund: as much of all that the fund
+        may lose as it is of the account's."""
+        assert self.rules is not None
+        spare = self._fund_may_lose(stage) if stage.price == "drawdown" else Fraction(0)
+        return down(spare * share / self.figures.net_liq(account), self.rules.micro) if spare > 0 else Fraction(0)
 
     def _fund_standing(self) -> int | None:
         assert self.rules is not None

@@ -12,9 +12,10 @@ contract that has legs, is whatever of the contract and its legs is held there: 
 place of its own, of equal ones first that in the contract, then that in a leg. An unwind takes all of them, each in
 proportion to its position; lots that do not divide go to the largest remainders, of equal ones to the lower account id.
 
-A stage with a drawdown takes part only where the insurance fund, were it to bear what the position is below zero, would
-be down by that share or more from the most that it held within the stage's window. At the price `drawdown` the fund
-bears what leads there, and the winners the rest: the price lies between the mark and the bankruptcy price.
+A stage with a drawdown takes part only where the insurance fund, were it to bear all that the account is below zero,
+would be down by that share or more from the most that it held within the stage's window. At the price `drawdown` the
+fund bears what leads there, each position its part of it, and the winners the rest: the price lies between the mark and
+the bankruptcy price.
 
 What it takes from them together is what it covers, to the micro; at a price other than bankruptcy it may be more, and
 what goes beyond the deficit is a figure of its own.
@@ -52,10 +53,12 @@ def deleverage(state: State, row: int, active: CloseOut, stage: Stage, holding: 
     contract, whole = state.contracts[holding.contract.name], abs(holding.lots)
     side = 1 if holding.lots > 0 else -1
     share = state.share(row, holding.contract.name)
-    spare = fund.before_drawdown(state, stage)
-    if spare is not None and -share < spare:
+    spare, net_liq = fund.before_drawdown(state, stage), state.risk(row).net_liq
+    if spare is not None and -net_liq < spare:
         return
-    left = max(0, spare or 0) if stage.price is TransferPrice.DRAWDOWN else 0
+    left = 0
+    if stage.price is TransferPrice.DRAWDOWN and spare is not None and spare > 0:
+        left = mul_div_floor(spare, -share, -net_liq)
     value, given = _terms(contract, holding, stage, share + left, whole)
     rivals = _rivals(state, contract, side, given, whole)
     if stage.kind is StageKind.UNWIND:

@@ -162,7 +162,7 @@ class StageTable(Stated, frozen=True, kw_only=True):
     are those of `auto_deleveraging`, `price` of `unwind` too, `seed` that of the ranking `random`; `among` that of
     `socialised_loss`.
 
-    Deleveraging with a `drawdown` takes part only where the fund, were it to bear what the position is below zero,
+    Deleveraging with a `drawdown` takes part only where the fund, were it to bear all that the account is below zero,
     would be down by that share or more from the most that it held in the last `drawdown_hours`; it stands before the
     stages of the fund. At the price `drawdown` winners give what would take the fund further down than that.
     """
