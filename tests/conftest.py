@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-_COMPILED = ("core/units.py", "engine/book.py", "engine/kernels.py", "engine/wheels.py")
+_COMPILED = ("core/units.py", "engine/book.py", "engine/kernels.py", "engine/triggers.py", "engine/wheels.py")
 """What the compiled code is made of. Numba's cache of a file does not notice that what it calls has changed in another,
 so each state of them all has a cache of its own."""
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from tests.engine.index_books import starts
 from tests.engine.index_walk import SMALL, Walk
 
-from closeout.engine import index, kernels, wheels
+from closeout.engine import index, kernels, triggers, wheels
 from closeout.engine.index import Index
 
 SECONDS = 4
@@ -59,8 +59,14 @@ MUTANTS = (
     Mutant("margin that falls is taken for margin that rises", "index._rises",
            "return all(", "return True or all(", "falls"),
     Mutant("slopes are taken for straight lines", "index._shape",
-           "return wheels.BENT", "return wheels.STRAIGHT", "bent"),
-    Mutant("news is taken for a straight line", "index._shape", "else wheels.CONCAVE", "else wheels.STRAIGHT", "kink"),
+           "return triggers.BENT", "return triggers.STRAIGHT", "bent"),
+    Mutant("news is taken for a straight line", "index._shape",
+           "return triggers.CONCAVE", "return triggers.STRAIGHT", "kink"),
+    Mutant("jumps of margin cost a winner nothing", "index._is_mild", "not any(steps) and", ""),
+    Mutant("steep margin costs a winner nothing", "index._is_mild", "and steepest <= terms.window.alert", ""),
+    Mutant("losers never lose", "triggers.never_loses", "(lots > 0) == (direction == UP)", "True"),
+    Mutant("roundings cost a winner nothing", "triggers.never_loses", "least >= limits[ROUNDINGS]", "True", "tiny"),
+    Mutant("winners have no way back up", "wheels.anchor", "if level == 0 and never_loses(", "if never_loses("),
     Mutant("one tick too far", "wheels.anchor", "price + safe + 1 if direction == UP else price - safe - 1",
            "price + safe + 2 if direction == UP else price - safe - 2"),
     Mutant("one tick too far up", "wheels.anchor", "price + safe + 1 if", "price + safe + 2 if"),
@@ -72,16 +78,16 @@ MUTANTS = (
     Mutant("the way back up is forgotten", "wheels.anchor", "if level and safe:", "if False:"),
     Mutant("everybody gets all of the slack", "wheels.anchor", "mul_div_floor(slack[0], weight, total)", "slack[0]"),
     Mutant("everybody gets all of the gain", "wheels.anchor", "mul_div_floor(slack[1], weight, total)", "slack[1]"),
-    Mutant("roundings cost nothing", "wheels.safe_distance", "share -= tables.limits[ROUNDINGS]", "pass", "tiny"),
-    Mutant("no requirement where a tier begins", "wheels.used",
+    Mutant("roundings cost nothing", "triggers.safe_distance", "share -= tables.limits[ROUNDINGS]", "pass", "tiny"),
+    Mutant("no requirement where a tier begins", "triggers.used",
            "return max(-profit, 0) + max(line, 0)", "return max(-profit, 0)"),
-    Mutant("no relief where a tier ends", "wheels.used",
+    Mutant("no relief where a tier ends", "triggers.used",
            "return max(profit, 0) + max(-line, 0)", "return max(profit, 0)"),
-    Mutant("tiers are not seen", "wheels.segment_of",
+    Mutant("tiers are not seen", "triggers.segment_of",
            "segment = tier_at(tiers, facts[c, TIERS], facts[c, TIERS_END], worth)", "segment = 0"),
-    Mutant("news gains in a straight line", "wheels.used",
+    Mutant("news gains in a straight line", "triggers.used",
            "(shape == CONCAVE and not gains)", "shape == CONCAVE", "kink"),
-    Mutant("prices beyond zero", "wheels.reach_of", "reach = min(reach, abs(price))", "pass", "steep"),
+    Mutant("prices beyond zero", "triggers.reach_of", "reach = min(reach, abs(price))", "pass", "steep"),
     Mutant("the bitmap is not set", "wheels.insert",
            "wheels.bits[bucket >> 6] |= np.uint64(1) << np.uint64(bucket & 63)", "pass"),
     Mutant("the bitmap is cleared too soon", "wheels.remove", "if after == 0:", "if True:"),
@@ -111,7 +117,9 @@ MUTANTS = (
 def owner_of(mutant: Mutant) -> tuple[Any, str]:
     """Whose function it is, and its name there."""
     module, _, name = mutant.function.rpartition(".")
-    return ({"index": index, "kernels": kernels, "wheels": wheels}[module] if module else Index), name
+    return (
+        {"index": index, "kernels": kernels, "triggers": triggers, "wheels": wheels}[module] if module else Index
+    ), name
 
 
 def written(mutant: Mutant) -> str:
@@ -129,7 +137,7 @@ def put_in(mutant: Mutant) -> Iterator[None]:
     home: Any = vars(index if owner is Index else owner)
     right, made = getattr(owner, name), dict[str, Any]()
     exec(compile(written(mutant), mutant.function, "exec"), home, made)  # noqa: S102
-    places = [place for place in (Index, index, kernels, wheels) if vars(place).get(name) is right]
+    places = [place for place in (Index, index, kernels, triggers, wheels) if vars(place).get(name) is right]
     for place in places:
         setattr(place, name, made[name])
     try:

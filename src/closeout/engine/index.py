@@ -11,7 +11,7 @@ Nothing of it is part of the state: not of the digest, the snapshot or the order
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,7 +22,7 @@ import numpy as np
 from closeout.core.contracts import Kind
 from closeout.core.margin import MarginKind, MarginTier, Terms, Tiers
 from closeout.core.units import MAX_INVERSE, MAX_PRICE_TICKS, MAX_VALUE, RATE, ceil_div
-from closeout.engine import kernels, wheels
+from closeout.engine import kernels, triggers, wheels
 from closeout.engine.book import Column, ContractState, Flag, Grade, grown
 from closeout.engine.kernels import Columns, Tables
 from closeout.engine.state import Batches, State
@@ -110,10 +110,9 @@ class Index:
         """Take in batches of the series from `first` on, up to one that is not plain (`wheels.is_plain`) or at which
         accounts change level: its number, and these accounts if its marks are in."""
         self._grow()
-        moved = list(self.state.book.positions.moved)
-        self._take_moved([])
-        self._set_aside(moved)
         state, guard, following = self.state, self.state.policy.marks.jump, self.following
+        self._set_aside(state.book.positions.moved & state.book.close_outs.keys())
+        self._take_moved([])
         for number, contract in enumerate(self.contracts):
             if contract.largest > self.largest[number]:
                 self.largest[number] = contract.largest
@@ -125,9 +124,8 @@ class Index:
         is_in = how != wheels.UNTOUCHED
         if batch + is_in > first:
             state.time = int(self.batches.times[batch - 1 + is_in])
-        for number, (good, previous, marked_at, *_) in enumerate(following.tolist()):
+        for contract, (good, previous, marked_at) in zip(self.contracts, following[:, :3].tolist(), strict=True):
             if marked_at:
-                contract = self.contracts[number]
                 contract.mark = contract.good_mark = good
                 contract.previous_mark, contract.mark_time, contract.mark_source = previous, marked_at, self.source
                 contract.grade, contract.stale_told = Grade.OK, False
@@ -138,12 +136,13 @@ class Index:
             return batch, self._look()
         return batch, self.found[: self.wheels.counts[wheels.FOUND]].copy() if is_in else None
 
-    def _set_aside(self, rows: Iterable[int]) -> None:
-        """Do not look at those of the accounts that are being closed out: while a series runs their plans only wait for
-        their orders."""
-        waiting = np.array([row for row in rows if row in self.state.book.close_outs], np.int64)
-        if len(waiting):
-            self.aside.update(waiting.tolist())
+    def _set_aside(self, rows: Collection[int]) -> None:
+        """Do not look at accounts that are being closed out: while a series runs their plans only wait for their
+        orders."""
+        if rows:
+            self.aside.update(rows)
+            self.state.book.positions.moved.difference_update(rows)
+            waiting = np.fromiter(rows, np.int64, len(rows))
             wheels.set_aside(self.tables, self._columns(), self.wheels, waiting)
 
     @property
@@ -321,7 +320,7 @@ class Index:
         facts[:, kernels.SHIFT] = [int(turn).bit_length() for turn in _turn(facts) // sizes]
         self.wheels = drums
         wheels.drop_all(drums, book.count)
-        self._set_aside(self.aside)
+        self._set_aside(self.aside & book.close_outs.keys())
 
 
 def _same(contract: ContractState, terms: Terms | None) -> bool:
@@ -409,10 +408,21 @@ def _step(before: MarginTier, after: MarginTier, kind: MarginKind) -> int:
 def _shape(terms: Terms) -> int:
     """How profit less requirement moves with the price within a tier (`kernels.SHAPE`)."""
     if not all(_rises(terms, kind) for kind in (terms.window.requirement, MarginKind.INTRADAY)):
-        return wheels.UNEVEN
+        return triggers.UNEVEN
     slopes = [slope for tier in terms.tiers for slope in tier.slope if slope is not None]
     if slopes and any(any(tier.amount) for tier in terms.tiers):  # a rate at its cap grows no more, an amount does
-        return wheels.UNEVEN
+        return triggers.UNEVEN
     if any(not slope.of_lots for slope in slopes):
-        return wheels.BENT
-    return wheels.STRAIGHT if terms.news is None else wheels.CONCAVE
+        return triggers.BENT
+    if terms.news is not None:
+        return triggers.CONCAVE
+    return triggers.STRAIGHT if slopes or not _is_mild(terms) else triggers.MILD
+
+
+def _is_mild(terms: Terms) -> bool:
+    """Whether no line rises faster than the value does, where no tier begins with a jump."""
+    kind, rules = terms.window.requirement, terms.rules
+    steps = [_step(before, after, kind) for before, after in pairwise(terms.tiers)]
+    lots = {tier.per_lot[kind] for tier in terms.tiers}
+    steepest = max(tier.rate[kind] for tier in terms.tiers) + rules.close_fee
+    return not any(steps) and len(lots) == 1 and not rules.close_fee_side and steepest <= terms.window.alert
