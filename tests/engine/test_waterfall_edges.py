@@ -208,13 +208,38 @@ def test_withdrawals_wait_for_whoever_is_below_zero_and_a_while_after() -> None:
     assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
     desk.wait(100)
     assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"  # still below zero
-    desk.marks(CAR="880")
-    filled(desk, "A", "880")
+    filled(desk, "A", "880")  # until now it was below zero, without a mark since
     desk.wait(54)
     assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
     desk.wait(1)
     desk.done(desk.withdraw("W", "1"))
     assert desk.cash("W") == "998.00"
+
+
+@pytest.mark.rule("EX-02", "US-16", "G-18")
+def test_a_position_without_a_mark_holds_back_nobody_elses_money() -> None:
+    cars = {"CAR": CAR, "BUS": CAR, "VAN": CAR}
+    desk = desk_of({"stage": "unwind"}, VENUE, close_out=AT_ONCE, withdrawals={"gated_seconds": 55}, contracts=cars)
+    desk.account("W", "1000")
+    hold(desk, "A", "100", "1", contract="VAN")
+    assert desk.state.risk(desk.state.row("A")).net_liq < 0  # the bounded worst
+    desk.wait(1)
+    desk.done(desk.withdraw("W", "1"))
+    desk.marks(VAN="880")  # now it is known
+    assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
+
+
+@pytest.mark.rule("EX-04")
+def test_a_winner_who_has_nothing_is_taken_where_the_price_brings_him_something() -> None:
+    desk = desk_of({**ADL, "price": "bankruptcy"}, FUND, VENUE, fund="0", close_out=AT_ONCE)
+    hold(desk, "A", "100", "1")
+    hold(desk, "B", "200", "-1")
+    desk.done(c.TransferPosition("B", "BUS", desk.lots("BUS", "1"), desk.facts("BUS").value(100_000, 1), last=False))
+    events = desk.marks(CAR="920", BUS="720")  # A is left 20, B nothing
+    assert [(event.account_id, event.price, event.taken) for event in of(events, ev.Deleveraged)] == [
+        ("B", "900", -20_000_000)
+    ]
+    assert desk.net_liq("B") == "20.00"
 
 
 @pytest.mark.rule("EX-02", "US-16", "US-20")

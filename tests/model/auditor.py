@@ -89,6 +89,8 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             raise Refusal("no_rulebook" if self.rules is None else "rulebook_loaded")
         if time < self.now:
             raise Refusal("time_ran_back")
+        seen = self.seen_below_zero
+        self.below_zero_until(time)
         before, self.now, self.kind = self.now, time, kind
         self.concerned = {EVERYBODY} if kind in OF_EVERYBODY else set()
         if kind in OF_ONE:
@@ -96,13 +98,11 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         try:
             replan = getattr(self, f"_{kind}")(**{key: value for key, value in command.items() if key != "type"})
         except Refusal:
-            self.now = before
+            self.now, self.seen_below_zero = before, seen
             raise
         self.reached[kind] += 1
         if command.get("last", True):  # a transfer is judged when all of it is in
             self.judge_all(replan or "")
-            if kind == "Marks":
-                self.look_below_zero()
             self.answer_calls()
 
     def _series(self, until: int, batches: list[tuple[int, list]]) -> None:

@@ -148,14 +148,16 @@ class Money:
         recent = self.seen_below_zero is not None and self.now < self.seen_below_zero + self.rules.gate
         return recent or self._anybody_below_zero()
 
-    def look_below_zero(self) -> None:
-        if self._anybody_below_zero():
-            self.seen_below_zero = self.now
+    def below_zero_until(self, time: int) -> None:
+        """Whoever is below zero when an input comes has been until then."""
+        if self.rules is not None and self.rules.gate is not None and self._anybody_below_zero():
+            self.seen_below_zero = time
             self.reached["seen below zero"] += 1
 
     def _anybody_below_zero(self) -> bool:
         people = [account for account in self.accounts.values() if account.account_id not in HOUSE and account.held()]
-        return any(a.level in ("liquidate_only", "liquidating") and self.figures.net_liq(a) < 0 for a in people)
+        priced = [account for account in people if not self.figures.unpriced(account)]
+        return any(a.level in ("liquidate_only", "liquidating") and self.figures.net_liq(a) < 0 for a in priced)
 
     def withdrawable(self, account: Account) -> Fraction:
         """What is free, less what the customer's flat isolated accounts will still cost when funding is booked."""

@@ -21,7 +21,8 @@ HOLDERS = {
 }
 POSITION_STAGES = (*HOLDERS, "auto_deleveraging", "unwind")
 ROUNDINGS = 3
-"""Micros that are left to whoever is closed against a position: by what is rounded it could be below zero else."""
+"""Micros that are left to whoever is closed against a position, or brought by each lot: by what is rounded it could be
+below zero else."""
 
 
 Rival = tuple[str, str]
@@ -193,7 +194,9 @@ class Waterfall(Steps):
                 continue
             held = sum(abs(lots_of(contract, rival.position(each).quantity)) for each in own)
             cost = up(given * Fraction(min(held, whole), whole), contract.micro)
-            if self.figures.net_liq(rival) >= max(cost, Fraction(0)) + ROUNDINGS * contract.micro:
+            roundings = ROUNDINGS * contract.micro
+            brings = -given >= roundings * whole
+            if self.figures.net_liq(rival) >= (Fraction(0) if brings else max(cost, Fraction(0)) + roundings):
                 found += [(rival.account_id, each) for each in own]
             else:
                 self.reached["winner would be below zero"] += 1

@@ -175,27 +175,31 @@ def htx(row: Row) -> Found:
 
 def inverse_by_entry(row: Row) -> Found:
     """BitMEX and Bybit's inverse contracts: a requirement on the value at entry. The commission is set aside: neither
-    margin nor requirement has it."""
+    margin nor requirement has it. BitMEX's contracts are worth whole satoshis each."""
     rate, tick = of(row, "maint_margin_rate" if "pos_init" in row["inputs"] else "maintenance_margin_rate", "tick")
+    shown = {"requirement_base": "entry"}
     if "pos_init" in row["inputs"]:
+        shown["liquidation_price_rounding"] = "whole_contracts"
         contracts, cost, init, cross, loss = of(row, "contracts", "pos_cost_abs", "pos_init", "pos_cross", "pos_loss")
         entry, margin = round(contracts * 10**8 / cost, 15), (init + cross - loss) / 10**8
     else:
         contracts, entry, margin = of(row, "contracts_usd", "entry_price", "position_margin")
     held = Held(side(row) * contracts, entry, rate=rate, margin=margin, inverse_size=Decimal(1))
     held = replace(held, mark=round(entry / tick) * tick)
-    found = answer(row, [held], {"requirement_base": "entry"}, tick=tick)
+    found = answer(row, [held], shown, tick=tick)
     return {key: price(found, key) for key in ("liquidation_price", "bankruptcy_price")}
 
 
 def cross_with_close_fee(row: Row) -> Found:
-    """One cross position whose requirement includes the fee of closing."""
+    """One cross position whose requirement includes the fee of closing: Bybit's that of what is left of the value when
+    the whole balance, which is its initial margin, is lost."""
     inputs = row["inputs"]
     if "contracts_usd" in inputs:
         size, entry, cash, rate, fee, tick = of(row, "contracts_usd", "entry", "balance_btc", "mmr", "taker", "tick")
-        held = Held(side(row) * size, entry, rate=rate, inverse_size=Decimal(1))
+        initial = cash * entry / size
+        held = Held(side(row) * size, entry, rate=rate, initial_rate=initial, inverse_size=Decimal(1))
         base = "entry"
-        shown = {"liquidation_price_tick": text(tick)}
+        shown = {"liquidation_price_tick": text(tick), "close_fee_on": "bankruptcy"}
         tick = _inverse_tick(Decimal(1)) * 10
     else:
         size, entry, cash, rate, fee = of(row, "size", "entry_price", "balance", "maintenance_rate", "taker_fee_rate")
@@ -337,10 +341,41 @@ def pool_drawdown(row: Row) -> Found:
     }
 
 
+def queue(row: Row) -> Found:
+    """A short that the book could not close, and longs who have won five times what they paid, with so much cash that
+    return x leverage is the row's score. The lights of a trader's screen are not the engine's."""
+    (at, size) = of(row, "bankruptcy_price", "liquidated_qty")
+    mark, tier = at + 10, {"maintenance_margin_rate": "0.005"}
+    desk = Desk(
+        "reference",
+        {
+            "contracts": {"C": {"tick": "1", "lot": "1", "tiers": [tier]}},
+            "close_out": {"method": "flatten_all", "limit": "bankruptcy"},
+            "waterfall": [{"stage": "auto_deleveraging", "ranking": "leveraged_return"}, {"stage": "venue_bears"}],
+        },
+    )
+    desk.marks(C=text(at - 50))
+    desk.account("short", text(50 * size))
+    desk.hold("short", "C", text(-size), text(at - 50))
+    for name, one in row["inputs"]["longs"].items():
+        bought = Decimal(one["qty"]) * mark / 6
+        equity = 6 * bought * 5 / one["rank_score"]
+        desk.account(name, text(equity - 5 * bought))
+        desk.hold(name, "C", text(one["qty"]), text(mark / 6))
+    desk.marks(C=text(mark))
+    (order_id,) = desk.state.book.close_outs[desk.state.row("short")].outstanding
+    events = desk.done(c.OrderDone(order_id, "immediate or cancel"))
+    taken = [event for event in events if isinstance(event, Deleveraged)]
+    (exec_price,) = {Decimal(event.price) for event in taken}
+    closed = {event.account_id: abs(event.lots) for event in taken}
+    return {"closed": closed, "remaining_acct5": int(desk.position("5", "C")), "exec_price": exec_price}
+
+
 WAYS: dict[str, Callable[[Row], Found]] = {
     **margins.WAYS,
     "okx-partial-liq-15000": tiers_down,
     "bybit-adl-pool-ex1": pool_drawdown,
+    "bitmex-adl-queue": queue,
     "ftx-flowchart": ftx_equities,
     "bybit_closing_fee": closing_fee,
     "kraken-pas-split": assigned_remainder,

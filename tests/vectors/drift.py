@@ -26,6 +26,7 @@ _FUND = 10**6
 _BASE = Decimal("1e-9")
 _QUOTE = Decimal("1e-6")
 _RATIO = Decimal("1e-4")
+_THOUSAND = 1000
 
 OF_REST = {"of_rest": "0.95"}
 """The share of what the margin leaves that is at most the fund's."""
@@ -72,8 +73,9 @@ def base_to_cover_worked(row: Row) -> Found:
 
 
 def _to_cover(shortage: Decimal, rate: Decimal, price: Decimal, liquidator_fee: Decimal, fund_fee: Decimal) -> Decimal:
-    # A currency of eight places, because fees and requirement are rounded up to its smallest unit.
-    desk = _desk(rate, Decimal(1), _BASE, "0.01", (liquidator_fee, fund_fee), "BTC")
+    # In thousandths of a currency of eight places, because fees and requirement are rounded up to its smallest unit.
+    shortage, price = shortage * _THOUSAND, price * _THOUSAND
+    desk = _desk(rate, Decimal(1), _BASE, "10", (liquidator_fee, fund_fee), "BTC")
     desk.account("A")
     desk.hold("A", "C", "10", _text(price))
     needed = desk.facts("C").notional(desk.ticks("C", _text(price)), desk.lots("C", "10"))

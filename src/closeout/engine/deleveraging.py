@@ -39,7 +39,8 @@ from closeout.rulebooks.policy import Ranking, Stage, StageKind, TransferPrice
 
 ROUNDINGS = 3
 """Micros that the roundings of one part can come to: of the part itself, of the trade, and of what is left at the mark.
-Who has no more than these above what the price takes is passed over, so that nobody is a micro below zero by it."""
+Who has no more than these above what the price takes is passed over, so that nobody is a micro below zero by it; but
+not where the price gives as much for every lot."""
 
 Rival = tuple[int, str]
 """An account's row and the contract, or leg of it, in which it holds the other side."""
@@ -123,7 +124,8 @@ def _close(
 
 def _rivals(state: State, contract: ContractState, side: int, covered: int, whole: int) -> list[Rival]:
     """Which positions could be closed against one of this side. Closing all of its own lots would cost an account its
-    part of `covered`, which is for `whole` lots; who has less than that and `ROUNDINGS` is passed over."""
+    part of `covered`, which is for `whole` lots (below zero: brings it); who has less than that and `ROUNDINGS` is
+    passed over, or less than nothing where each lot brings these."""
     book = state.book
     found: dict[int, list[str]] = {}
     lots: dict[int, int] = {}
@@ -137,7 +139,8 @@ def _rivals(state: State, contract: ContractState, side: int, covered: int, whol
     rivals: list[Rival] = []
     for other in sorted(found, key=book.ids.__getitem__):
         cost = -mul_div_floor(-covered, min(lots[other], whole), whole)
-        if state.risk(other).net_liq >= max(cost, 0) + ROUNDINGS:
+        least = 0 if -covered >= ROUNDINGS * whole else max(cost, 0) + ROUNDINGS
+        if state.risk(other).net_liq >= least:
             rivals += [(other, name) for name in found[other]]
     return rivals
 

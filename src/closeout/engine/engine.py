@@ -12,6 +12,7 @@ from closeout.engine import (
     accounts,
     commands,
     desk,
+    gate,
     image,
     limits,
     market,
@@ -130,7 +131,7 @@ class Engine:
         if isinstance(command, MarkSeries):
             series.mark_series(state, command, given.source, given.time, self.offered)
             return
-        before = state.time, state.seq
+        before, below_zero = (state.time, state.seq), gate.stands(state)
         state.time, state.seq = given.time, self.offered
         try:
             if isinstance(command, Marks):
@@ -140,6 +141,8 @@ class Engine:
         except Reject:
             state.time, state.seq = before
             raise
+        if below_zero:
+            state.below_zero_at = state.time
 
     def snapshot(self) -> bytes:
         """The whole state as a canonical image: equal states give equal bytes."""

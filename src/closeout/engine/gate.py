@@ -1,8 +1,10 @@
 """Withdrawals wait where a rulebook says so: while an account with positions is below zero, and a while after (EX-02).
 
-Whoever is below zero stands at liquidate-only or below it: only these are looked at. The engine looks after each batch
-of marks, once everybody is judged, and at each withdrawal; it remembers the last batch at which it saw one. A flat
-account below zero is no longer one by then: the waterfall has had it.
+Whoever is below zero stands at liquidate-only or below it: only these are looked at, and of them only those whose
+positions all have a mark, since one at the bounded worst is a guess by which nobody else's money may be held back. What
+stands when an input comes, or a batch of marks of a series, has stood until then, and is remembered with its time. A
+flat account below zero is no longer one by then: the waterfall has had it, and a position that was taken over or
+deleveraged by the input that took it below zero was never seen.
 """
 
 from __future__ import annotations
@@ -13,10 +15,9 @@ from closeout.core.margin import Level
 from closeout.engine.state import State
 
 
-def look(state: State) -> None:
-    """Remember that an account is below zero now."""
-    if state.policy.withdrawal_gate is not None and _below_zero(state):
-        state.below_zero_at = state.time
+def stands(state: State) -> bool:
+    """Whether an account is below zero now, where that matters."""
+    return state.policy.withdrawal_gate is not None and _below_zero(state)
 
 
 def closed(state: State) -> bool:
@@ -30,4 +31,5 @@ def closed(state: State) -> bool:
 def _below_zero(state: State) -> bool:
     book = state.book
     rows = np.flatnonzero(book.column("level") >= Level.LIQUIDATE_ONLY).tolist()
-    return any(row not in book.house and state.risk(row).net_liq < 0 and state.holdings(row) for row in rows)
+    below = (row for row in rows if row not in book.house and state.risk(row).net_liq < 0 and state.holdings(row))
+    return any(not state.is_unpriced(row) for row in below)

@@ -14,7 +14,7 @@ from closeout.core.contracts import OutOfBounds
 from closeout.core.funding import Cadence
 from closeout.core.times import time_text
 from closeout.core.units import MAX_VALUE, RATE, exact_sum, floor_div, mul_div_ceil, mul_div_floor
-from closeout.engine import brakes, gate, margin_calls, rates
+from closeout.engine import brakes, margin_calls, rates
 from closeout.engine import ledger as books
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import Column, ContractState, Grade
@@ -57,7 +57,6 @@ def take_batch(state: State, batch: Sequence[tuple[ContractState, int | None]], 
             _mark_leg(leg, contract)
     judge_rows(state, first)  # they are no longer unpriced, which the scan does not look at
     judge_all(state)
-    gate.look(state)
 
 
 def _holders(contracts: Sequence[ContractState]) -> list[int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from closeout.engine import market
+from closeout.engine import gate, market
 from closeout.engine.book import ContractState
 from closeout.engine.commands import Mark, MarkSeries
 from closeout.engine.events import AnyEvent, Rejected, SeriesBatch
@@ -192,7 +192,7 @@ def advance(state: State, series: Series, first: int) -> int:
 
 def _runs(state: State, moved: Collection[int] | None) -> bool:
     """Whether levels alone decide what happens: no margin call may be met, no brake trip, no plan go on, and nothing
-    is looked at after each batch for accounts below zero (`engine.gate`)."""
+    is looked at before each batch for accounts below zero (`engine.gate`)."""
     book = state.book
     if book.calls or book.brakes.count or book.stops or state.policy.withdrawal_gate is not None:
         return False
@@ -202,7 +202,7 @@ def _runs(state: State, moved: Collection[int] | None) -> bool:
 
 def take_one(state: State, series: Series, index: int) -> None:
     """Take in one batch, as `Marks` at its time."""
-    before, time = state.time, int(series.columns.times[index])
+    before, time, below_zero = state.time, int(series.columns.times[index]), gate.stands(state)
     state.batch = index + 1
     try:
         if time < before:
@@ -217,3 +217,5 @@ def take_one(state: State, series: Series, index: int) -> None:
         state.emit(Rejected("", reason.code, f"batch {state.batch}: {reason.detail}"))
     else:
         series.taken = True
+        if below_zero:
+            state.below_zero_at = time

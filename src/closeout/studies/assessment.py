@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from closeout.core.bankruptcy import price_text
@@ -18,7 +19,7 @@ from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, 
 from closeout.core.risk import Holding, Money, Risk, assess
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import RATE, mul_div_ceil, rate_text
-from closeout.rulebooks.policy import Policy
+from closeout.rulebooks.policy import Policy, ShownPrice
 
 DAY = 86_400 * SECOND
 LINES = ("alert", "liquidate_only", "auto_liquidation")
@@ -144,13 +145,12 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
     line, holdings, floor = part.lines[index], part.holdings(), policy.net_liq_floor
     holding = line.holding
     contract, text = holding.contract, policy.currency.text
+    how = policy.contracts[contract.name].shown
+    liquidation = liquidation_price(part.money, holdings, index, floor)
+    bankruptcy = bankruptcy_price(part.money, holdings, index, after_fee=how.after_fee)
     prices = {
-        "liquidation_price": shown(
-            liquidation_price(part.money, holdings, index, floor), holding, policy, isolated=part.isolated
-        ),
-        "bankruptcy_price": bankruptcy_price(
-            part.money, holdings, index, after_fee=policy.contracts[contract.name].shown.after_fee
-        ),
+        "liquidation_price": shown(liquidation, holding, how, isolated=part.isolated),
+        "bankruptcy_price": of_whole_contracts(bankruptcy, holding) if how.whole_contracts else bankruptcy,
     }
     intraday = _intraday([holding], policy)
     answer: dict[str, Any] = {
@@ -181,14 +181,27 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
     return answer
 
 
-def shown(ticks: int | None, holding: Holding, policy: Policy, *, isolated: bool) -> int | None:
+def shown(ticks: int | None, holding: Holding, how: ShownPrice, *, isolated: bool) -> int | None:
     """A liquidation price as the venue states it (`ContractTable.liquidation_price_rounding`)."""
-    how, side = policy.contracts[holding.contract.name].shown, 1 if holding.lots > 0 else -1
+    side = 1 if holding.lots > 0 else -1
+    if how.whole_contracts:
+        ticks = of_whole_contracts(ticks, holding)
     if ticks is None:
         return None
     if how.towards_entry:
         return ticks + side * how.step if isolated else ticks
     return -side * (-side * ticks // how.step) * how.step
+
+
+def of_whole_contracts(ticks: int | None, holding: Holding) -> int | None:
+    """The last tick on the safe side at which each inverse contract is worth whole micros that are enough: for a short
+    position more than it is worth a tick behind `ticks`, the last that is safe, for a long one less."""
+    contract, side = holding.contract, 1 if holding.lots > 0 else -1
+    if ticks is None or ticks == side:
+        return ticks
+    at_one = Fraction(contract.unit_value, contract.units_per_micro) / Fraction(contract.lot)
+    micros = -side * (-side * at_one / (ticks - side) // 1 + 1)
+    return -side * (-side * at_one / micros // 1) if micros else ticks
 
 
 def owed_after_gaps(parts: Sequence[Part], policy: Policy) -> list[dict[str, Any]]:
