@@ -6,6 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 _COMPILED = ("core/units.py", "engine/book.py", "engine/kernels.py", "engine/triggers.py", "engine/wheels.py")
@@ -25,6 +26,9 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache_of_kernels()))
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# Where nobody has configured logs, a traceback is printed without the variables of each frame, which takes seconds.
+structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 pytest_plugins = ["tests.postgres"]
 

@@ -64,6 +64,7 @@ class Story:
     keys: Mapping[str, str]
     mail: Path
     run: str = field(default_factory=lambda: secrets.token_hex(4))
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
     calls: int = 0
     steps: int = 0
 
@@ -76,7 +77,7 @@ class Story:
         if method != "GET":
             self.calls += 1
             headers["Idempotency-Key"] = f"tutorial-{self.run}-{self.calls}"
-        return httpx.request(method, self.url + path, headers=headers, json=body, timeout=30)
+        return self.http.request(method, self.url + path, headers=headers, json=body)
 
     def call(
         self, role: str, method: str, path: str, body: Json | None = None, *, show: str = "", status: int | None = None
@@ -104,7 +105,7 @@ class Story:
             answer = found()
             if answer is not None:
                 return answer
-            time.sleep(0.005)
+            time.sleep(0.03)
         stop(f"waited {PATIENCE} s in vain until {what}")
 
     # -- what is asked for more than once ------------------------------------------------------------

@@ -53,6 +53,7 @@ class Demo:
     url: str
     keys: dict[str, str]
     process: subprocess.Popen[bytes]
+    http: httpx.Client
     numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10**6)))
 
     def call(self, role: str, method: str, path: str, body: Any = None, expected: int = 200) -> Any:
@@ -60,7 +61,7 @@ class Demo:
         headers = {"Authorization": f"Bearer {self.keys[role]}"}
         if method != "GET":
             headers["Idempotency-Key"] = f"test-{next(self.numbers)}"
-        answer = httpx.request(method, self.url + path, json=body, headers=headers, timeout=30)
+        answer = self.http.request(method, self.url + path, json=body, headers=headers)
         assert answer.status_code == expected, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
@@ -69,7 +70,7 @@ class Demo:
 def demo(folder: Path, *arguments: str) -> Iterator[Demo]:
     """Start one, and end it."""
     command = [sys.executable, "-m", "closeout.cli", "demo", "--port", "0", "--json", *arguments]
-    with (folder / "demo.log").open("ab") as log:
+    with (folder / "demo.log").open("ab") as log, httpx.Client(timeout=30) as http:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, env=os.environ | {"TZ": "UTC"}
         )
@@ -79,7 +80,7 @@ def demo(folder: Path, *arguments: str) -> Iterator[Demo]:
             assert line, (folder / "demo.log").read_text()[-2000:]
             said = json.loads(line)
             keys = {role: key["key"] if isinstance(key, dict) else key for role, key in said["keys"].items()}
-            yield Demo(said["url"], keys, process)
+            yield Demo(said["url"], keys, process, http)
         finally:
             process.terminate()
             process.wait(60)

@@ -6,7 +6,8 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ class Running:
 
     process: subprocess.Popen[str]
     said: dict[str, Any]
+    http: httpx.Client
     code: int | None = None
     out: str = ""
     err: str = ""
@@ -34,7 +36,14 @@ class Running:
 
     def get(self, path: str, role: str = "auditor") -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.key(role)}"} if role else {}
-        return httpx.get(self.said["url"] + path, headers=headers, timeout=30)
+        return self.http.get(self.said["url"] + path, headers=headers)
+
+    def until(self, path: str, seen: Callable[[Any], object], role: str = "customer") -> Any:
+        """The first answer in which what is waited for is seen."""
+        while not seen(answer := self.get(path, role).json()):
+            assert self.process.poll() is None
+            time.sleep(0.02)
+        return answer
 
     def stop(self, how: signal.Signals) -> None:
         self.process.send_signal(how)
@@ -47,12 +56,12 @@ def running(folder: Path, *arguments: object, how: signal.Signals = signal.SIGIN
     """`closeout ARGUMENTS --json` in a folder, until it is stopped by the signal."""
     command = [sys.executable, "-m", "closeout.cli", *map(str, arguments), "--json"]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=folder, **pipes) as process:
+    with subprocess.Popen(command, cwd=folder, **pipes) as process, httpx.Client(timeout=30) as http:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line, process.communicate(timeout=WAIT)[1]
-            found = Running(process, json.loads(line))
+            found = Running(process, json.loads(line), http)
             yield found
             if found.code is None:
                 found.stop(how)

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 
-import httpx
 import pytest
 from tests.cli.command import Command
 from tests.cli.service import running
@@ -46,17 +45,15 @@ def test_a_customer_reads_the_disclosure_and_sends_an_order_that_fills(command: 
         disclosure = demo.get("/v1/disclosure", "customer").json()
         assert disclosure["version"] == service["disclosure"]
         assert "does not cap your loss" in disclosure["text"]
-        while not demo.get("/v1/accounts", "customer").json()["items"]:
-            pass
+        demo.until("/v1/accounts", lambda found: found["items"])
         account = demo.get("/v1/accounts/CASEY", "customer").json()["account"]
         assert account["disclosure"] == {"required": service["disclosure"], "acknowledged": service["disclosure"]}
         [contract] = account["contracts"]
         order = {"order_id": "web-1", "contract": contract, "quantity": "-1"}
         headers = {"Authorization": f"Bearer {demo.key('customer')}", "Idempotency-Key": "web-1"}
         url = f"{demo.said['url']}/v1/accounts/CASEY/orders/check"
-        assert httpx.post(url, json=order, headers=headers).json()["approved"]
-        while not (fills := demo.get("/v1/accounts/CASEY/fills", "customer").json()["items"]):
-            assert demo.process.poll() is None
+        assert demo.http.post(url, json=order, headers=headers).json()["approved"]
+        fills = demo.until("/v1/accounts/CASEY/fills", lambda found: found["items"])["items"]
         assert (fills[0]["order_id"], fills[0]["fill_id"], fills[0]["quantity"]) == ("web-1", "web-1-f1", "-1")
         assert demo.get(f"/v1/contracts/{contract}/bars", "customer").json()["items"]
 
@@ -64,16 +61,14 @@ def test_a_customer_reads_the_disclosure_and_sends_an_order_that_fills(command: 
 @pytest.mark.rule("US-05", "US-18", "US-27")
 def test_the_customers_account_has_something_to_show(command: Command) -> None:
     with running(command.folder, *FAST, how=signal.SIGTERM) as demo:
-        while not demo.get("/v1/accounts", "customer").json()["items"]:
-            pass
+        demo.until("/v1/accounts", lambda found: found["items"])
         account = demo.get("/v1/accounts/CASEY", "customer").json()
         assert account["positions"]
         assert float(account["usage"]) > 0
         assert account["look_ahead"] is not None
         assert any(float(case["amount"]) > 0 for case in account["could_owe"])
         assert demo.get("/v1/accounts/P0000001", "customer").status_code == 404
-        while not (receipts := demo.get("/v1/accounts/CASEY/receipts", "customer").json()["items"]):
-            assert demo.process.poll() is None
+        receipts = demo.until("/v1/accounts/CASEY/receipts", lambda found: found["items"])["items"]
     assert (demo.code, demo.out) == (0, "")
     assert receipts[0]["document"]["trigger"]["cause"] == "net liq below the auto-liquidation line"
 
@@ -82,9 +77,7 @@ def test_the_customers_account_has_something_to_show(command: Command) -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_it_leaves_a_proven_journal_and_goes_on(command: Command, how: signal.Signals) -> None:
     with running(command.folder, *FAST, "--out", "here", how=how) as first:
-        while int(first.get("/v1/journal").json()["seq"]) < 60:
-            pass
-        seen = first.get("/v1/journal").json()["seq"]
+        seen = first.until("/v1/journal", lambda found: int(found["seq"]) >= 60, "auditor")["seq"]
         time = first.get("/v1/risk").json()["totals"]["as_of"]
     assert first.code == (-how if how is signal.SIGKILL else 0), first.err
     assert first.out == ""

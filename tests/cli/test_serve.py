@@ -8,7 +8,6 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
 import pytest
 from tests.cli.command import Command
 from tests.cli.service import running
@@ -35,8 +34,8 @@ def test_the_least_that_starts(command: Command) -> None:
     call = serve(command, LEAST + "[listen]\nport = 0\n")
     with running(command.folder, *call) as service:
         assert set(service.said) == {"url"}
-        assert httpx.get(f"{service.said['url']}/health").json()["status"] == "ready"
-        assert httpx.get(f"{service.said['url']}/v1/me").status_code == 401
+        assert service.get("/health", role="").json()["status"] == "ready"
+        assert service.get("/v1/me", role="").status_code == 401
         busy = command(*call)
         assert (busy.code, busy.out) == (2, "")
         assert "another process has this store open" in busy.err
@@ -106,9 +105,9 @@ def test_a_new_key_lets_in(command: Command) -> None:
     call = serve(command, f"{LEAST}[listen]\nport = 0\n{made['toml']}")
     with running(command.folder, *call) as service:
         headers = {"Authorization": f"Bearer {made['key']}"}
-        assert httpx.get(f"{service.said['url']}/v1/me", headers=headers).json()["name"] == 'The "order" system'
+        assert service.http.get(f"{service.said['url']}/v1/me", headers=headers).json()["name"] == 'The "order" system'
         wrong = {"Authorization": f"Bearer {made['key'][:-1]}"}
-        assert httpx.get(f"{service.said['url']}/v1/me", headers=wrong).status_code == 401
+        assert service.http.get(f"{service.said['url']}/v1/me", headers=wrong).status_code == 401
     kept = b"".join(path.read_bytes() for path in command.folder.iterdir())
     assert made["key"].encode() not in kept + service.err.encode()
 

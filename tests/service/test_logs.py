@@ -35,9 +35,9 @@ class Stderr:
 def standard_error(capsys: pytest.CaptureFixture[str]) -> Iterator[Stderr]:
     """Standard error; the process's logging is put back afterwards."""
     root = logging.getLogger()
-    before = (root.handlers[:], root.level)
+    before = (root.handlers[:], root.level, structlog.get_config())
     yield Stderr(capsys)
-    structlog.reset_defaults()
+    structlog.configure(**before[2])
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     for name in ("httpx", "httpcore", "uvicorn.access", "ccxt"):

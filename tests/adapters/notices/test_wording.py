@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -74,12 +74,12 @@ def every_letter() -> dict[str, Letter]:
     return letters()
 
 
-def calls() -> Iterator[tuple[str, ast.Call]]:
+@cache
+def calls() -> list[tuple[str, ast.Call]]:
     """Every call in the package, with the last part of the name that it calls."""
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):
-                yield getattr(node.func, "attr", "") or getattr(node.func, "id", ""), node
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES)
+    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [(getattr(node.func, "attr", "") or getattr(node.func, "id", ""), node) for node in nodes]
 
 
 def texts(*expressions: ast.expr) -> set[str]:
