@@ -100,13 +100,21 @@ def holdings(draw: st.DrawFn, name: str, inverse: bool, windows: tuple[Window, .
     return Holding(own, Terms(tuple(tiers), draw(st.sampled_from(windows)), news, stands), lots, cost, mark)
 
 
+def in_group(holding: Holding, group: str = "G") -> Holding:
+    """The holding in a netting group."""
+    return replace(holding, terms=replace(holding.terms, rules=replace(holding.terms.rules, netting=group)))
+
+
 @st.composite
 def accounts(draw: st.DrawFn, bent: bool = False) -> Drawn:
     """One to three holdings, with cash that leaves the account somewhere around its line; `bent`: their rates grow with
-    the notional."""
+    the notional. Of some accounts two holdings or all are of one netting group."""
     inverse = bent or draw(st.booleans())
     count = draw(st.integers(1, 3))
-    held = [draw(holdings(f"C{number}", inverse, WINDOWS, bent)) for number in range(count)]
+    netted = draw(st.sampled_from((0, 0, 2, 3)))
+    windows = (draw(st.sampled_from(WINDOWS)),) if netted else WINDOWS
+    held = [draw(holdings(f"C{number}", inverse, windows, bent)) for number in range(count)]
+    held[:netted] = [in_group(holding) for holding in held[:netted]]
     line = assess(Money(0), held, None).lines[2]
     spread = sum(holding.notional for holding in held)
     percent = draw(st.sampled_from((0, *range(-12, 60, 4))))

@@ -86,6 +86,15 @@ MECHANISMS: dict[str, Any] = {
 }
 
 
+NETTING = MECHANISMS | {
+    "name": "index-netting",
+    "contracts": {
+        name: own | {"netting_group": "" if name in ("LOTS", "ENTRY") else own["session"]}
+        for name, own in CONTRACTS.items()
+    },
+}
+"""The contracts of a session net, but for two."""
+
 NEARLY = {"intraday_margin_rate": "0.02", "initial_margin_rate": "0.3"}
 """37 times the first, at 80 % usage, is nearly what a position wins or loses."""
 
@@ -122,6 +131,7 @@ def starts() -> dict[str, Start]:
         "bent": Start(alone("BENT", tiers=[BENT]), PRICES, {"BENT": 11_000_000}),
         "falls": Start(alone("FALLS"), PRICES, {"FALLS": 4_000_000_000}),
         "steep": Start(alone("STEEP"), PRICES, {}),
+        "netting": Start(document(NETTING), PRICES, {}),
         "tiny": Start(alone("TINY", tiers=[NEARLY]), PRICES, {"TINY": 2_000_000}),
     }
     found |= {name: Start(loader.load(name).document(), {}, {}) for name in loader.names()}

@@ -109,8 +109,12 @@ MUTANTS = (
     Mutant("triggers are left behind", "wheels.loosen",
            "for node in (2 * row, 2 * row + 1):", "for node in (2 * row,):"),
     Mutant("triggers for whoever changes level", "wheels.look",
-           "if level == book.level[account] and own < 3", "if own < 3"),
-    Mutant("triggers for whoever is below his line", "wheels.look", "and own < 3 and", "and"),
+           "level == book.level[account] and own < 3", "own < 3"),
+    Mutant("triggers for whoever is below his line", "wheels.look", " and own < 3", ""),
+    Mutant("triggers for whoever holds both sides of a netting group", "kernels.is_spread",
+           "return longs & shorts != 0", "return False", "netting"),
+    Mutant("netting is left out", "kernels.assess", "max(sums[place], sums[place + 1])",
+           "sums[place] + sums[place + 1]", "netting"),
 )  # fmt: skip
 
 

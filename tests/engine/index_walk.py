@@ -78,6 +78,9 @@ class Walk:
             if random.random() < 0.85:
                 contract.mark = walk.homes[name]
             contract.window = random.choice(list(walk.state.policy.windows.values()))
+            if contract.rules.netting:
+                group = (each for each in walk.contracts if each.rules.netting == contract.rules.netting)
+                contract.window = next(group).window
             if contract.contract.leg_of:
                 whole = walk.state.contract(contract.contract.leg_of)
                 walk.homes[name], contract.mark, contract.window = (

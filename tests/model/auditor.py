@@ -289,7 +289,9 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             self.note_peak(account)
 
     def _plain_level(self, account: Account) -> str:
-        return self.figures.level_at(self.figures.net_liq(account), self.figures.requirements(account))
+        counted = self.figures.required(account)
+        self.reached["verdict netted"] += counted != self.figures.requirements(account)
+        return self.figures.level_at(self.figures.net_liq(account), counted)
 
     def _held(self, account: Account) -> bool:
         return "held" in account.set_flags | self.switches
@@ -457,7 +459,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             "accrued": micros(account.accrued, micro),
             "pending_fees": micros(account.pending_fees, micro),
             "net_liq": micros(figures.net_liq(account), micro),
-            "requirement": micros(sum(figures.requirements(account).values(), Fraction(0)), micro),
+            "requirement": micros(sum(figures.required(account).values(), Fraction(0)), micro),
             "level": account.level,
             "flags": sorted(figures.flags(account)),
             "liquidations": account.liquidations,

@@ -54,12 +54,14 @@ class Calls(Money):
 
     def _margin(self, account: Account, kind: str) -> Fraction:
         assert self.rules is not None
-        total = Fraction(0)
+        found: dict[str, Fraction] = {}
         for name, position in account.held().items():
             contract = self.rules.contracts[name]
             value = self.figures.stands_on(contract, position)
             if kind == "initial":
-                total += contract.initial(position.quantity, value, account.leverage_of(name), Fraction(0))
+                found[name] = contract.initial(position.quantity, value, account.leverage_of(name), Fraction(0))
             else:
-                total += contract.margin(kind, position.quantity, value)
-        return total
+                found[name] = contract.margin(kind, position.quantity, value)
+        counted = self.figures.counted(account, found)
+        self.reached[f"{kind} margin netted"] += counted != found
+        return sum(counted.values(), Fraction(0))

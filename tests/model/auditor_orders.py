@@ -25,9 +25,10 @@ class Orders(Money):
                 self.reached["fewer lots suggested"] += fewer != 0
             self.out.append(("refused", account_id, order_id, code, before, after - before, after, available, fewer))
             return
-        target = self.live(contract)
-        self.account(account_id).working[order_id] = (contract, lots * target.lot)
-        self.account(account_id).limits[order_id] = None if limit_ticks is None else limit_ticks * target.tick
+        target, account = self.live(contract), self.account(account_id)
+        self.reached["order netted"] += self.figures.required(account) != self.figures.requirements(account)
+        account.working[order_id] = (contract, lots * target.lot)
+        account.limits[order_id] = None if limit_ticks is None else limit_ticks * target.tick
         self.out.append(("approved", account_id, order_id, before, after - before, after, available))
 
     def _most(self, account_id: str, order_id: str, name: str, lots: int, limit_ticks: int | None) -> int:

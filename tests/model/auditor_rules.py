@@ -107,6 +107,7 @@ class Contract:
     fee_inside: bool = False
     interest: tuple[Fraction, Fraction] | None = None
     fee_when_bankrupt: bool = False
+    nets_in: str = ""
     leg_of: str = ""
     side: int = 0
     is_open: bool = True
@@ -377,4 +378,5 @@ class Rules:
             bool(table.get("close_fee_in_requirement")),
             None if lower is None else (Fraction(lower), Fraction(table["open_interest_upper"])),
             table.get("close_fee_on") == "bankruptcy",
+            table.get("netting_group") or "",
         )

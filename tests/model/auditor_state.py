@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import product
 
 from tests.model.auditor_limits import Bounds, of_contract
 from tests.model.auditor_rules import Contract, Rules, down, up
@@ -219,6 +220,20 @@ class Figures:
     def requirements(self, account: Account) -> dict[str, Fraction]:
         return {name: self.requirement_of(account, name, p) for name, p in account.held().items()}
 
+    def counted(self, account: Account, margins: dict[str, Fraction]) -> dict[str, Fraction]:
+        """Of the margins by contract those that count: where longs net against shorts, the cheaper side's do not."""
+        found = dict(margins)
+        for group in {self.rules.contracts[name].nets_in for name in margins} - {""}:
+            members = [name for name in margins if self.rules.contracts[name].nets_in == group]
+            longs = [name for name in members if account.positions[name].quantity > 0]
+            shorts = [name for name in members if account.positions[name].quantity < 0]
+            cheaper = min((longs, shorts), key=lambda side: sum(margins[name] for name in side))
+            found |= dict.fromkeys(cheaper, Fraction(0))
+        return found
+
+    def required(self, account: Account) -> dict[str, Fraction]:
+        return self.counted(account, self.requirements(account))
+
     def line(self, requirements: dict[str, Fraction], level: str) -> Fraction:
         """Contracts in the same window are summed first; each window has levels of its own."""
         by_window: dict[str, Fraction] = {}
@@ -252,8 +267,11 @@ class Figures:
 
     # -- orders ----------------------------------------------------------------------------------
 
-    def worst_entry(self, account: Account, name: str, with_intraday: bool, extra: Order | None = None) -> Fraction:
-        """The dearer of all working buys filled and all working sells filled at their limits; `extra` is one more."""
+    def fills(
+        self, account: Account, name: str, with_intraday: bool, extra: Order | None = None
+    ) -> list[tuple[bool, Fraction, Fraction]]:
+        """All working buys filled, and all working sells filled at their limits; `extra` is one more. Of each whether
+        the position is long then, what the fills lose, and what it asks for."""
         contract = self.rules.contracts[name]
         position = account.positions.get(name, Position())
         orders = [(q, account.limits[order]) for order, (n, q) in account.working.items() if n == name]
@@ -263,8 +281,17 @@ class Figures:
             side = [(quantity, limit) for quantity, limit in orders if quantity * sign > 0]
             total = position.quantity + sum((quantity for quantity, _ in side), Fraction(0))
             lost = sum((self._lost_at(contract, quantity, limit) for quantity, limit in side), Fraction(0))
-            found.append(lost + self._entry(account, contract, position, total, with_intraday))
-        return max(found)
+            long = (position.quantity if contract.price is None else total) > 0
+            found.append((long, lost, self._entry(account, contract, position, total, with_intraday)))
+        return found
+
+    def worst_entry(self, fills: list[list[tuple[bool, Fraction, Fraction]]]) -> Fraction:
+        """The dearest way in which orders of contracts that net can fill."""
+        return max(
+            sum((lost for _, lost, _ in way), Fraction(0))
+            + max(sum((asked for long, _, asked in way if long == side), Fraction(0)) for side in (True, False))
+            for way in product(*fills)
+        )
 
     def _lost_at(self, contract: Contract, quantity: Fraction, limit: Fraction | None) -> Fraction:
         if limit is None or contract.price is None:
@@ -295,11 +322,13 @@ class Figures:
         """`bounds`: large holdings ask for more, but only of orders."""
         extra = extra or {}
         total = Fraction(0)
+        groups: dict[str, list[list[tuple[bool, Fraction, Fraction]]]] = {}
         for name in dict.fromkeys([*account.touched(), *extra]):
-            total += self.worst_entry(account, name, with_intraday, extra.get(name))
+            fills = self.fills(account, name, with_intraday, extra.get(name))
+            groups.setdefault(self.rules.contracts[name].nets_in or f" {name}", []).append(fills)
             if bounds is not None:
                 total += self.concentration(account, name, bounds, extra.get(name))
-        return total
+        return total + sum((self.worst_entry(fills) for fills in groups.values()), Fraction(0))
 
     def largest(self, account: Account, name: str, extra: Order | None = None) -> Fraction:
         """The larger of what is held with all working buys filled, and with all working sells filled."""
@@ -342,8 +371,8 @@ class Figures:
         contract, position = self.rules.contracts[name], account.position(name)
         if self.rules.fee_of_rest is None or contract.price is None or not position.quantity:
             return self.rules.fee_rate
-        short = max(Fraction(0), up(sum(self.requirements(account).values()) / self.rules.target, self.rules.micro)
-                    - self.net_liq(account))  # fmt: skip
+        wanted = up(sum(self.required(account).values()) / self.rules.target, self.rules.micro)
+        short = max(Fraction(0), wanted - self.net_liq(account))
         left = self.requirement_of(account, name, position) - contract.fee(contract.price, position.quantity) - short
         share = max(left, Fraction(0)) * self.rules.fee_of_rest / self.notional(contract, position)
         return min(self.rules.fee_rate, down(share, Fraction(1, 10**9)))
@@ -369,7 +398,7 @@ class Figures:
                 requirements[name] = self.requirement_of(account, name, rest)
             elif left > 0:
                 requirements[name] = self.requirement_of(account, name, position)
-        return net_liq, requirements
+        return net_liq, self.counted(account, requirements)
 
     def cured(self, account: Account, closing: dict[str, int], fee: Fraction) -> bool:
         net_liq, requirements = self.after_closing(account, closing)

@@ -48,7 +48,7 @@ class Steps(Money):
             return True
         if self.rules.take_over_below is None:
             return False
-        required = sum(self.figures.requirements(account).values(), Fraction(0))
+        required = sum(self.figures.required(account).values(), Fraction(0))
         return self.figures.net_liq(account) < up(required * self.rules.take_over_below, self.rules.micro)
 
     def in_part(self, account: Account, event: Event, closable: list[str]) -> dict[str, int]:
@@ -133,7 +133,8 @@ class Steps(Money):
         contract, position, _ = self._facts(account, name)
         requirements = self.figures.requirements(account)
         assert contract.price is not None
-        value, required = contract.value(contract.price, position.quantity), sum(requirements.values(), Fraction(0))
+        value = contract.value(contract.price, position.quantity)
+        required = sum(self.figures.required(account).values(), Fraction(0))
         if required <= 0:
             return value
         trouble = step.adjustment * (1 - self.figures.net_liq(account) / required)

@@ -212,10 +212,11 @@ class Waterfall(Steps):
         profit, notional = self.figures.profit(contract, position), self.figures.notional(contract, position)
         equity = max(contract.micro, self.figures.net_liq(account))
         if stage.ranking == "profit_times_margin_ratio":
-            maintenance = sum(
-                self.rules.contracts[n].margin("maintenance", p.quantity, self._stands_on(n, p))
+            margins = {
+                n: self.rules.contracts[n].margin("maintenance", p.quantity, self._stands_on(n, p))
                 for n, p in account.held().items()
-            )
+            }
+            maintenance = sum(self.figures.counted(account, margins).values(), Fraction(0))
             return max(profit, Fraction(0)) / max(account.cash, contract.micro) * maintenance / equity
         leverage, entry = notional / equity, abs(position.cost)
         if stage.ranking == "return_times_leverage":

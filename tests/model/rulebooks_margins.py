@@ -96,12 +96,36 @@ COINS: dict[str, Any] = {
     "receivable": RECEIVABLE,
 }  # fmt: skip
 
+# A perpetual and two dated futures of one underlying.
+NETTING = {
+    **STEPS,
+    "name": "model-netting",
+    "contracts": {
+        "BTC": {**MARGINS["contracts"]["BTC"], "netting_group": "bitcoin"},
+        "BTC_NEXT": {
+            "tick": "0.1", "lot": "0.01", "taker_fee": "0.0005", "netting_group": "bitcoin", "tiers": [GROWING],
+        },
+        "BTC_LAST": {
+            "tick": "0.1", "lot": "0.01", "taker_fee": "0.0007", "netting_group": "bitcoin", "tiers": BRACKETS,
+            "requirement_base": "entry", "close_fee_in_requirement": True,
+        },
+    },
+}  # fmt: skip
+
 _PRICES = {"BTC": 500_000, "ETH": 300_000, "ENTRY": 300_000, "FINE": 25_000_000_123}
 _SIZES = {"BTC": 30, "ETH": 300, "ENTRY": 90, "FINE": 30}
 
 SETTINGS = (
     Setting("margins", document(MARGINS), _PRICES, _SIZES, 3_000_000_000),
     Setting("margin-steps", document(STEPS), _PRICES, _SIZES, 3_000_000_000, limited=True),
+    Setting(
+        "netting",
+        document(NETTING),
+        {"BTC": 500_000, "BTC_NEXT": 505_000, "BTC_LAST": 512_345},
+        {"BTC": 10, "BTC_NEXT": 12, "BTC_LAST": 8},
+        3_000_000_000,
+        limited=True,
+    ),
     Setting(
         "coin-margins", document(COINS), {"XBTUSD": 100_000, "XBTM": 71_429}, {"XBTUSD": 20, "XBTM": 60}, 1_000_000
     ),

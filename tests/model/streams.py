@@ -165,7 +165,7 @@ class Stream(DeskInputs):
             return None
         account, name = found
         contract, figures = self.auditor.contract(name), self.auditor.figures
-        lines = [figures.line(figures.requirements(account), level) for level in ("alert", "auto_liquidate")]
+        lines = [figures.line(figures.required(account), level) for level in ("alert", "auto_liquidate")]
         lines += [line for line, _ in account.brakes.lines()] * 3 if account.brakes else [Fraction(0)]
         target = self.random.choice(lines)
         a_tick = contract.tick if contract.linear else contract.tick * 20
@@ -368,7 +368,7 @@ class Stream(DeskInputs):
         if account is None or (account.parent and not account.held()):
             return None
         figures = self.auditor.figures
-        needed = sum(figures.requirements(account).values(), Fraction(0))
+        needed = sum(figures.required(account).values(), Fraction(0))
         if not needed or self.random.random() < 0.3:
             name = self.a_contract()
             contract = self.auditor.contract(name)

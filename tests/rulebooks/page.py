@@ -45,6 +45,7 @@ def _margin(contract: ContractTable) -> str:
     words = [contract.kind, shape, f"of the {contract.requirement_base}"]
     words += ["with the closing fee"] if contract.close_fee_in_requirement else []
     words += ["initial by open interest"] if contract.open_interest_upper else []
+    words += ["longs against shorts"] if contract.netting_group else []
     return ", ".join(words)
 
 

@@ -5,6 +5,7 @@ Everything here takes Python integers or NumPy int64 arrays alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import pairwise
@@ -89,12 +90,14 @@ class MarginRules:
     stand on the value at entry, not at the mark. `close_fee`: a rate of that value that every margin includes for the
     fee of closing. `open_interest`: micros from which on, and at which in full, open interest raises initial margin.
     `close_fee_side`: 0 where that fee is on the value itself; where it is on what is left of the value when the tiers'
-    initial margin is lost, 1 for a contract whose long position is then worth less, -1 for an inverse one (more)."""
+    initial margin is lost, 1 for a contract whose long position is then worth less, -1 for an inverse one (more).
+    `netting`: the group of contracts in which only an account's longs or its shorts count; "" none."""
 
     by_entry: bool = False
     close_fee: int = 0
     open_interest: tuple[int, int] | None = None
     close_fee_side: int = 0
+    netting: str = ""
 
 
 PLAIN_RULES = MarginRules()
@@ -242,6 +245,18 @@ def _news_margin(tiers: Tiers, news: News, lots: IntOrArray, notional: IntOrArra
     intraday: Any = margin(tiers, MarginKind.INTRADAY, lots, notional)
     whole, part = divmod(news.multiplier, RATE)
     return intraday * whole + mul_div_ceil(intraday, part, RATE)
+
+
+def netted(parts: Iterable[tuple[str, int, int]]) -> int:
+    """What positions must be covered by together: of each its netting group, its lots and its margin. Within a group
+    only the larger of what the longs and what the shorts ask for counts."""
+    total, sides = 0, dict[str, list[int]]()
+    for group, lots, required in parts:
+        if group:
+            sides.setdefault(group, [0, 0])[lots > 0] += required
+        else:
+            total += required
+    return total + sum(max(own) for own in sides.values())
 
 
 def larger(a: IntOrArray, b: IntOrArray) -> IntOrArray:

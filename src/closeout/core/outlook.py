@@ -198,10 +198,24 @@ def _fewest_lots(account: Account, index: int, floor: int | None) -> int | None:
     own = account.holdings[index]
     if own.mark is None:
         return None
-    # More lots closed can only help: relief outweighs the fee, or no number clears it.
-    closings = range(1, abs(own.lots) + 1)
+    # More lots closed can only help: relief outweighs the fee, or no number clears it. The last may help no more.
+    closings = range(1, _relieving(account.holdings, own))
     found = bisect_left(closings, True, key=lambda lots: _clears(account, index, lots, floor))
-    return closings[found] if found < len(closings) else None
+    if found < len(closings):
+        return closings[found]
+    last = closings.stop
+    return last if last and _clears(account, index, last, floor) else None
+
+
+def _relieving(holdings: Sequence[Holding], own: Holding) -> int:
+    """|lots| of a holding up to which closing it makes less required: all of it, or in a netting group until what its
+    side asks for is no more than what the other side does."""
+    lots, group = abs(own.lots), own.terms.rules.netting
+    if not group:
+        return lots
+    rest = [each for each in holdings if each is not own and each.terms.rules.netting == group]
+    same, other = (sum(each.requirement for each in rest if each.lots * own.lots * way > 0) for way in (1, -1))
+    return bisect_left(range(lots), True, key=lambda closed: own.less(closed).requirement + same <= other)
 
 
 def _clears(account: Account, index: int, lots: int, floor: int | None) -> bool:

@@ -253,21 +253,22 @@ def _one_contract(
     assert mark is not None  # noqa: S101
     rest = [holding for index, holding in enumerate(holdings) if index not in moving]
     fixed = money.sum + sum(holding.profit for holding in rest)
-    sums = requirements_by_window((holding.terms.window, holding.requirement) for holding in rest)
+    same, opposite = _beside(own[0], rest)
+    sums = requirements_by_window(holding for holding in rest if not _net(own[0], holding))
     others, auto = sums.pop(terms.window, 0), terms.window.auto_liquidate
     elsewhere = lines_of(sums)[2]
     by_entry = terms.rules.by_entry
-    others += sum(holding.requirement for holding in own) if by_entry else 0
+    same += sum(holding.requirement for holding in own) if by_entry else 0
     facts = [(holding.contract, holding.lots, holding.cost) for holding in own]
 
     @cache
     def at(step: int) -> _Look:
-        net_liq, required = fixed, others
+        net_liq, required = fixed, same
         for contract, lots, cost in facts:
             profit, notional = contract.worth(mark + towards * step, lots, cost)
             net_liq += profit
             required += 0 if by_entry else held_requirement(terms, lots, notional)
-        return net_liq, _slack(net_liq, elsewhere + line(required, auto), floor)
+        return net_liq, _slack(net_liq, elsewhere + line(others + max(required, opposite), auto), floor)
 
     last = max(0, mark - _lowest(own[0]) if towards < 0 else MAX_PRICE_TICKS - mark)
     last = last if limit is None else min(last, limit)
@@ -277,39 +278,76 @@ def _one_contract(
     def tick_at(step: int) -> int:
         return mark + towards * step
 
-    return _Path(at, _straight(whole, [(holding, tick_at) for holding in own]), _doubt(own))
+    pieces = _straight(whole, [(holding, tick_at) for holding in own])
+    if opposite and not by_entry:
+        pieces = _cut(pieces, lambda step: same + own[0].at(tick_at(step)).requirement > opposite)
+    return _Path(at, pieces, _doubt(own))
+
+
+def _group(holding: Holding) -> tuple[Window, str]:
+    """A holding's netting group, "" none, and the window in which all of it is."""
+    return holding.terms.window, holding.terms.rules.netting
+
+
+def _net(own: Holding, other: Holding) -> bool:
+    """Whether two holdings are of one netting group."""
+    return bool(own.terms.rules.netting) and _group(own) == _group(other)
+
+
+def _beside(own: Holding, rest: Iterable[Holding]) -> tuple[int, int]:
+    """What the rest of a holding's netting group asks for: on the holding's own side, and on the other."""
+    sides = [0, 0]
+    for holding in rest:
+        if _net(own, holding):
+            sides[holding.lots * own.lots < 0] += holding.requirement
+    return sides[0], sides[1]
 
 
 def _all_contracts(money: Money, holdings: Sequence[Holding], floor: int | None, towards: int) -> _Path:
     """All marks move by the same share of themselves. Each lands on a tick, whose worth the doubt does not cover:
-    the path is only bisected."""
+    the path is only bisected. Where the other side of a netting group becomes the larger the line bends upwards: no
+    piece is above it at both ends and below it between."""
     still = [holding for holding in holdings if holding.mark is None]
     moved = [(holding, holding.mark) for holding in holdings if holding.mark is not None]
     fixed = money.sum + sum(holding.profit for holding in still)
-    sums = requirements_by_window((holding.terms.window, holding.requirement) for holding in still)
-    sums |= {holding.terms.window: 0 for holding, _ in moved if holding.terms.window not in sums}
-    windows = list(sums)
+    windows = list(dict.fromkeys(holding.terms.window for holding in holdings))
+    groups = list(dict.fromkeys(_group(holding) for holding in holdings if holding.terms.rules.netting))
+    sides = {(*_group(holding), holding.lots > 0) for holding in holdings if holding.terms.rules.netting}
+
+    def place(holding: Holding) -> int:
+        """Where a requirement is summed: behind those of the windows lie the two sides of each netting group."""
+        if holding.terms.rules.netting:
+            return len(windows) + 2 * groups.index(_group(holding)) + (holding.lots > 0)
+        return windows.index(holding.terms.window)
+
+    sums = [0] * (len(windows) + 2 * len(groups))
+    for holding in still:
+        sums[place(holding)] += holding.requirement
 
     def tick(mark: int, lowest: int, step: int) -> int:
         return max(floor_div(mark * (MOVE_GRID + towards * step), MOVE_GRID), lowest)
 
     moving = [(holding, partial(tick, mark, min(mark, _lowest(holding)))) for holding, mark in moved]
-    placed = [(*one, windows.index(one[0].terms.window)) for one in moving]
+    placed = [(*one, place(one[0])) for one in moving]
 
     @cache
     def at(step: int) -> _Look:
-        net_liq, required = fixed, [*sums.values()]
-        for holding, tick, place in placed:
+        net_liq, required = fixed, [*sums]
+        for holding, tick, own in placed:
             profit, notional = holding.contract.worth(tick(step), holding.lots, holding.cost)
             net_liq += profit
             value = holding.required_on if holding.terms.rules.by_entry else notional
-            required[place] += held_requirement(holding.terms, holding.lots, value)
-        auto = sum(line(micros, window.auto_liquidate) for micros, window in zip(required, windows, strict=True))
+            required[own] += held_requirement(holding.terms, holding.lots, value)
+        for number, (window, _) in enumerate(groups):
+            first = len(windows) + 2 * number
+            required[windows.index(window)] += max(required[first : first + 2])
+        auto = sum(line(micros, window.auto_liquidate) for window, micros in zip(windows, required, strict=False))
         return net_liq, _slack(net_liq, auto, floor)
 
     furthest = max(1, max(abs(mark) for _, mark in moved))
     last = MOVE_GRID - 1 if towards < 0 else max(0, MAX_PRICE_TICKS // furthest - 1) * MOVE_GRID
-    return _Path(at, _straight([(0, last)], moving), 0, _stray([holding for holding, _ in moved], floor))
+    stray = None if len(sides) > len(groups) else _stray([holding for holding, _ in moved], floor)
+    return _Path(at, _straight([(0, last)], moving), 0, stray)
 
 
 def _slack(net_liq: int, auto: int, floor: int | None) -> int:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,7 @@ from closeout.core.margin import (
     larger,
     line,
     margin_of,
+    netted,
     value_at_entry,
 )
 from closeout.core.units import RATE, IntOrArray, ceil_div, floor_div, mul_div_ceil
@@ -121,15 +122,26 @@ class Risk:
     level: Level
 
 
-def requirements_by_window(parts: Iterable[tuple[Window, IntOrArray]]) -> dict[Window, IntOrArray]:
-    """Requirements summed per window: each window has its own levels."""
-    sums: dict[Window, Any] = {}
-    for window, requirement in parts:
-        sums[window] = sums[window] + requirement if window in sums else requirement
+def requirements_by_window(holdings: Iterable[Holding]) -> dict[Window, int]:
+    """Requirements per window, each of which has its own levels: summed, but within a netting group, whose contracts
+    are in one window, the larger of the longs' and the shorts' sums."""
+    sums, sides = dict[Window, int](), dict[tuple[Window, str], list[int]]()
+    for holding in holdings:
+        window, group, requirement = holding.terms.window, holding.terms.rules.netting, holding.requirement
+        sums[window] = sums.get(window, 0) + requirement
+        if group:
+            sides.setdefault((window, group), [0, 0])[holding.lots > 0] += requirement
+    for (window, _), own in sides.items():
+        sums[window] -= min(own)
     return sums
 
 
-def lines_of(by_window: dict[Window, IntOrArray]) -> tuple[IntOrArray, IntOrArray, IntOrArray]:
+def margin_together(holdings: Iterable[Holding], kind: MarginKind) -> int:
+    """One kind of margin of an account's positions, netted."""
+    return netted((holding.terms.rules.netting, holding.lots, holding.margin(kind)) for holding in holdings)
+
+
+def lines_of(by_window: Mapping[Window, IntOrArray]) -> tuple[IntOrArray, IntOrArray, IntOrArray]:
     """The three lines: over the windows, the sum of ceil(requirement / level)."""
     alert: Any = 0
     liquidate_only: Any = 0
@@ -157,7 +169,7 @@ def level_of(
 def assess(money: Money, holdings: Sequence[Holding], floor: int | None) -> Risk:
     """Judge one account. The only other place where accounts are judged is the scan, with the same functions."""
     net_liq = money.sum + sum(holding.profit for holding in holdings)
-    by_window = requirements_by_window((holding.terms.window, holding.requirement) for holding in holdings)
+    by_window = requirements_by_window(holdings)
     lines = lines_of(by_window)
     level = level_of(net_liq, lines, bool(holdings), floor)
     return Risk(net_liq, sum(by_window.values()), lines, Level(level))

@@ -29,7 +29,7 @@ from fractions import Fraction
 from closeout.core.bankruptcy import bankruptcy_value, price_text
 from closeout.core.contracts import Kind
 from closeout.core.margin import MarginKind
-from closeout.core.risk import Holding
+from closeout.core.risk import Holding, margin_together
 from closeout.core.units import apportion, floor_div, mul_div_floor
 from closeout.engine import fund, receipts
 from closeout.engine.book import CloseOut, ContractState
@@ -179,7 +179,7 @@ def _score(state: State, contract: ContractState, row: int, stage: Stage, agains
     holding, money = state.holding(row, contract, contract.position(row)), state.money(row)
     equity = max(1, state.risk(row).net_liq)
     if stage.ranking is Ranking.PROFIT_TIMES_MARGIN_RATIO:
-        maintenance = sum(held.margin(MarginKind.MAINTENANCE) for held in state.holdings(row))
+        maintenance = margin_together(state.holdings(row), MarginKind.MAINTENANCE)
         return Fraction(max(0, holding.profit), max(1, money.cash)) * Fraction(maintenance, equity)
     leverage, inverse = Fraction(holding.notional, equity), Fraction(equity, max(1, holding.notional))
     units = contract.contract.units_per_micro

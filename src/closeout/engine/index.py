@@ -59,7 +59,7 @@ class Index:
     largest: list[int] = field(default_factory=list[int])
     following: Column = field(default_factory=lambda: np.zeros((0, wheels.BATCH + 1), np.int64))
     found: Column = field(default_factory=lambda: np.zeros(0, np.int64))
-    room: Column = field(default_factory=lambda: np.zeros((wheels.MAX_POSITIONS, 6), np.int64))
+    room: Column = field(default_factory=lambda: np.zeros((kernels.MAX_POSITIONS, 6), np.int64))
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "closeout-index"))
 
     @classmethod
@@ -71,7 +71,7 @@ class Index:
         )
         tables = Tables(
             np.zeros((len(contracts), kernels.FACTS), np.int64), np.zeros((0, kernels.TIER), np.int64), windows,
-            np.zeros(kernels.LIMITS, np.int64),
+            np.zeros(kernels.LIMITS, np.int64), np.zeros(len(_groups(contracts)), np.int64),
         )  # fmt: skip
         index = cls(state, contracts, [None] * len(contracts), tables, _no_wheels())
         index._pack_limits()
@@ -236,7 +236,7 @@ class Index:
         return self.found[:count].copy()
 
     def _sums(self) -> Column:
-        return np.zeros(len(self.tables.windows), np.int64)
+        return np.zeros(len(self.tables.windows) + 2 * len(self.tables.nets), np.int64)
 
     def _columns(self) -> Columns:
         book, table = self.state.book, self.state.book.positions
@@ -266,6 +266,10 @@ class Index:
             for number, contract in enumerate(self.contracts):
                 self.terms[number] = contract.terms
                 _pack(facts[number], tiers, contract, windows)
+            for group, netting in enumerate(_groups(self.contracts)):
+                own = [number for number, contract in enumerate(self.contracts) if contract.rules.netting == netting]
+                facts[own, kernels.NETTING] = len(windows) + 2 * group
+                self.tables.nets[group] = facts[own[0], kernels.WINDOW]
             self.tables = self.tables._replace(tiers=np.array(tiers, np.int64))
         return changed
 
@@ -321,6 +325,11 @@ class Index:
         self.wheels = drums
         wheels.drop_all(drums, book.count)
         self._set_aside(self.aside & book.close_outs.keys())
+
+
+def _groups(contracts: list[ContractState]) -> list[str]:
+    """The netting groups there are."""
+    return list(dict.fromkeys(contract.rules.netting for contract in contracts if contract.rules.netting))
 
 
 def _same(contract: ContractState, terms: Terms | None) -> bool:

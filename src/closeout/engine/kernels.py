@@ -21,8 +21,8 @@ HELD, LIQUIDATE_NOW = int(Flag.HELD), int(Flag.LIQUIDATE_NOW)
 # Columns of `Tables.facts`, a row for each contract
 INVERSE, UNIT_VALUE, UNITS_PER_MICRO, PRICED, MARK, BY_ENTRY, CLOSE_FEE, WINDOW = range(8)
 TIERS, TIERS_END, NEWS, NEWS_END, NEWS_WHOLE, NEWS_PART, SHAPE = range(8, 15)
-CLOSE_FEE_SIDE, INITIAL, INITIAL_END, WHEEL, SIZE, SHIFT = range(15, 21)
-FACTS = 21
+CLOSE_FEE_SIDE, INITIAL, INITIAL_END, WHEEL, SIZE, SHIFT, NETTING = range(15, 22)
+FACTS = 22
 # Columns of `Tables.tiers`: one margin kind of a tier
 FROM, TIER_RATE, PER_LOT, AMOUNT, SLOPE_RATE, SLOPE_PER, SLOPE_OF_LOTS = range(7)
 TIER = 7
@@ -31,14 +31,19 @@ HAS_FLOOR, FLOOR, UNPRICED_MOVE, DESK_HELD, ROUNDINGS = range(5)
 LIMITS = 5
 
 
+MAX_POSITIONS = 128
+"""Accounts with more are always looked at."""
+
+
 class Tables(NamedTuple):
     """What holds for everybody. `windows`: of each the levels at which alert, liquidate-only and auto-liquidation
-    begin."""
+    begin; `nets`: of each netting group the window in which it is."""
 
     facts: Any
     tiers: Any
     windows: Any
     limits: Any
+    nets: Any
 
 
 class Columns(NamedTuple):
@@ -168,7 +173,8 @@ def line_of(required: int, level: int) -> int:
 
 @compiled
 def assess(tables: Tables, book: Columns, account: int, sums: Any) -> tuple[int, int, int, int, int]:
-    """Of one account net liq, the three lines, and how many positions it has. `sums`: room for a sum a window."""
+    """Of one account net liq, the three lines, and how many positions it has. `sums`: room for a sum a window, and
+    behind these for the longs and the shorts of each netting group (`NETTING` is where they stand, 0 without one)."""
     net_liq = book.cash[account] + book.accrued[account] - book.pending[account] - book.receivable[account]
     positions = 0
     sums[:] = 0
@@ -181,15 +187,39 @@ def assess(tables: Tables, book: Columns, account: int, sums: Any) -> tuple[int,
         c = book.contract[row]
         profit, worth = now_of(tables, c, book.lots[row], book.cost[row])
         net_liq += profit
-        sums[tables.facts[c, WINDOW]] += required_of(tables, c, book.lots[row], worth)
+        place = tables.facts[c, NETTING]
+        place = place + (book.lots[row] < 0) if place else tables.facts[c, WINDOW]
+        sums[place] += required_of(tables, c, book.lots[row], worth)
         positions += 1
     alert, liquidate_only, auto = 0, 0, 0
-    for window in range(len(sums)):
+    for group in range(len(tables.nets)):
+        place = len(tables.windows) + 2 * group
+        sums[tables.nets[group]] += max(sums[place], sums[place + 1])
+    for window in range(len(tables.windows)):
         if sums[window]:
             alert += line_of(sums[window], tables.windows[window, 0])
             liquidate_only += line_of(sums[window], tables.windows[window, 1])
             auto += line_of(sums[window], tables.windows[window, 2])
     return net_liq, alert, liquidate_only, auto, positions
+
+
+@compiled
+def is_spread(tables: Tables, book: Columns, account: int, positions: int) -> bool:
+    """Whether an account gets no triggers: it has too many positions, or holds both sides of a netting group, so that
+    its lines are no sums over its positions."""
+    if len(tables.nets) == 0 or positions > MAX_POSITIONS:
+        return positions > MAX_POSITIONS
+    longs, shorts = 0, 0
+    link = book.first[account] if account < len(book.first) else 0
+    while link:
+        row = link - 1
+        link = book.next[row]
+        place = tables.facts[book.contract[row], NETTING]
+        if place and book.lots[row]:
+            group = 1 << ((place - len(tables.windows)) >> 1)
+            longs |= group if book.lots[row] > 0 else 0
+            shorts |= group if book.lots[row] < 0 else 0
+    return longs & shorts != 0
 
 
 @inlined

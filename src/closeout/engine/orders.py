@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from closeout.core.contracts import Contract, OutOfBounds, Position
 from closeout.core.margin import Level, Terms, entry_requirement, value_at_entry
@@ -83,22 +85,28 @@ class _Asked:
         self.limits = limits.OrderLimits(state, row, contract, buy=command.lots > 0)
         self.with_intraday = not (state.book.has(row, Flag.INITIAL_ONLY) or state.book.has(row, Flag.RESTRICTED))
         self.working = _by_contract(state, row)
-        own = self._needed(contract, self.working.get(command.contract, []))
-        self.others = sum(
+        others = [
             self._needed(other, self.working.get(name, []))
             for name, other in state.contracts.items()
             if other is not contract
-        )
-        self.before = self.others + own
+        ]
+        group = contract.rules.netting
+        self.beside = [needed for needed in others if group and needed.group == group]
+        self.others = _together(needed for needed in others if not (group and needed.group == group))
+        self.before = self._with(self.working.get(command.contract, []))
 
-    def _needed(self, contract: ContractState, orders: list[WorkingOrder]) -> int:
+    def _needed(self, contract: ContractState, orders: list[WorkingOrder]) -> _Needed:
         return _required(self.state, self.row, contract, orders, self.with_intraday, self.limits.account)
+
+    def _with(self, orders: list[WorkingOrder]) -> int:
+        """The requirement in micros with these orders in the contract at their worst, and all others."""
+        return self.others + _together([*self.beside, self._needed(self.contract, orders)])
 
     def after(self, lots: int) -> int:
         """The requirement in micros with all working orders and this one at their worst."""
         command = self.command
         order = WorkingOrder(command.order_id, command.contract, lots, command.limit_ticks)
-        return self.others + self._needed(self.contract, [*self.working.get(command.contract, []), order])
+        return self._with([*self.working.get(command.contract, []), order])
 
     def largest(self) -> int:
         """The largest order of the same side, smaller than asked for, that would be approved now; 0 if none."""
@@ -210,37 +218,62 @@ def worst_case(state: State, row: int, *, with_intraday: bool) -> int:
     in it: an opening order there is refused anyway.
     """
     orders = _by_contract(state, row)
-    return sum(
+    return _together(
         _required(state, row, contract, orders.get(name, []), with_intraday, limits.NONE)
         for name, contract in state.contracts.items()
     )
 
 
+class _Needed(NamedTuple):
+    """One contract's part of the worst case in micros, and its netting group: the worst of all fills if what counts is
+    what is held `long` then, and if it is what is held `short`; what the group has no say in is `apart`."""
+
+    group: str
+    long: int = 0
+    short: int = 0
+    apart: int = 0
+
+
+def _together(parts: Iterable[_Needed]) -> int:
+    """The worst case of several contracts. Which side of a group is the larger is part of the worst case: it is the
+    worse of the longs' worst and the shorts' worst, each a sum over the contracts."""
+    total, sides = 0, dict[str, tuple[int, int]]()
+    for group, long, short, apart in parts:
+        total += apart
+        if group:
+            longs, shorts = sides.get(group, (0, 0))
+            sides[group] = longs + long, shorts + short
+        else:
+            total += max(long, short)
+    return total + sum(map(max, sides.values()))
+
+
 def _required(
     state: State, row: int, contract: ContractState, orders: list[WorkingOrder], with_intraday: bool, limited: Limits
-) -> int:
+) -> _Needed:
     """One contract's part of the worst case, and the add-on for what is concentrated in it."""
-    held = contract.position(row)
+    held, group = contract.position(row), contract.rules.netting
     if held.lots == 0 and not orders:
-        return 0
+        return _Needed(group)
     leverage = contract.contract.named_in(state.book.leverage.get(row, {}))
     terms = contract.order_terms
     if contract.mark is None:
         if held.lots == 0:
-            return 0
+            return _Needed(group)
         value = state.holding(row, contract, held).required_on
-        return entry_requirement(terms, held.lots, value, with_intraday=with_intraday, leverage=leverage)
-    worst = most = 0
+        required = entry_requirement(terms, held.lots, value, with_intraday=with_intraday, leverage=leverage)
+        return _Needed(group, required * (held.lots > 0), required * (held.lots < 0))
+    most, worst = 0, [0, 0]  # if longs count, and if shorts do
     for side in ([order for order in orders if order.lots > 0], [order for order in orders if order.lots < 0]):
         lots = held.lots + sum(order.lots for order in side)
         most = max(most, abs(lots))
         own = _with_opened(terms, contract, contract.mark, abs(lots) - abs(held.lots))
-        required = sum(_loss_at_limit(contract.contract, contract.mark, order) for order in side)
+        lost = required = sum(_loss_at_limit(contract.contract, contract.mark, order) for order in side)
         if lots:
             value = _value_after(contract, contract.mark, held, lots)
             required += entry_requirement(own, lots, value, with_intraday=with_intraday, leverage=leverage)
-        worst = max(worst, required)
-    return worst + limits.concentration(limited, contract, most)
+        worst = [max(worst[0], required if lots > 0 else lost), max(worst[1], required if lots < 0 else lost)]
+    return _Needed(group, worst[0], worst[1], limits.concentration(limited, contract, most))
 
 
 def _with_opened(terms: Terms, contract: ContractState, mark: int, opened: int) -> Terms:

@@ -75,6 +75,7 @@ def opened(state: State, row: int, receipt_id: str, risk: Risk, *, by_desk: bool
             "usage": usage(risk.requirement, risk.net_liq),
             "marks": [_mark(state, contract) for contract in held],
             "margin": [_margin(contract) for contract in held],
+            **_netting(state, row),
         },
         "policy": {
             "method": close_out.steps[0].method.value,
@@ -117,6 +118,17 @@ def _margin(contract: ContractState) -> dict[str, Any]:
         "news_multiplier": None if news is None else rate_text(news.multiplier),
         "news_held": None if news is None else news.held,
     }
+
+
+def _netting(state: State, row: int) -> dict[str, Any]:
+    """Of each netting group in which longs and shorts are held: what each side asks for, of which the larger counts."""
+    sides: dict[str, list[int]] = {}
+    for holding in state.holdings(row):
+        if holding.terms.rules.netting:
+            sides.setdefault(holding.terms.rules.netting, [0, 0])[holding.lots < 0] += holding.requirement
+    text = state.policy.currency.text
+    found = [{"group": g, "long": text(own[0]), "short": text(own[1])} for g, own in sides.items() if all(own)]
+    return {"netting": found} if found else {}
 
 
 def order_sent(
@@ -253,6 +265,11 @@ def words(receipt: dict[str, Any], currency: Currency) -> str:
     said = [
         f"At {trigger['time']} account {receipt['account_id']} had a net liq of {trigger['net_liq']} {code} against a "
         f"requirement of {trigger['requirement']} {code} ({trigger['cause']}{line})."
+    ]
+    said += [
+        f"Of what its longs and its shorts in {net['group']} asked for, {net['long']} and {net['short']} {code}, the "
+        "larger counted."
+        for net in trigger.get("netting", [])
     ]
     said += [
         f"{mark['contract']} was marked at {mark['price']} ({mark['source']}, {mark['time']}, {mark['grade']})."

@@ -21,6 +21,41 @@ from closeout.engine.state import Finder, State
 Positions = tuple[ContractState, Column, Column, Column, Column]
 
 
+class Requirements:
+    """Requirements of every account, a column for each key: the window, or whatever else they are summed by. Within a
+    netting group only the larger of what an account's longs and its shorts ask for counts (EX-02)."""
+
+    def __init__(self, state: State) -> None:
+        self.count = state.book.count
+        self.sums = dict[Any, Column]()
+        self.sides = dict[tuple[Any, str], tuple[Column, Column]]()
+
+    def add(self, key: Any, contract: ContractState, rows: Column, lots: Column, required: Any) -> None:
+        """What a contract's positions ask for; each row stands once among `rows`."""
+        if key not in self.sums:
+            self.sums[key] = np.zeros(self.count, np.int64)
+        group = contract.rules.netting
+        if not group:
+            self.sums[key][rows] += required
+            return
+        if (key, group) not in self.sides:
+            self.sides[key, group] = np.zeros(self.count, np.int64), np.zeros(self.count, np.int64)
+        longs, shorts = self.sides[key, group]
+        longs[rows] += required * (lots > 0)
+        shorts[rows] += required * (lots < 0)
+
+    def netted(self) -> dict[Any, Column]:
+        """The columns by key."""
+        for (key, _), sides in self.sides.items():
+            self.sums[key] += np.maximum(*sides)
+        self.sides.clear()
+        return self.sums
+
+    def together(self) -> Column:
+        """All keys in one column."""
+        return sum(self.netted().values(), np.zeros(self.count, np.int64))
+
+
 def positions(state: State) -> Iterator[Positions]:
     """Of each contract that is held: account rows, lots, open profit and notional."""
     for contract, rows, lots, cost in _held(state):
@@ -79,16 +114,15 @@ def _judged(state: State, windows: Mapping[str, Window] | None) -> tuple[Column,
     book = state.book
     net_liq = money(state)
     holds = np.zeros(book.count, bool)
-    by_window: dict[Window, Any] = {}
+    by_window = Requirements(state)
     for contract, rows, lots, profit, value in _judgeable(state):
         # A row appears once per contract, so plain fancy indexing adds each exactly once.
         net_liq[rows] += profit
         holds[rows] = True
         window = (windows or {}).get(contract.session or "", contract.window)
-        if window not in by_window:
-            by_window[window] = np.zeros(book.count, np.int64)
-        by_window[window][rows] += held_requirement(replace(contract.terms, window=window), lots, value)
-    return net_liq, by_window, holds
+        required = held_requirement(replace(contract.terms, window=window), lots, value)
+        by_window.add(window, contract, rows, lots, required)
+    return net_liq, by_window.netted(), holds
 
 
 def money(state: State) -> Column:
@@ -99,13 +133,14 @@ def money(state: State) -> Column:
 
 def undermargined(state: State) -> Column:
     """Rows of accounts below the maintenance margin of what they hold, news left out (US-17)."""
-    net_liq, required = money(state), np.zeros(state.book.count, np.int64)
+    net_liq, required = money(state), Requirements(state)
     holds = np.zeros(state.book.count, bool)
     for contract, rows, lots, profit, value in _judgeable(state):
         net_liq[rows] += profit
         holds[rows] = True
-        required[rows] += margin_of(contract.terms, MarginKind.MAINTENANCE, lots, value)
-    return np.flatnonzero(below(net_liq, required) & holds)
+        margin = margin_of(contract.terms, MarginKind.MAINTENANCE, lots, value)
+        required.add(None, contract, rows, lots, margin)
+    return np.flatnonzero(below(net_liq, required.together()) & holds)
 
 
 def candidates(state: State) -> Column:

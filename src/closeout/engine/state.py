@@ -12,7 +12,7 @@ from closeout.core.bankruptcy import share_of
 from closeout.core.contracts import LEGS, OutOfBounds, Position, leg_name
 from closeout.core.funding import Cadence
 from closeout.core.margin import Level, MarginKind, News, Tiers
-from closeout.core.risk import Holding, Money, Risk, assess
+from closeout.core.risk import Holding, Money, Risk, assess, margin_together
 from closeout.core.units import MAX_RATE, MAX_VALUE, RATE, floor_div
 from closeout.engine import ledger as books
 from closeout.engine.book import HOUSE, Book, Column, ContractState, Flag, Grade
@@ -336,7 +336,7 @@ class State:
 
     def initial(self, row: int) -> int:
         """Initial margin in micros of the positions held, without news (US-17)."""
-        return sum(holding.margin(MarginKind.INITIAL) for holding in self.holdings(row))
+        return margin_together(self.holdings(row), MarginKind.INITIAL)
 
     def level(self, row: int) -> Level:
         return Level(int(self.book.level[row]))

@@ -30,6 +30,7 @@ from closeout.engine.kernels import (
     assess,
     compiled,
     inlined,
+    is_spread,
     kept_back,
     level_of,
     line_of,
@@ -39,9 +40,6 @@ from closeout.engine.kernels import (
 )
 from closeout.engine.state import Batches
 from closeout.engine.triggers import DOWN, UP, never_loses, safe_distance, segment_of
-
-MAX_POSITIONS = 128
-"""Accounts with more are always looked at."""
 
 
 class Wheels(NamedTuple):
@@ -308,7 +306,8 @@ def look(
             net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
             own = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
             level = kept_back(tables, book.flags[account], own)
-            if level == book.level[account] and own < 3 and anchored < quota and positions <= MAX_POSITIONS:
+            at_rest = level == book.level[account] and own < 3
+            if at_rest and anchored < quota and not is_spread(tables, book, account, positions):
                 if positions:
                     anchor(tables, book, wheels, account, net_liq, own, room)
                 wheels.anchored[account] = ANCHORED

@@ -51,6 +51,7 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
         if name not in windows:
             raise InputError(f"windows.{name}: expected a window of this name")
     contracts = _contracts(table, currency, sessions)
+    margins.check_netting(table)
     if table.settlement is not None:
         read_whole("settlement.period_minutes", table.settlement.period_minutes, 0, 24 * 60)
     floor = table.net_liq_floor

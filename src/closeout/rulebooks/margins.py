@@ -14,7 +14,7 @@ import msgspec
 from closeout.core.contracts import Contract, Kind
 from closeout.core.margin import MarginKind, MarginRules, MarginTier, Slope, Tiers
 from closeout.core.units import MAX_RATE, RATE, InputError, decimal, plain
-from closeout.rulebooks.schema import ContractTable, TierTable
+from closeout.rulebooks.schema import ContractTable, RulebookTable, TierTable
 from closeout.rulebooks.values import read_money, read_positive, read_rate
 
 _Margin = tuple[int, int, int]  # rate, micros a lot, micros deducted
@@ -53,7 +53,28 @@ def margin_rules(table: ContractTable, contract: Contract, tiers: Tiers, key: st
         contract.taker_fee if table.close_fee_in_requirement else 0,
         _open_interest(table, contract, tiers, key),
         _close_fee_side(table, contract, tiers, key),
+        table.netting_group,
     )
+
+
+def check_netting(table: RulebookTable) -> None:
+    """`InputError` for a netting group of one contract, which nets nothing, and for what does not go with one."""
+    groups: dict[str, list[str]] = {}
+    for name, contract in table.contracts.items():
+        if contract.netting_group:
+            groups.setdefault(contract.netting_group, []).append(name)
+    for group, (first, *others) in groups.items():
+        key = f"contracts.{first}.netting_group"
+        if not others:
+            raise InputError(f"{key}: expected another contract of the group {group!r}")
+        for name in others:
+            if table.contracts[name].session != table.contracts[first].session:
+                raise InputError(f"{key}: expected {name}, which is of it too, in the same session")
+        for name in (first, *others):
+            if table.contracts[name].hedge_mode:
+                raise InputError(f"contracts.{name}.netting_group: expected no hedge_mode beside it")
+        if any(step.method == "reduce_to_target" for step in (table.close_out, *table.close_out.then)):
+            raise InputError(f"{key}: expected no reduce_to_target in close_out: one side closed may cure nothing")
 
 
 def _close_fee_side(table: ContractTable, contract: Contract, tiers: Tiers, key: str) -> int:

@@ -61,6 +61,10 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     requirement, is closed out and deleveraged by itself, and holds its own side alone. A slope, or initial margin that
     rises with open interest, does not go with it.
 
+    `netting_group`: of what an account holds in the contracts of one group, all in the same session, longs and shorts
+    are not asked for margin both: only the side that needs more is, at every margin level. A position that is isolated
+    is an account of its own and nets with nothing beside it. Hedge mode and `reduce_to_target` do not go with it.
+
     How the venue states a liquidation price, which no verdict reads (G-05): in steps of `liquidation_price_tick`, or of
     `tick`, rounded to the side on which the position is still safe (BitMEX, Bybit, KuCoin), or for an isolated position
     one such step nearer to the entry than where it is (OKX), or of an inverse contract, and its bankruptcy price too,
@@ -88,6 +92,7 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     open_interest_lower: str | None = None
     open_interest_upper: str | None = None
     hedge_mode: bool = False
+    netting_group: str = ""
     liquidation_price_rounding: Literal["safe", "one_tick_towards_entry", "whole_contracts"] = "safe"
     liquidation_price_tick: str | None = None
     bankruptcy_price_after_fee: bool = False

@@ -16,7 +16,7 @@ from closeout.core.contracts import Contract
 from closeout.core.margin import MarginKind, Window
 from closeout.core.outlook import MOVES, WORST_GAPS, Account, look_ahead, outcome
 from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
-from closeout.core.risk import Holding, Money, Risk, assess
+from closeout.core.risk import Holding, Money, Risk, assess, margin_together
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import RATE, mul_div_ceil, rate_text
 from closeout.rulebooks.policy import Policy, ShownPrice
@@ -100,9 +100,11 @@ def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
     risks = [part.risk(floor) for part in parts]
     held = [holding for part in parts for holding in part.holdings()]
     net_liq, requirement = sum(risk.net_liq for risk in risks), sum(risk.requirement for risk in risks)
-    initial = sum(holding.margin(MarginKind.INITIAL) for holding in held)
-    maintenance = sum(holding.margin(MarginKind.MAINTENANCE) for holding in held)
-    intraday = _intraday(held, policy)
+    initial, maintenance, intraday = (
+        sum(margin_together(part.holdings(), kind) for part in parts)
+        for kind in (MarginKind.INITIAL, MarginKind.MAINTENANCE, MarginKind.INTRADAY)
+    )
+    intraday = intraday if _has_intraday(policy) else None
     flags = ["unpriced"] if any(holding.mark is None for holding in held) else []
     return {
         "net_liq": text(net_liq),
@@ -126,11 +128,9 @@ def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
     }
 
 
-def _intraday(held: Sequence[Holding], policy: Policy) -> int | None:
-    """None under a rulebook none of whose windows requires intraday margin."""
-    if all(window.requirement is not MarginKind.INTRADAY for window in policy.windows.values()):
-        return None
-    return sum(holding.margin(MarginKind.INTRADAY) for holding in held)
+def _has_intraday(policy: Policy) -> bool:
+    """Whether any window of a rulebook requires intraday margin."""
+    return any(window.requirement is MarginKind.INTRADAY for window in policy.windows.values())
 
 
 def usage(requirement: int, net_liq: int) -> str | None:
@@ -152,7 +152,7 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
         "liquidation_price": shown(liquidation, holding, how, isolated=part.isolated),
         "bankruptcy_price": of_whole_contracts(bankruptcy, holding) if how.whole_contracts else bankruptcy,
     }
-    intraday = _intraday([holding], policy)
+    intraday = holding.margin(MarginKind.INTRADAY) if _has_intraday(policy) else None
     answer: dict[str, Any] = {
         "contract": line.name,
         "held_as": contract.name,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from closeout.adapters.venues.simulated import BarTicks, Depth, FillMode, SimulatedVenue
 from closeout.core.contracts import Kind
-from closeout.core.margin import entry_requirement, value_at_entry
+from closeout.core.margin import entry_requirement, netted, value_at_entry
 from closeout.core.risk import Holding
 from closeout.core.times import time_text
 from closeout.core.units import InputError
@@ -369,7 +369,7 @@ def _brought(state: State, opening: OpenAccount, commands: Sequence[Command]) ->
 def _asked(opening: OpenAccount, holdings: Sequence[Holding], now: Sequence[Holding], *, named: bool = False) -> int:
     """What the order check asks for these positions: of those in `now` on what they are worth at the marks, of the
     others on their value at entry. `named`: at the leverage that they name, without a fee of closing."""
-    return sum(
+    required = (
         entry_requirement(
             replace(holding.terms, rules=replace(holding.terms.rules, close_fee=0)) if named else holding.terms,
             holding.lots,
@@ -379,6 +379,8 @@ def _asked(opening: OpenAccount, holdings: Sequence[Holding], now: Sequence[Hold
         )
         for holding in holdings
     )
+    groups = ((holding.terms.rules.netting, holding.lots) for holding in holdings)
+    return netted((group, lots, micros) for (group, lots), micros in zip(groups, required, strict=True))
 
 
 def _opens_at_the_mark(holding: Holding) -> bool:

@@ -325,10 +325,15 @@ def _act(step: dict[str, Any], rulebook: Rulebook, at: int) -> Case | None:
 
 
 def _spelled_out(rulebook: Rulebook, steps: list[Case]) -> Case:
-    """The parameters of the contracts that the steps name, without what states its source."""
+    """The parameters of the contracts that the steps name, and of what nets against them, without what states its
+    source."""
     named = str([step["act"] for step in steps])
     table = cast(Case, _bare(rulebook.table))
-    table["contracts"] = {name: one for name, one in table["contracts"].items() if f"'{name}'" in named}
+    contracts: dict[str, Case] = table["contracts"]
+    groups = {one.get("netting_group", "") for name, one in contracts.items() if f"'{name}'" in named} - {""}
+    table["contracts"] = {
+        name: one for name, one in contracts.items() if f"'{name}'" in named or one.get("netting_group") in groups
+    }
     return {key: value for key, value in table.items() if key not in _EVENT_TABLES}
 
 

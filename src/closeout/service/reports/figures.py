@@ -109,13 +109,14 @@ def flag_words(value: int) -> str:
 
 def _margins(state: State) -> tuple[Column, Column, Any]:
     """Initial and maintenance margin of what every account holds, news left out, and who holds anything (US-17)."""
-    count = state.book.count
-    initial, maintenance, holds = np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, bool)
+    initial, maintenance = scan.Requirements(state), scan.Requirements(state)
+    holds = np.zeros(state.book.count, bool)
     leverage = _leverage(state)
     for part in held(state):
         terms, value = part.contract.terms, part.required_on
         holds[part.rows] = True
-        maintenance[part.rows] += margin_of(terms, MarginKind.MAINTENANCE, part.lots, value)
+        maintained = margin_of(terms, MarginKind.MAINTENANCE, part.lots, value)
+        maintenance.add(None, part.contract, part.rows, part.lots, maintained)
         required: Any = margin(terms.tiers, MarginKind.INITIAL, part.lots, value)
         named = leverage.get(part.contract.contract.name)
         if named is not None:
@@ -124,8 +125,8 @@ def _margins(state: State) -> tuple[Column, Column, Any]:
                 mine = own == rate
                 required[mine] = np.maximum(required[mine], _by_leverage(value[mine], rate))
         required = with_close_fee(terms, required, part.lots, value)
-        initial[part.rows] += required
-    return initial, maintenance, holds
+        initial.add(None, part.contract, part.rows, part.lots, required)
+    return initial.together(), maintenance.together(), holds
 
 
 def _leverage(state: State) -> dict[str, Column]:

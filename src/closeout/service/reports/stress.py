@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from closeout.core.margin import Level, Window, held_requirement
+from closeout.core.margin import Level, held_requirement
 from closeout.core.outlook import WORST_GAPS, gapped
 from closeout.core.risk import Holding, level_of, lines_of
 from closeout.core.units import RATE
 from closeout.engine.book import Column
+from closeout.engine.scan import Requirements
 from closeout.engine.state import State
 from closeout.rulebooks.policy import Policy
 from closeout.service.reports.figures import held
@@ -116,18 +117,18 @@ def _moved(state: State, marks: Mapping[str, int | None]) -> _Moved:
     book = state.book
     net_liq = book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
     fees, holds = np.zeros(book.count, np.int64), np.zeros(book.count, bool)
-    by_window: dict[Window, Any] = {}
+    by_window = Requirements(state)
     profit = 0
     for part in held(state, marks):
         contract, rows = part.contract, part.rows
         net_liq[rows] += part.profit
         holds[rows] = True
         profit += int(part.profit.sum())
-        required = by_window.setdefault(contract.window, np.zeros(book.count, np.int64))
-        required[rows] += held_requirement(contract.terms, part.lots, part.required_on)
+        required = held_requirement(contract.terms, part.lots, part.required_on)
+        by_window.add(contract.window, contract, rows, part.lots, required)
         if part.mark is not None:
             fees[rows] += contract.contract.trade_fee(part.mark, part.lots)  # pyright: ignore[reportArgumentType]
-    return _Moved(net_liq, lines_of(by_window), holds, fees, profit)
+    return _Moved(net_liq, lines_of(by_window.netted()), holds, fees, profit)
 
 
 @dataclass(frozen=True, slots=True)
