@@ -1,8 +1,10 @@
 """Calls that cannot be: options, rulebooks, the output folder. Exit code 2, and nothing is written or taken away."""
 
+import errno
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.command import Command, account, market
@@ -56,7 +58,7 @@ def test_usage_errors_are_readable(command: Command, arguments: tuple[str, ...],
         (("--rulebook", "krakenus"), ("krakenus", "did you mean kraken-us?")),
         (("--rulebook", "kraken-us:as-if-24x7"), ("as-if-24x7", "did you mean as_if_24x7?")),
         (("--rulebook", "reference:wide"), ("reference.toml", "variants", "'wide'")),
-        (("--rulebook", "mine.toml"), ("mine.toml", "No such file")),
+        (("--rulebook", "mine.toml"), ("mine.toml", "cannot be read: No such file")),
         (("--rulebook", "folder.toml"), ("folder.toml", "Is a directory")),
         (("--rulebook", "text.toml"), ("text.toml", "not TOML")),
     ],
@@ -68,6 +70,8 @@ def test_options_that_mean_nothing(command: Command, arguments: tuple[str, ...],
 
 
 def test_other_verbs(command: Command) -> None:
+    spaced = ("--rulebook", "reference,", "dydx-v4")
+    command.refuses("replay", "oct-10", *spaced, naming=("dydx-v4", "it is a rulebook", "--rulebook A,B"))
     command.refuses("rulebooks", "--json", "list", naming=("--json", "closeout rulebooks list --json"))
     command.refuses("rulebooks", "show", "refrence", naming=("refrence", "did you mean reference?"))
     command.refuses("rulebooks", "check", "mine.txt", naming=("mine.txt", ".toml"))
@@ -170,6 +174,14 @@ def test_out_where_nothing_may_be_written(command: Command, monkeypatch: pytest.
     (command.folder / "locked").mkdir(mode=0o500)
     monkeypatch.setattr(os, "access", lambda *_: False)  # nothing is locked for root
     command.refuses("replay", "oct-10", "--population", 1, "--out", "locked/run", naming=("locked", "no folder"))
+
+
+def test_out_where_writing_fails_all_the_same(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    command.refuses("replay", "oct-10", "--population", 2, "--out", "run", naming=("run: --out: Read-only",))
 
 
 def test_an_earlier_run_is_replaced_and_an_interrupted_one_too(command: Command) -> None:

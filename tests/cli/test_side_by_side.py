@@ -31,6 +31,19 @@ def test_three_rulebooks_in_the_terminal(command: Command) -> None:
     assert "<svg" in (command.folder / "three" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.rule("EX-09", "EX-04")
+def test_what_is_told_meanwhile_ends_as_the_summary_does(command: Command) -> None:
+    """Under hyperliquid most are closed out without an order; binance-usdm has both legs of each contract."""
+    answer = command("replay", "oct-10", "--population", 60, "--rulebook", "hyperliquid,binance-usdm", "--json")
+    assert answer.code == 0, answer.err
+    for name, found in answer.json["rulebooks"].items():
+        last = [line for line in answer.err.splitlines() if f"under {name}: bar 91" in line][-1]
+        assert f"closed out {found['liquidated_accounts']};" in last
+        assert found["liquidated_accounts"]
+        assert ":long" not in last
+    assert answer.json["rulebooks"]["hyperliquid"]["close_out_orders"] == 0
+
+
 @pytest.mark.rule("EX-09")
 def test_the_same_accounts_and_the_same_appetite(command: Command) -> None:
     """Long one BTC with 500: less than dYdX's maintenance margin; half a coin is the same appetite there."""

@@ -208,13 +208,13 @@ def test_unknown_names_files_and_variants(write: Any, tmp_path: Path):
     path = write(PLAIN + SESSION)
     assert refusal("krakn").startswith("rulebook 'krakn': expected ")
     assert ", kraken-us, kraken-us:as_if_24x7, " in refusal("krakn")
-    assert "no.toml: No such file" in refusal(str(tmp_path / "no.toml"))
+    assert "no.toml: cannot be read: No such file" in refusal(str(tmp_path / "no.toml"))
     assert refusal(f"{path}:long") == "mine.toml: variants: expected one of short, got 'long'"
     assert refusal("reference:x") == "reference.toml: variants: expected one of none, got 'x'"
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     assert "bytes.toml: not TOML" in refusal(str(tmp_path / "bytes.toml"))
     (tmp_path / "folder.toml").mkdir()
-    assert "folder.toml: Is a directory" in refusal(str(tmp_path / "folder.toml"))
+    assert "folder.toml: cannot be read: Is a directory" in refusal(str(tmp_path / "folder.toml"))
 
 
 def test_a_variant_is_merged_table_by_table(write: Any):

@@ -166,7 +166,7 @@ def _read(path: Path) -> Raw:
     try:
         raw = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (msgspec.DecodeError, ValueError) as error:  # a ValueError for bytes that are no text, or no path
         raise InputError(f"{path.name}: not TOML: {error}") from None
     # Dates become text, so that a file and a JSON override are checked by the same rules.

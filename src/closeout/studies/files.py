@@ -67,9 +67,12 @@ class Folder:
             raise InputError(f"{path}: --out: no folder can be made in {above}")
 
     def begin(self) -> Path:
-        if self.partial.exists():
-            shutil.rmtree(self.partial)
-        self.partial.mkdir(parents=True)
+        try:
+            if self.partial.exists():
+                shutil.rmtree(self.partial)
+            self.partial.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"{self.path}: --out: {error.strerror}") from None
         return self.partial
 
     def discard(self) -> None:

@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 
 from closeout.core.times import MINUTE
 from closeout.core.units import InputError, decimal
+from closeout.rulebooks import loader
 
 _BTC_OCT_10 = "BTCUSDT_UMperp_1m_2025-10-10_2030-2200.csv"
 _SOL_OCT_10 = "SOLUSDT_UMperp_1m_2025-10-10_2050-2200.csv"
@@ -175,6 +176,8 @@ def _read(name: str) -> bytes:
     except FileNotFoundError:
         near = difflib.get_close_matches(name, WINDOWS, n=3, cutoff=0.5)
         known = f"did you mean {' or '.join(near)}?" if near else f"shipped windows: {', '.join(WINDOWS)}"
+        if name.strip(",") in loader.names():
+            known = "it is a rulebook; several are one word: --rulebook A,B"
         raise InputError(f"{name}: neither a file nor a shipped window; {known}") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}") from None

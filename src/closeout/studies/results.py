@@ -351,7 +351,13 @@ class Tracker:
         customers = np.ones(book.count, np.bool_)
         customers[sorted(book.house)] = False
         tally = np.bincount(book.column("level")[customers], minlength=4)
-        return {level.name.lower(): int(tally[level]) for level in Level} | {"closed out": len(self.triggered)}
+        return {level.name.lower(): int(tally[level]) for level in Level} | {"closed out": self._closed_out()}
+
+    def _closed_out(self) -> int:
+        """Accounts that an order went out for, or whose positions others took over, isolated positions not apart."""
+        book = self.recorder.state.book
+        names = self.triggered.keys() | {r["account_id"] for r in self.recorder.receipts if r.get("transfers")}
+        return len({book.parent.get(row, row) for row in (book.row[name] for name in names)})
 
 
 def _percent(rate: Fraction) -> str:

@@ -48,7 +48,7 @@ def _tell(screen: Screen, replay: Replay, number: int, time: int) -> None:
     prices = {
         name: contract.contract.price_text(contract.mark)
         for name, contract in replay.state.contracts.items()
-        if contract.mark is not None
+        if contract.mark is not None and not contract.contract.leg_of
     }
     money = {"fees": text(-balances[books.FEES]), "owed": text(balances[books.RECEIVABLE])}
     if replay.policy.insurance_fund is not None:
