@@ -17,6 +17,7 @@ from closeout.core.margin import MarginKind, MarginTier, margin
 from closeout.core.units import RATE
 from closeout.engine import closeout
 from closeout.engine import commands as c
+from closeout.engine.events import DeficitBooked
 from closeout.studies.quote import quote
 
 Row = dict[str, Any]
@@ -149,6 +150,22 @@ def _after(desk: Desk, user: Row, fund_before: int) -> Row:
     }
 
 
+def bankrupt(row: Row) -> Found:
+    """Whether the engine books a deficit of such an account: not while it holds a position, nor of one without debt."""
+    inputs = row["inputs"]
+    contract = {"tick": "0.01", "lot": _text(_BASE), "tiers": [{"maintenance_margin_rate": "0.05"}]}
+    desk = Desk("reference", {"currency": "USDC", "contracts": {"C": contract}})
+    desk.marks(C="100")
+    desk.account("A")
+    if inputs["deposit"]:
+        desk.done(c.Deposit("A", inputs["deposit"]))
+    if inputs["perp_base"]:
+        facts = desk.facts("C")
+        cost = -inputs["perp_quote"] * facts.units_per_micro
+        desk.done(c.TransferPosition("A", "C", facts.lots(inputs["perp_base"] * _BASE), cost))
+    return {"is_bankrupt": any(isinstance(event, DeficitBooked) for event in desk.log)}
+
+
 def resolve_bankruptcy(row: Row) -> Found:
     """A loss without a fund, shared among all that hold the contract."""
     inputs = row["inputs"]
@@ -224,5 +241,6 @@ WAYS: dict[str, Callable[[Row], Found]] = {
     **{f"drift-liquidate-perp-{number}": liquidate_perp for number in ("002", "004", "008", "010", "011")},
     **{f"drift-get-margin-ratio-{number}": plain_ratio for number in ("001", "004", "005")},
     "drift-margin-requirement-006": ratio_of_the_account,
+    "is_cross_margin_bankrupt": bankrupt,
     "resolve_perp_bankruptcy": resolve_bankruptcy,
 }
