@@ -38,6 +38,8 @@ SETTLING = 1500
 """Milliseconds until a page that is live has drawn everything."""
 SIDES = ("reference", "kraken-linear", "binance-usdm", "hyperliquid", "dydx-v4", "deribit", "drift-v2")
 PATIENCE = 120_000
+EDGE = 14
+"""Pixels of the page that are left around a part of it."""
 """Milliseconds until the first account owes something."""
 
 
@@ -170,7 +172,9 @@ def side_by_side(chromium: Any, out: Path) -> None:
         page = chromium.new_page(viewport={"width": 1180, "height": 900})
         page.goto((folder / "report.html").as_uri())
         file = out / "side-by-side.png"
-        save(page.locator("figure.sides").screenshot(), file)
+        box = page.locator("figure.sides").bounding_box()
+        edges = {"x": -EDGE, "y": -EDGE, "width": 2 * EDGE, "height": 2 * EDGE}
+        save(page.screenshot(full_page=True, clip={side: box[side] + more for side, more in edges.items()}), file)
         page.close()
     print(f"-> {file.name}, {file.stat().st_size / 1024:.0f} KiB", flush=True)
 

@@ -32,9 +32,15 @@ def _note(runs: Sequence[Run], *, same_appetite: bool) -> str:
     said: list[str] = []
     if same_appetite:
         said.append("Every account is sized to the same fraction of what each rulebook allows (--same-appetite).")
-    if any(Totals.of(run).not_admitted for run in runs):
-        said.append("Whoever would not pass a rulebook's opening check is not admitted there and in none of its sums.")
+    if not any(Totals.of(run).deficit for run in runs):
+        said += _admission(runs)  # else under the picture
     return f'<p class="note">{escaped(" ".join(said))}</p>' if said else ""
+
+
+def _admission(runs: Sequence[Run]) -> list[str]:
+    if not any(Totals.of(run).not_admitted for run in runs):
+        return []
+    return ["Whoever would not pass a rulebook's opening check is not admitted there and in none of its sums."]
 
 
 # -- the picture --------------------------------------------------------------------------------------------
@@ -44,14 +50,18 @@ def _picture(runs: Sequence[Run]) -> str:
     most = max(run.in_dollars(Totals.of(run).deficit) for run in runs)
     if not most:
         return ""
-    coins = any(run.dollars is not None for run in runs)
-    said = "A bar is what close-outs left below zero, one scale for all; its parts are who bore it."
-    said += " Coins are counted at the opening mark." if coins else ""
+    said = [
+        "A bar is what close-outs left below zero, one scale for all; its parts are who bore it.",
+        *_admission(runs),
+    ]
+    if any(run.dollars is not None for run in runs):
+        said.append("Coins are counted at the opening mark.")
+    caption = " ".join(said)
     rows = "\n".join(_bar(run, index, float(run.in_dollars(Totals.of(run).deficit) / most)) for index, run in
                      enumerate(runs))  # fmt: skip
     return (
         '<figure class="sides"><h3>Where each dollar of loss beyond margin went</h3>\n'
-        f"{rows}\n<figcaption>{escaped(said)}</figcaption></figure>"
+        f"{rows}\n<figcaption>{escaped(caption)}</figcaption></figure>"
     )
 
 
