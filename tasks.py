@@ -79,8 +79,10 @@ def bench(args: list[str]) -> int:
 
 
 def test(args: list[str]) -> int:
+    """A worker has its tests in the order of the files, so that what a file's tests share is made once."""
     os.chdir(ROOT)
-    return hand_over([str(PYTHON), "-m", "pytest", "-n", "auto", *args])
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # some hundred processes are started: each would compile everything
+    return hand_over([str(PYTHON), "-m", "pytest", "-n", "auto", "--dist", "worksteal", *args])
 
 
 def check(_: list[str]) -> int:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,33 @@ structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatte
 
 pytest_plugins = ["tests.postgres"]
 
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled() -> None:
+    """Of several workers that find no compiled code one makes it while the others wait: each would take a quarter of a
+    minute for itself. What is wrong with the code is for its tests to say."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    with suppress(Exception):
+        import fcntl
+
+        from tests.engine.index_books import starts
+        from tests.engine.index_walk import SMALL, Walk
+
+        folder = Path(os.environ["NUMBA_CACHE_DIR"])
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            Walk.of(0, starts()["mechanisms"], SMALL).run()
+
+
 FORBID_SKIPS = "--forbid-skips"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for a browser or for a clock."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
