@@ -8,11 +8,11 @@ lots)``, ``("approved" | "refused", ...)``, ``("cancel", account, orders)``, ``(
 
 import json
 from collections import Counter, defaultdict
-from fractions import Fraction
 
 from tests.model.auditor_brakes import Stops
 from tests.model.auditor_calls import Calls
 from tests.model.auditor_desk import Desk
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_market import Market
 from tests.model.auditor_orders import Orders
 from tests.model.auditor_rules import MARKET, Contract, Rules, Step

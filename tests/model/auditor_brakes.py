@@ -1,8 +1,8 @@
 """The auditor's view of a customer's own brakes, which stop his account for the rest of the trade date."""
 
 from datetime import date as Date
-from fractions import Fraction
 
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_money import Money
 from tests.model.auditor_rules import MAX_UNITS
 from tests.model.auditor_state import Account, Brakes, Refusal

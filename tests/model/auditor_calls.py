@@ -1,7 +1,6 @@
 """The auditor's margin calls: who is asked for money at the start of a business day, and until when."""
 
-from fractions import Fraction
-
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_money import Money
 from tests.model.auditor_state import Account, Call, micros
 

@@ -1,7 +1,6 @@
 """The auditor's desk: acts on accounts, products and the firm, limits, the disclosure, reconciliation, alarms."""
 
-from fractions import Fraction
-
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_limits import Bounds, looser
 from tests.model.auditor_money import Money
 from tests.model.auditor_rules import BILLIONTH, MAX_LOTS, MAX_UNITS

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from fractions import Fraction
 from statistics import median
+
+from tests.model.auditor_fractions import Fraction
 
 MINUTE = 60 * 10**9
 HOUR = 60 * MINUTE

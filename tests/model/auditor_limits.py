@@ -1,7 +1,8 @@
 """Limits that the desk puts on an account or on one owner's accounts: what is in them, and what loosens them."""
 
 from dataclasses import dataclass, field
-from fractions import Fraction
+
+from tests.model.auditor_fractions import Fraction
 
 
 def of_contract(limited: dict[str, int], name: str) -> int | None:

@@ -1,8 +1,8 @@
 """The auditor's market: marks and their grades, sessions, halts, news windows and margin rates."""
 
 import json
-from fractions import Fraction
 
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_money import Money
 from tests.model.auditor_rules import BILLIONTH, Contract, read_tiers
 from tests.model.auditor_state import EVERYBODY, Refusal, Release, check_name, check_second

@@ -1,8 +1,8 @@
 """The auditor's money: every movement is one posting of a debit and a credit, and what customers own or owe follows."""
 
 from collections import Counter
-from fractions import Fraction
 
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_limits import Bounds
 from tests.model.auditor_rules import Contract, Rules, down, up
 from tests.model.auditor_state import FUND, HOUSE, Account, Figures, Refusal, check_name, check_second

@@ -1,7 +1,6 @@
 """The auditor's answers to orders before they go out: approved or refused, and the requirement before and after."""
 
-from fractions import Fraction
-
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_limits import Bounds, of_contract
 from tests.model.auditor_money import Money
 from tests.model.auditor_rules import Contract, down

@@ -6,9 +6,9 @@ contract's quantum where that is finer.
 """
 
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from math import ceil, floor
 
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_funding import Intervals, of_contract
 
 PLACES = {"USD": 6, "USDT": 6, "USDC": 6, "BTC": 8, "ETH": 8, "SOL": 8}

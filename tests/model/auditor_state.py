@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from itertools import product
 
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_limits import Bounds, of_contract
 from tests.model.auditor_rules import Contract, Rules, down, up
 
@@ -167,7 +167,7 @@ class Account:
         return self.leverage.get(name, self.leverage.get(name.partition(":")[0]))
 
     def held(self) -> dict[str, Position]:
-        return {name: position for name, position in self.positions.items() if position.quantity != 0}
+        return {name: position for name, position in self.positions.items() if position.quantity}
 
     def touched(self) -> list[str]:
         """Contracts with a position or a working order."""
@@ -460,6 +460,6 @@ def lots_of(contract: Contract, quantity: Fraction) -> int:
 
 
 def micros(amount: Fraction, micro: Fraction) -> int:
-    whole, rest = divmod(amount.numerator * micro.denominator, amount.denominator * micro.numerator)
-    assert rest == 0, f"{amount} is not in whole micros"
-    return whole
+    whole = amount / micro if amount else amount
+    assert whole.denominator == 1, f"{amount} is not in whole micros"
+    return whole.numerator

@@ -4,9 +4,9 @@ What an account is worth at its bankruptcy is here as well: each position stands
 requires, and is closed so that nothing of that share is left.
 """
 
-from fractions import Fraction
 from math import ceil, floor
 
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_money import Money
 from tests.model.auditor_rules import MARKET, MAX_PRICE_TICKS, Contract, Stage, Step, down, up
 from tests.model.auditor_state import Account, Event, Position

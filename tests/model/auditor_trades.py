@@ -1,8 +1,8 @@
 """The auditor's executions: fills on orders or on none, orders that end, positions brought in."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_money import Money
 from tests.model.auditor_rules import Contract, down, up
 from tests.model.auditor_state import FUND, SUSPENSE, Account, Refusal

@@ -6,10 +6,10 @@ out; fund, sharers and the venue pay what a flat account is below zero. What a s
 
 import hashlib
 from collections.abc import Mapping
-from fractions import Fraction
 from math import floor
 from typing import TypeVar
 
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_rules import Contract, Stage, down, up
 from tests.model.auditor_state import FUND, HOUSE, Account, Event, Position, lots_of, micros
 from tests.model.auditor_steps import Steps

@@ -25,6 +25,7 @@ FLAGS = (
     Flag.STOPPED,
     Flag.FROZEN,
 )
+LABELS = sorted((flag.label, int(flag)) for flag in FLAGS)
 FREE_WORDS = ("news", "review", "risk_settings")
 """Settings whose detail the rules leave to the engine."""
 NOTICES = ("stopped", "desk_alert", "expiry_warning", "margin_call", "margin_call_met", "look_ahead")
@@ -45,8 +46,9 @@ def engine_view(engine: Engine, account_id: str) -> dict[str, Any]:
     """An account of the engine in the same words as `Auditor.view`, read from its columns."""
     state = engine.loaded
     book, row = state.book, state.book.row[account_id]
-    risk, active, debt = state.risk(row), book.close_outs.get(row), book.debts.get(row)
-    positions = {name: contract.position(row) for name, contract in sorted(state.contracts.items())}
+    risk, active, debt, flags = state.risk(row), book.close_outs.get(row), book.debts.get(row), int(book.flags[row])
+    names, table = list(state.contracts), book.positions
+    held = sorted((names[table.contract[at]], int(table.lots[at]), int(table.cost[at])) for at in table.of(row))
     return {
         "cash": int(book.cash[row]),
         "receivable": int(book.receivable[row]),
@@ -55,10 +57,10 @@ def engine_view(engine: Engine, account_id: str) -> dict[str, Any]:
         "net_liq": risk.net_liq,
         "requirement": risk.requirement,
         "level": state.level(row).name.lower(),
-        "flags": sorted(flag.label for flag in FLAGS if book.has(row, flag)),
+        "flags": [label for label, flag in LABELS if flags & flag],
         "liquidations": int(book.liquidations[row]),
         "days_in_debit": debt.business_days if debt else 0,
-        "positions": {name: (p.lots, p.cost) for name, p in positions.items() if p.lots},
+        "positions": {name: (lots, cost) for name, lots, cost in held if lots},
         "working": {o: (w.contract, w.lots) for o, w in sorted(book.working.get(row, {}).items())},
         "outstanding": dict(sorted(active.outstanding.items())) if active else {},
         "event": (active.receipt_id, bool(active.own), active.step) if active else None,

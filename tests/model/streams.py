@@ -6,7 +6,6 @@ random source alone, so that hypothesis can drive and shrink it (`streams`), and
 """
 
 import struct
-from fractions import Fraction
 from math import floor
 from random import Random
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 from tests.model.auditor import Auditor
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_state import Account
 from tests.model.rulebooks import SETTINGS, Setting
 from tests.model.rulebooks_waterfall import HEDGED, SPECIAL, WATERFALLS

@@ -2,10 +2,10 @@
 
 from datetime import date as Date
 from datetime import timedelta
-from fractions import Fraction
 from typing import Any
 
 import msgspec
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_state import Account
 from tests.model.streams_look import SECOND, Look
 

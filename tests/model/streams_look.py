@@ -1,10 +1,10 @@
 """What a stream looks at when it aims: accounts, holders, prices, all as the auditor knows them."""
 
-from fractions import Fraction
 from math import floor
 from random import Random
 
 from tests.model.auditor import Auditor
+from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_state import Account
 from tests.model.rulebooks import Setting
 

@@ -195,5 +195,5 @@ def test_the_auditor_is_independent() -> None:
                     package, _, helper = module.rpartition(".")
                     assert package == "tests.model"
                     queue += [helper] if helper not in seen else []
-    parts = "brakes calls desk funding limits market money orders rules state steps trades waterfall"
+    parts = "brakes calls desk fractions funding limits market money orders rules state steps trades waterfall"
     assert seen == {"auditor", *(f"auditor_{part}" for part in parts.split())}
