@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from closeout.core.times import MINUTE, SECOND
 
@@ -32,7 +32,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
     "axes.grid": True, "grid.color": GRID, "grid.linewidth": 0.6,
     "xtick.color": GRID, "ytick.color": GRID, "xtick.labelcolor": MUTED, "ytick.labelcolor": MUTED,
-    "figure.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False, "legend.fontsize": 11,
+    "figure.facecolor": "none", "legend.frameon": False, "legend.fontsize": 11,
 }  # fmt: skip
 
 
@@ -48,12 +48,14 @@ class Drawing:
         self.axes: list[Any] = list(figure.subplots(squeeze=False, **layout).flat)
 
     def svg(self, label: str) -> str:
-        """The figure as inline SVG; `label` says in words what it shows."""
-        out = io.StringIO()
+        """The figure as inline SVG; `label` says in words what it shows. `savefig` would draw it twice."""
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+        out, canvas = io.StringIO(), cast(Any, FigureCanvasSVG(self.figure))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a glyph that the measuring font lacks is no fault: the browser has it
             nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-            self.figure.savefig(out, format="svg", metadata=nothing)
+            canvas.print_svg(out, metadata=nothing)
         return _inline(out.getvalue(), self.name, label)
 
 
