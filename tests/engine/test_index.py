@@ -10,7 +10,7 @@ from tests.engine.index_walk import LARGE, Walk
 from tests.model.rulebooks import document
 
 from closeout.core.contracts import Position
-from closeout.core.margin import News
+from closeout.core.margin import Level, News
 from closeout.core.units import RATE
 from closeout.engine import ledger as books
 from closeout.engine import scan
@@ -104,9 +104,10 @@ def test_a_crowd_near_its_lines() -> None:
         crowd(state, count, count)
         agree(state, index)
         agree(state, index)
-    for _ in range(120):
+    for _ in range(160):
         agree(state, index)
-    assert index.counters["accounts_anchored"] > book.count
+    assert index.counters["loose"] == int((scan.levels(state)[2] == Level.LIQUIDATING).sum())
+    assert index.counters["accounts_anchored"] + index.counters["loose"] >= book.count - len(book.house)
     assert index.counters["resets"] > resets > 2
     book.cash[: book.count : 3] -= 10**6
     book.positions.touch(np.arange(0, book.count, 3))

@@ -75,6 +75,9 @@ class Window:
     liquidate_only: int
     auto_liquidate: int
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # requirements are summed by window at every verdict
+
 
 @dataclass(frozen=True, slots=True)
 class News:

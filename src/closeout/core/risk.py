@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from closeout.core.contracts import Contract
 from closeout.core.margin import (
@@ -111,8 +111,7 @@ class Holding:
         return replace(self, lots=remaining, cost=mul_div_ceil(self.cost, abs(remaining), abs(self.lots)))
 
 
-@dataclass(frozen=True, slots=True)
-class Risk:
+class Risk(NamedTuple):
     """What an account is judged by, in micros. `lines` are the net liqs at which alert, liquidate-only and
     auto-liquidation begin."""
 

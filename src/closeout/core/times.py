@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 MILLISECOND = 1_000_000
@@ -17,8 +18,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def time_text(time_ns: int) -> str:
     """RFC 3339 in UTC: ``2025-10-10T21:13:00Z``, with a fraction only where there is one."""
     seconds, fraction = divmod(time_ns, SECOND)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}{f'.{fraction:09d}'.rstrip('0') if fraction else ''}Z"
+    return f"{_second_text(seconds)}{f'.{fraction:09d}'.rstrip('0') if fraction else ''}Z"
+
+
+@lru_cache(64)
+def _second_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def instant(day: date, wall: time, zone: ZoneInfo) -> int:

@@ -68,10 +68,9 @@ class Currency:
 
     def text(self, micros: int) -> str:
         """Exact decimal text, trailing zeros removed down to two places: ``1234.5`` is ``1234.50``."""
-        sign = "-" if micros < 0 else ""
         whole, fraction = divmod(abs(micros), 10**self.places)
-        digits = f"{fraction:0{self.places}d}".rstrip("0").ljust(2, "0")
-        return f"{sign}{whole}.{digits}"
+        digits = str(fraction).zfill(self.places).rstrip("0").ljust(2, "0")
+        return f"-{whole}.{digits}" if micros < 0 else f"{whole}.{digits}"
 
 
 USD = Currency("USD", 6)

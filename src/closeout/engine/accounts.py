@@ -193,7 +193,7 @@ def correct_fill(state: State, command: CorrectFill) -> None:
     else:
         state.trade(row, contract, *trades[1], "correction")
         state.post(row, books.CUSTOMER_CASH, books.FEES, fee, "correction")
-        past.price_ticks, past.fee = price, fee
+        state.fills[command.fill_id] = past._replace(price_ticks=price, fee=fee)
     what = "busted" if price is None else f"booked at {facts.price_text(price)} instead"
     receipts.correction(state, row, command, command.fill_id, f"fill {command.fill_id} {what}", before)
     judge(state, row)

@@ -79,7 +79,8 @@ def grown(column: NDArray[Any], size: int) -> NDArray[Any]:
 class Positions:
     """All positions: account row, contract number, signed lots and cost in units. `first` (by account) and `next` chain
     an account's in contract order; links are row + 1, and 0 ends a chain. `moved`: accounts whose own figures (money,
-    positions, level, flags) have changed since the index last looked; `all_moved`: more than are worth a list have."""
+    positions, level, flags) have changed since the index last looked; `all_moved`: more than are worth a list have.
+    `changes` counts the times that lots or costs were written."""
 
     count: int = 0
     account: Links = field(default_factory=lambda: np.zeros(0, np.int32))
@@ -90,6 +91,7 @@ class Positions:
     first: Links = field(default_factory=lambda: np.zeros(0, np.int32))
     moved: set[int] = field(default_factory=set[int])
     all_moved: bool = False
+    changes: int = 0
 
     COLUMNS: ClassVar[tuple[str, ...]] = ("account", "contract", "lots", "cost", "next")
 
@@ -109,7 +111,10 @@ class Positions:
 
     def find(self, account: int, contract: int) -> int:
         """The row of an account's position in a contract; -1 where there is none."""
-        return next((row for row in self.of(account) if self.contract[row] == contract), -1)
+        for row in self.of(account):
+            if self.contract[row] == contract:
+                return row
+        return -1
 
     def add(self, account: int, contract: int) -> int:
         """A new row, flat, at its place in the account's chain."""
@@ -136,6 +141,7 @@ class Positions:
             return
         order = np.argsort(account * (1 + contract.max(initial=0)) + contract, kind="stable")  # at once where sorted
         start, self.count = self.count, self.count + len(order)
+        self.changes += 1
         for name in self.COLUMNS:
             setattr(self, name, grown(getattr(self, name), self.count))
         new = slice(start, self.count)
@@ -189,10 +195,15 @@ class ContractState:
     count: int = 0
     rows: Links = field(default_factory=lambda: np.zeros(0, np.int32))
     positions: Positions = field(default_factory=Positions)
+    _terms: Terms | None = None
 
     @property
     def terms(self) -> Terms:
-        return Terms(self.tiers, self.window, self.news, self.rules)
+        """The same object until one of them changes."""
+        kept = self._terms
+        if kept is None or not (kept.tiers is self.tiers and kept.window is self.window and kept.news is self.news):
+            kept = self._terms = Terms(self.tiers, self.window, self.news, self.rules)
+        return kept
 
     @property
     def order_terms(self) -> Terms:
@@ -216,6 +227,7 @@ class ContractState:
             self.count += 1
         self.long_lots += max(position.lots, 0) - max(int(table.lots[row]), 0)
         table.lots[row], table.cost[row] = position.lots, position.cost
+        table.changes += 1
         table.moved.add(account)
         self.largest = max(self.largest, abs(position.lots))
 
@@ -438,12 +450,14 @@ class Book:
         return values[: self.count]
 
     def has(self, row: int, flag: Flag) -> bool:
-        return bool(int(self.flags[row]) & flag)
+        return bool(int(self.flags[row]) & int(flag))  # plain numbers: `Flag`'s own arithmetic is ten times as slow
 
     def set_flag(self, row: int, flag: Flag, on: bool) -> bool:
         """Set or clear; returns whether it changed."""
-        before = int(self.flags[row])
-        after = before | flag if on else before & ~flag
+        before, mask = int(self.flags[row]), int(flag)
+        after = before | mask if on else before & ~mask
+        if after == before:
+            return False
         self.flags[row] = after
         self.positions.moved.add(row)
-        return before != after
+        return True

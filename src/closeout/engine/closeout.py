@@ -261,7 +261,7 @@ def cured(state: State, row: int, holdings: list[Holding], closed: Plan, active:
                 holding.contract.notional(holding.mark or 0, lots), fee_rate(state, row, holding), RATE
             )
         if lots < abs(holding.lots):
-            after.append(holding.less(lots))
+            after.append(holding.less(lots) if lots else holding)
     if not after:
         return True
     net_liq = money.sum + profit - fees
@@ -412,7 +412,7 @@ def give_surplus(
 
 def held(state: State, row: int) -> bool:
     """Whether the desk keeps close-outs of the account back, alone or with the whole firm (US-20)."""
-    return bool((int(state.book.flags[row]) | state.desk) & Flag.HELD)
+    return bool((int(state.book.flags[row]) | state.desk) & int(Flag.HELD))
 
 
 def _ordered(state: State, row: int) -> bool:

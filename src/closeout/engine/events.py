@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Struct
 
 
-class Event(Struct, frozen=True, array_like=True, tag=True):
-    """Base of all events."""
+class Event(Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Base of all events. None is ever part of a circle of references, so the collector of these need not look."""
 
     account_id: str
 

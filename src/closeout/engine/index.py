@@ -42,7 +42,8 @@ LOGGER = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Index:
     """`terms` are those packed into `tables`, by contract; `following` and `largest` belong to a series. `quota` is how
-    many accounts get triggers at one look; twice as many triggers may be crossed at once before all are dropped."""
+    many accounts get triggers at one look; twice as many triggers may be crossed at once before all are dropped.
+    `dropped`: they were, and nobody has been looked at since; in a large book the first look is for verdicts alone."""
 
     state: State
     contracts: list[ContractState]
@@ -53,6 +54,7 @@ class Index:
     accounts: int = 0
     positions: int = 0
     resets: int = 0
+    dropped: bool = False
     batches: Batches = field(default_factory=lambda: Batches(EMPTY, EMPTY, EMPTY, EMPTY, 0))
     source: str = ""
     aside: set[int] = field(default_factory=set[int])
@@ -232,6 +234,11 @@ class Index:
             other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known, self._sums())
             kernels.verdicts(*given, loose // 2, loose, known, self._sums())
             other.result()
+            if self.dropped:
+                self.dropped = False
+                accounts = self.wheels.loose[:loose]
+                self.wheels.counts[wheels.LOOKED_AT] += loose
+                return accounts[known != self.state.book.level[accounts]]
         count = wheels.look(self.tables, columns, self.wheels, known, self.found, self.quota, self._sums(), self.room)
         return self.found[:count].copy()
 
@@ -310,6 +317,7 @@ class Index:
         """Drop all triggers, lay the wheels out for the book as it is, and make every account loose."""
         facts, drums, book = self.tables.facts, self.wheels, self.state.book
         self.resets += 1
+        self.dropped = True
         self.quota = max(LEAST_QUOTA, book.count // 128)
         counts = np.array([contract.count for contract in self.contracts])
         sizes = np.array([1 << max(0, int(count) - 1).bit_length() for count in counts]).clip(SMALLEST, LARGEST)

@@ -284,6 +284,7 @@ def _store(contract: ContractState, rows: Column, value: Column, *, close: bool)
     table.cost[at] = 0 if close else value
     if close:
         table.lots[at] = contract.long_lots = 0
+    table.changes += 1
     table.touch(rows)
 
 

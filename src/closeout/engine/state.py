@@ -69,8 +69,7 @@ def require_second(by: str, second: str, act: str = "this act") -> None:
         raise Reject("needs_second", f"{act} needs two different people")
 
 
-@dataclass(slots=True)
-class PastFill:
+class PastFill(NamedTuple):
     """What a correction needs to know of a fill (US-25)."""
 
     account: int
@@ -93,6 +92,25 @@ class Release:
 
 
 @dataclass(slots=True)
+class Look:
+    """One account as it was last looked at, when positions had been written `changes` times; `risk` is what was found
+    with that money."""
+
+    row: int = -1
+    changes: int = -1
+    pairs: list[tuple[ContractState, Holding]] = field(default_factory=list[tuple[ContractState, Holding]])
+    holdings: list[Holding] = field(default_factory=list[Holding])
+    money: Money | None = None
+    risk: Risk | None = None
+
+
+def _stands(pair: tuple[ContractState, Holding]) -> bool:
+    """Whether a position is still at its contract's mark and under its terms."""
+    contract, held = pair
+    return held.mark == contract.mark and held.terms is contract.terms
+
+
+@dataclass(slots=True)
 class State:
     """`order_owner` maps the ids of working and close-out orders to account rows. `desk` holds the desk's flags for the
     firm, `disclosure` the version that must be acknowledged, `releases` the news to come and now, `reviews` who raised
@@ -102,7 +120,8 @@ class State:
     another account's close-out changed: they are judged in the same input. `fund_highs` are, where a rulebook looks
     back at the insurance fund, until when it held how much cash, those only that can be the most within a window;
     `fund_changed` is when that last changed. `below_zero_at` is when an account with positions was last seen below
-    zero, where withdrawals wait for that. From `index_from` positions on there is an `index`; neither is kept."""
+    zero, where withdrawals wait for that. From `index_from` positions on there is an `index`; neither is kept, nor is
+    `looked_at`."""
 
     policy: Policy
     document: bytes
@@ -126,6 +145,7 @@ class State:
     fund_changed: int = 0
     below_zero_at: int | None = None
     touched: set[int] = field(default_factory=set[int])
+    looked_at: Look = field(default_factory=Look)
     index: Finder | None = None
     index_from: int = INDEX_FROM
     events: list[AnyEvent] = field(default_factory=list[AnyEvent])
@@ -299,7 +319,7 @@ class State:
         return contract.grade
 
     def holding(self, row: int, contract: ContractState, position: Position) -> Holding:
-        leverage = contract.contract.named_in(self.book.leverage.get(row, {}))
+        leverage = contract.contract.named_in(self.book.leverage.get(row, {})) if self.book.leverage else 0
         return Holding(
             contract.contract, contract.terms, position.lots, position.cost, contract.mark, leverage,
             self.policy.marks.unpriced_move,
@@ -307,26 +327,39 @@ class State:
 
     def holds(self, row: int) -> bool:
         """Whether the account has a position."""
-        table = self.book.positions
-        return any(table.lots[at] for at in table.of(row))
+        return bool(self.holdings(row))
 
     def is_unpriced(self, row: int) -> bool:
         """Whether the account has a position without any mark (G-18)."""
-        table = self.book.positions
-        unmarked = {contract.index for contract in self.contracts.values() if contract.mark is None}
-        return bool(unmarked) and any(table.lots[at] and int(table.contract[at]) in unmarked for at in table.of(row))
+        return any(holding.mark is None for holding in self.holdings(row))
 
     def holdings(self, row: int) -> list[Holding]:
-        """The account's positions in the rulebook's contract order."""
-        table, contracts = self.book.positions, list(self.contracts.values())
-        return [
-            self.holding(row, contracts[int(table.contract[at])], Position(int(table.lots[at]), int(table.cost[at])))
-            for at in table.of(row)
-            if table.lots[at]
-        ]
+        """The account's positions in the rulebook's contract order; not to be changed by who asks. Where it was the
+        last account looked at, those of which nothing has changed since are the same objects, with what was worked out
+        of them."""
+        look, table = self.looked_at, self.book.positions
+        if (look.row, look.changes) == (row, table.changes) and all(map(_stands, look.pairs)):
+            return look.holdings
+        contracts = list(self.contracts.values())
+        before = {id(contract): held for contract, held in look.pairs} if look.row == row else {}
+        pairs: list[tuple[ContractState, Holding]] = []
+        for at in table.of(row):
+            lots = int(table.lots[at])
+            if lots:
+                contract, cost = contracts[int(table.contract[at])], int(table.cost[at])
+                held = before.get(id(contract))
+                if held is None or (held.lots, held.cost) != (lots, cost) or not _stands((contract, held)):
+                    held = self.holding(row, contract, Position(lots, cost))
+                pairs.append((contract, held))
+        self.looked_at = Look(row, table.changes, pairs, [held for _, held in pairs])
+        return self.looked_at.holdings
 
     def risk(self, row: int) -> Risk:
-        return assess(self.money(row), self.holdings(row), self.policy.net_liq_floor)
+        money, holdings = self.money(row), self.holdings(row)
+        look = self.looked_at
+        if look.risk is None or look.money != money:
+            look.money, look.risk = money, assess(money, holdings, self.policy.net_liq_floor)
+        return look.risk
 
     def share(self, row: int, name: str) -> int:
         """The part of the account's net liq that its position in a contract stands for (`core.bankruptcy`)."""
