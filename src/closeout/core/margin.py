@@ -253,7 +253,8 @@ def _news_margin(tiers: Tiers, news: News, lots: IntOrArray, notional: IntOrArra
 def netted(parts: Iterable[tuple[str, int, int]]) -> int:
     """What positions must be covered by together: of each its netting group, its lots and its margin. Within a group
     only the larger of what the longs and what the shorts ask for counts."""
-    total, sides = 0, dict[str, list[int]]()
+    total = 0
+    sides: dict[str, list[int]] = {}
     for group, lots, required in parts:
         if group:
             sides.setdefault(group, [0, 0])[lots > 0] += required

@@ -124,12 +124,13 @@ class Risk(NamedTuple):
 def requirements_by_window(holdings: Iterable[Holding]) -> dict[Window, int]:
     """Requirements per window, each of which has its own levels: summed, but within a netting group, whose contracts
     are in one window, the larger of the longs' and the shorts' sums."""
-    sums, sides = dict[Window, int](), dict[tuple[Window, str], list[int]]()
+    sums: dict[Window, int] = {}
+    sides: dict[tuple[Window, str], list[int]] = {}
     for holding in holdings:
-        window, group, requirement = holding.terms.window, holding.terms.rules.netting, holding.requirement
-        sums[window] = sums.get(window, 0) + requirement
-        if group:
-            sides.setdefault((window, group), [0, 0])[holding.lots > 0] += requirement
+        terms, requirement = holding.terms, holding.requirement
+        sums[terms.window] = sums.get(terms.window, 0) + requirement
+        if terms.rules.netting:
+            sides.setdefault((terms.window, terms.rules.netting), [0, 0])[holding.lots > 0] += requirement
     for (window, _), own in sides.items():
         sums[window] -= min(own)
     return sums

@@ -85,14 +85,14 @@ class _Asked:
         self.limits = limits.OrderLimits(state, row, contract, buy=command.lots > 0)
         self.with_intraday = not (state.book.has(row, Flag.INITIAL_ONLY) or state.book.has(row, Flag.RESTRICTED))
         self.working = _by_contract(state, row)
-        others = [
-            self._needed(other, self.working.get(name, []))
-            for name, other in state.contracts.items()
-            if other is not contract
-        ]
         group = contract.rules.netting
+        others = [
+            needed
+            for name, other in state.contracts.items()
+            if other is not contract and (needed := self._needed(other, self.working.get(name, []))) is not NOTHING
+        ]
         self.beside = [needed for needed in others if group and needed.group == group]
-        self.others = _together(needed for needed in others if not (group and needed.group == group))
+        self.others = _together(needed for needed in others if not group or needed.group != group)
         self.before = self._with(self.working.get(command.contract, []))
 
     def _needed(self, contract: ContractState, orders: list[WorkingOrder]) -> _Needed:
@@ -100,7 +100,8 @@ class _Asked:
 
     def _with(self, orders: list[WorkingOrder]) -> int:
         """The requirement in micros with these orders in the contract at their worst, and all others."""
-        return self.others + _together([*self.beside, self._needed(self.contract, orders)])
+        own = self._needed(self.contract, orders)
+        return self.others + (_together([*self.beside, own]) if self.beside else own.alone)
 
     def after(self, lots: int) -> int:
         """The requirement in micros with all working orders and this one at their worst."""
@@ -233,18 +234,28 @@ class _Needed(NamedTuple):
     short: int = 0
     apart: int = 0
 
+    @property
+    def alone(self) -> int:
+        """What the contract needs if nothing nets against it."""
+        return max(self.long, self.short) + self.apart
+
+
+NOTHING = _Needed("")
+"""That of a contract in which nothing is held and no order works."""
+
 
 def _together(parts: Iterable[_Needed]) -> int:
     """The worst case of several contracts. Which side of a group is the larger is part of the worst case: it is the
     worse of the longs' worst and the shorts' worst, each a sum over the contracts."""
-    total, sides = 0, dict[str, tuple[int, int]]()
-    for group, long, short, apart in parts:
-        total += apart
-        if group:
-            longs, shorts = sides.get(group, (0, 0))
-            sides[group] = longs + long, shorts + short
+    total = 0
+    sides: dict[str, tuple[int, int]] = {}
+    for part in parts:
+        if part.group:
+            longs, shorts = sides.get(part.group, (0, 0))
+            sides[part.group] = longs + part.long, shorts + part.short
+            total += part.apart
         else:
-            total += max(long, short)
+            total += part.alone
     return total + sum(map(max, sides.values()))
 
 
@@ -252,18 +263,19 @@ def _required(
     state: State, row: int, contract: ContractState, orders: list[WorkingOrder], with_intraday: bool, limited: Limits
 ) -> _Needed:
     """One contract's part of the worst case, and the add-on for what is concentrated in it."""
-    held, group = contract.position(row), contract.rules.netting
+    held = contract.position(row)
     if held.lots == 0 and not orders:
-        return _Needed(group)
+        return NOTHING
+    group = contract.rules.netting
     leverage = contract.contract.named_in(state.book.leverage.get(row, {}))
     terms = contract.order_terms
     if contract.mark is None:
         if held.lots == 0:
-            return _Needed(group)
+            return NOTHING
         value = state.holding(row, contract, held).required_on
         required = entry_requirement(terms, held.lots, value, with_intraday=with_intraday, leverage=leverage)
         return _Needed(group, required * (held.lots > 0), required * (held.lots < 0))
-    most, worst = 0, [0, 0]  # if longs count, and if shorts do
+    most = longs = shorts = 0
     for side in ([order for order in orders if order.lots > 0], [order for order in orders if order.lots < 0]):
         lots = held.lots + sum(order.lots for order in side)
         most = max(most, abs(lots))
@@ -272,8 +284,9 @@ def _required(
         if lots:
             value = _value_after(contract, contract.mark, held, lots)
             required += entry_requirement(own, lots, value, with_intraday=with_intraday, leverage=leverage)
-        worst = [max(worst[0], required if lots > 0 else lost), max(worst[1], required if lots < 0 else lost)]
-    return _Needed(group, worst[0], worst[1], limits.concentration(limited, contract, most))
+        longs = max(longs, required if lots > 0 else lost)
+        shorts = max(shorts, required if lots < 0 else lost)
+    return _Needed(group, longs, shorts, limits.concentration(limited, contract, most))
 
 
 def _with_opened(terms: Terms, contract: ContractState, mark: int, opened: int) -> Terms:
