@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from tests.model.auditor import Auditor
 from tests.model.rulebooks import SETTINGS, US, Setting, document
+from tests.model.rulebooks_margins import SETTINGS as MARGINS
 from tests.model.rulebooks_waterfall import HEDGED, WATERFALLS
 from tests.model.streams import Stream, plain
 from tests.model.streams_look import START
@@ -22,6 +23,7 @@ from closeout.engine.state import State
 STREAMS = 120
 WATERFALL_STREAMS = 60
 HEDGED_STREAMS = 60
+NETTING_STREAMS = 8
 LENGTH = 120
 WATERFALL_LENGTH = 150
 
@@ -44,8 +46,16 @@ def recorded_hedged(seed: int) -> tuple[Input, ...]:
     return _recorded(seed, HEDGED[seed % len(HEDGED)], WATERFALL_LENGTH)
 
 
+@cache
+def recorded_netting(seed: int) -> tuple[Input, ...]:
+    """The same where longs net against shorts."""
+    return _recorded(seed, next(setting for setting in MARGINS if setting.name == "netting"), LENGTH)
+
+
 def all_recorded() -> list[tuple[Input, ...]]:
-    return [recorded(seed) for seed in range(STREAMS)] + [recorded_waterfall(seed) for seed in range(WATERFALL_STREAMS)]
+    found = [recorded(seed) for seed in range(STREAMS)]
+    found += [recorded_waterfall(seed) for seed in range(WATERFALL_STREAMS)]
+    return found + [recorded_netting(seed) for seed in range(NETTING_STREAMS)]
 
 
 def _recorded(seed: int, setting: Setting, length: int) -> tuple[Input, ...]:
