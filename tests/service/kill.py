@@ -166,7 +166,7 @@ class World:
     async def ready(self) -> None:
         assert self.process is not None
         assert self.process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             line = await self.process.stdout.readline()
         assert line, (self.folder / "log").read_text()[-3000:]
         assert json.loads(line)["url"].endswith(f":{self.port}")
@@ -185,7 +185,7 @@ class World:
     async def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return await self.process.wait()
 
     # -- the customers -----------------------------------------------------------------------------

@@ -50,7 +50,7 @@ async def story(found: World, chance: random.Random) -> None:
 
 async def at_rest(found: World) -> None:
     """Wait until no close-out is under way and every effect is out."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             risk = await found.ask("/v1/risk")
             if not risk["totals"]["close_outs"] and not unsent(found.folder):
