@@ -97,10 +97,10 @@ class Positions:
 
     def of(self, account: int) -> Iterator[int]:
         """The rows of an account's positions, closed ones too, in contract order."""
-        link = int(self.first[account]) if account < len(self.first) else 0
+        link: int = self.first.item(account) if account < len(self.first) else 0
         while link:
             yield link - 1
-            link = int(self.next[link - 1])
+            link = self.next.item(link - 1)
 
     def touch(self, accounts: Column) -> None:
         """Note that many accounts' figures change."""
@@ -112,7 +112,7 @@ class Positions:
     def find(self, account: int, contract: int) -> int:
         """The row of an account's position in a contract; -1 where there is none."""
         for row in self.of(account):
-            if self.contract[row] == contract:
+            if self.contract.item(row) == contract:
                 return row
         return -1
 
@@ -215,7 +215,7 @@ class ContractState:
 
     def position(self, account: int) -> Position:
         row, table = self.positions.find(account, self.index), self.positions
-        return Position() if row < 0 else Position(int(table.lots[row]), int(table.cost[row]))
+        return Position() if row < 0 else Position(table.lots.item(row), table.cost.item(row))
 
     def store(self, account: int, position: Position) -> None:
         table = self.positions
@@ -450,11 +450,11 @@ class Book:
         return values[: self.count]
 
     def has(self, row: int, flag: Flag) -> bool:
-        return bool(int(self.flags[row]) & int(flag))  # plain numbers: `Flag`'s own arithmetic is ten times as slow
+        return bool(self.flags.item(row) & int(flag))  # plain numbers: `Flag`'s own arithmetic is ten times as slow
 
     def set_flag(self, row: int, flag: Flag, on: bool) -> bool:
         """Set or clear; returns whether it changed."""
-        before, mask = int(self.flags[row]), int(flag)
+        before, mask = self.flags.item(row), int(flag)
         after = before | mask if on else before & ~mask
         if after == before:
             return False

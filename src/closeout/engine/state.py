@@ -270,7 +270,7 @@ class State:
 
     def money(self, row: int) -> Money:
         book = self.book
-        return Money(int(book.cash[row]), int(book.accrued[row]), int(book.pending[row]), int(book.receivable[row]))
+        return Money(book.cash.item(row), book.accrued.item(row), book.pending.item(row), book.receivable.item(row))
 
     # -- looking -----------------------------------------------------------------------------------
 
@@ -344,9 +344,9 @@ class State:
         before = {id(contract): held for contract, held in look.pairs} if look.row == row else {}
         pairs: list[tuple[ContractState, Holding]] = []
         for at in table.of(row):
-            lots = int(table.lots[at])
+            lots = table.lots.item(at)
             if lots:
-                contract, cost = contracts[int(table.contract[at])], int(table.cost[at])
+                contract, cost = contracts[table.contract.item(at)], table.cost.item(at)
                 held = before.get(id(contract))
                 if held is None or (held.lots, held.cost) != (lots, cost) or not _stands((contract, held)):
                     held = self.holding(row, contract, Position(lots, cost))
