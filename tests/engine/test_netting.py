@@ -10,6 +10,7 @@ from tests.engine.bench import Desk, of
 
 from closeout.core.margin import Level, MarginKind
 from closeout.core.risk import margin_together
+from closeout.engine import commands as c
 from closeout.engine import events as ev
 from closeout.engine import scan
 from closeout.engine.index import Index
@@ -155,3 +156,33 @@ def test_the_index_always_looks_at_who_holds_both_sides() -> None:
     index.changed()
     assert index.counters["loose"] == 0
     assert np.count_nonzero(index.wheels.anchored[: desk.state.book.count] == 1) >= 4
+
+
+@pytest.mark.rule("G-07", "EX-02")
+def test_a_side_is_closed_only_as_far_as_margin_falls_while_the_other_waits() -> None:
+    desk = desk_of()
+    both(desk, "A", "1100", "10", "10")
+    desk.done(c.Halt("CAR", True))
+    desk.marks(CAR="930")  # 400 left for 1000 short, beside 465 long
+    assert desk.outstanding("A") == [("CAR_DEC", "6")]
+    desk.close_at("A", "1000")
+    assert (desk.position("A", "CAR"), desk.position("A", "CAR_DEC")) == ("10", "-4")
+    assert desk.level("A") is Level.LIQUIDATING
+    desk.marks(CAR="929")
+    assert desk.outstanding("A") == []
+    desk.done(c.Halt("CAR", False))
+    desk.marks(CAR="930")
+    assert desk.outstanding("A") == [("CAR", "-10"), ("CAR_DEC", "4")]
+
+
+@pytest.mark.rule("G-07", "EX-02")
+def test_the_smaller_side_waits_for_the_larger() -> None:
+    desk = desk_of()
+    both(desk, "A", "1100", "10", "10")
+    desk.done(c.Halt("CAR_DEC", True))
+    desk.marks(CAR="930")
+    assert desk.level("A") is Level.LIQUIDATING
+    assert desk.outstanding("A") == []
+    desk.done(c.Halt("CAR_DEC", False))
+    desk.marks(CAR="930")
+    assert desk.outstanding("A") == [("CAR", "-10"), ("CAR_DEC", "10")]

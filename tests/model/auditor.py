@@ -349,7 +349,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
                 step, event.rests = MARKET, False
         if event.rests:
             return
-        wanted = self._wanted(account, step, closable)
+        wanted = self.hedged(account, closable, self._wanted(account, step, closable))
         for name in (name for name in self.rules.contracts if name in wanted):
             contract, position = self.rules.contracts[name], account.held()[name]
             sign = -1 if position.quantity > 0 else 1

@@ -96,6 +96,30 @@ class Steps(Money):
         self.reached["no lower tier"] += 1
         return whole
 
+    def hedged(self, account: Account, closable: list[str], wanted: dict[str, int]) -> dict[str, int]:
+        """While a leg on one side of a netting group waits, the other side is closed no further than margin falls."""
+        assert self.rules is not None
+        held, asked, contracts = account.held(), self.figures.requirements(account), self.rules.contracts
+        waiting = [name for name in held if name not in closable and contracts[name].nets_in]
+        for name in closable:
+            contract, position, whole = self._facts(account, name)
+            group = [n for n in held if contracts[n].nets_in == contract.nets_in != ""]
+            beside = [n for n in group if n != name and held[n].quantity * position.quantity > 0]
+            bound = sum(asked[n] for n in group if n in waiting and held[n].quantity * position.quantity < 0)
+            if not bound:
+                continue
+            rest = asked[name]
+            for closed in range(whole + 1):
+                left = Fraction(whole - closed, whole)
+                after = Position(position.quantity * left, up(position.cost * left, contract.quantum))
+                rest = self.figures.requirement_of(account, name, after) if left else Fraction(0)
+                if closed >= wanted.get(name, 0) or rest + sum(asked[n] for n in beside) <= bound:
+                    self.reached["hedges what waits"] += closed < wanted.get(name, 0)
+                    wanted[name] = closed
+                    break
+            asked[name] = rest
+        return wanted
+
     def _facts(self, account: Account, name: str) -> tuple[Contract, Position, int]:
         assert self.rules is not None
         contract, position = self.rules.contracts[name], account.position(name)

@@ -18,7 +18,7 @@ BY_SETTING = {
     "margins": ("partial close",),
     "coin-margins": ("partial close",),
     "margin-steps": ("to the lower tier", "no lower tier"),
-    "netting": ("initial margin netted", "verdict netted", "order netted"),
+    "netting": ("initial margin netted", "verdict netted", "order netted", "hedges what waits"),
 }
 
 

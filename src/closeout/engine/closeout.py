@@ -77,7 +77,7 @@ def advance(state: State, row: int, active: CloseOut, *, executed: bool = False)
             step, active.paused = MARKET, False
     if active.paused:
         return False
-    wanted = plan(state, row, state.holdings(row), closable, active, step)
+    wanted = _hedged(state.holdings(row), closable, plan(state, row, state.holdings(row), closable, active, step))
     for holding in closable:
         name = holding.contract.name
         missing = wanted.get(name, 0) - closing(active, name, holding.lots)
@@ -228,6 +228,24 @@ def plan(
     for name in reversed(raised):
         chosen[name] = _fewest(state, row, holdings, chosen, name, active, out[name])
     return chosen
+
+
+def _hedged(holdings: list[Holding], closable: list[Holding], wanted: Plan) -> Plan:
+    """Where a leg of a netting group takes no orders now, legs on the other side are closed only as far as that makes
+    less required: what is left of them hedges what waits (G-07)."""
+    taken = {holding.contract.name for holding in closable}
+    left = {holding.contract.name: holding.requirement for holding in holdings}
+    for own in closable:
+        name, group = own.contract.name, own.terms.rules.netting
+        others = [h for h in holdings if group and h is not own and h.terms.rules.netting == group]
+        waiting = sum(h.requirement for h in others if h.lots * own.lots < 0 and h.contract.name not in taken)
+        if waiting:
+            beside = sum(left[h.contract.name] for h in others if h.lots * own.lots > 0)
+            lots = range(abs(own.lots))
+            most = bisect_left(lots, True, key=lambda n: own.less(n).requirement + beside <= waiting)
+            wanted[name] = min(wanted.get(name, 0), most)
+            left[name] = own.less(wanted[name]).requirement
+    return wanted
 
 
 def _fewest(

@@ -301,8 +301,10 @@ def look(
     kept, changed, anchored = 0, 0, 0
     for place in range(wheels.counts[LOOSE]):
         account = wheels.loose[place]
-        stay = True
-        if len(known) == 0 or (known[place] == book.level[account] and anchored < quota):
+        stay, asked = True, len(known) == 0
+        if not asked and known[place] == book.level[account] and anchored < quota:
+            asked = not is_spread(tables, book, account, 0)
+        if asked:
             net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
             own = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
             level = kept_back(tables, book.flags[account], own)

@@ -73,6 +73,8 @@ def check_netting(table: RulebookTable) -> None:
         for name in (first, *others):
             if table.contracts[name].hedge_mode:
                 raise InputError(f"contracts.{name}.netting_group: expected no hedge_mode beside it")
+        if table.liquidation_fee is not None and table.liquidation_fee.of_rest is not None:
+            raise InputError(f"{key}: expected no of_rest in liquidation_fee, which is of one position's own margin")
         if any(step.method == "reduce_to_target" for step in (table.close_out, *table.close_out.then)):
             raise InputError(f"{key}: expected no reduce_to_target in close_out: one side closed may cure nothing")
 
