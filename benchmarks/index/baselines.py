@@ -65,8 +65,15 @@ def _apart(package: str, columns: Columns, part: Path, ticks: Any) -> Row:
 def head(columns: Columns, accounts: int) -> Columns:
     """The first accounts of a book, as a book."""
     end = columns.start[accounts]
-    per_position = (getattr(columns, name)[:end] for name in ("account", "contract", "lots", "cost"))
-    return Columns(columns.start[: accounts + 1], *per_position, columns.cash[:accounts], columns.opening)
+    account, contract, lots, cost = (
+        columns.account[:end],
+        columns.contract[:end],
+        columns.lots[:end],
+        columns.cost[:end],
+    )
+    return Columns(
+        columns.start[: accounts + 1], account, contract, lots, cost, columns.cash[:accounts], columns.opening
+    )
 
 
 def _name(maker: Any) -> str:

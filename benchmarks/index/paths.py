@@ -2,7 +2,7 @@
 with synthetic prices between the four that each bar tells."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,11 +79,12 @@ def swings(opening: Any, batches: int, size: int, *, amplitude: int = 1, seed: i
     return Path(contract.ravel().astype(np.int32), ticks.ravel(), batch, label)
 
 
-def crash(opening: Any, marks: int, *, seed: int = SEED) -> Path:
+def crash(opening: Any, marks: int, *, together: bool = False, seed: int = SEED) -> Path:
     """The shipped windows of 10 October 2025: contracts of even number move as BTCUSDT did, odd ones as SOLUSDT.
 
     About `marks` in all, as many for each contract. The four prices of a one-minute bar are recorded, which extreme
-    came first is drawn, and between them lies a Brownian bridge that stays within the bar.
+    came first is drawn, and between them lies a Brownian bridge that stays within the bar. `together`: the first marks
+    of all contracts are one batch, the second ones the next, and so on.
     """
     rng = np.random.default_rng(seed)
     recorded = list(load_market([CRASH]).contracts.values())
@@ -96,9 +97,13 @@ def crash(opening: Any, marks: int, *, seed: int = SEED) -> Path:
         ticks.append(np.rint(factors * price).astype(np.int64))
         times.append(when)
     order = np.argsort(np.concatenate(times), kind="stable")
+    if together:
+        place = np.concatenate([np.arange(len(when)) for when in times])
+        order = np.argsort(place, kind="stable")
     label = "synthetic: seeded Brownian bridges through open, extremes and close of recorded one-minute bars of "
     label += "10 October 2025 (even contracts BTCUSDT, odd ones SOLUSDT)"
-    return singly(np.concatenate(contract)[order], np.concatenate(ticks)[order], label)
+    found = singly(np.concatenate(contract)[order], np.concatenate(ticks)[order], label)
+    return replace(found, batch=found.batch // len(opening)) if together else found
 
 
 def _bridges(rng: Any, bars: list[Bar], per_bar: int) -> tuple[Any, Any]:

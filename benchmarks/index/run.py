@@ -49,7 +49,7 @@ KEYS = (
     "imbalances", "load_of_others", "ratio_to_incremental", "ratio_to_full_scan", "finding_ratio_to_incremental",
     "finding_ratio_to_full_scan", "worst_batch_ms",
     "worst_batch_to_full_scan", "worst_batch_to_compiled_scan", "growth_100k_to_3M", "growth_factor",
-    "digest_equal", "events_equal", "digest_fallen",
+    "digest_equal", "events_equal", "digest_accounts", "digest_batches", "digest_fallen", "digest_seconds",
 )  # fmt: skip
 
 Result = dict[str, Any]
@@ -57,14 +57,15 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Workload:
-    """A book and the marks for it; `packed` marks go into a command. `rough`: fewer marks of that kind, which take many
-    accounts below their line all the same."""
+    """A book and the marks for it; `packed` marks go into a command. `rough`: fewer batches of that kind, which take
+    many accounts below their line all the same: these the full scan judges too, over up to `scanned` accounts."""
 
     shape: Callable[[int], Shape]
     path: Callable[[Any, int], Path]
     rough: Callable[[Any, int], Path]
     packed: int = PACKED
     marks: int = MARKS
+    scanned: int = DIGEST_ACCOUNTS
 
 
 def _rough(opening: Any, marks: int) -> Path:
@@ -79,8 +80,9 @@ WORKLOADS = {
     "crash": Workload(
         lambda accounts: Shape(accounts, far_from=0.05, far_spread=0.25, long=0.7),
         paths.crash,
-        paths.crash,
+        lambda opening, marks: paths.crash(opening, marks, together=True),
         PACKED_CRASH,
+        scanned=ACCOUNTS,
     ),
     "adversarial": Workload(
         lambda accounts: Shape(accounts, ticks=2),
@@ -100,7 +102,7 @@ def run(
     accounts: int | None = None,
     marks: int | None = None,
     flox_all: bool = False,
-    digest_accounts: int = DIGEST_ACCOUNTS,
+    digest_accounts: int | None = None,
 ) -> Result:
     """Measure one workload; `scale` shrinks it where no sizes are given. The keys are those of `_empty`."""
     if workload not in NAMES:
@@ -127,7 +129,8 @@ def run(
         ratio = result[f"ratio_to_{name}"]
         found_in = result["finding_ns_per_mark"]
         result[f"finding_ratio_to_{name}"] = ratio * result["ns_per_mark"] / found_in if ratio and found_in else None
-    result |= _digests(kind, min(accounts, digest_accounts), min(marks, DIGEST_MARKS))
+    scanned = min(accounts, kind.scanned if digest_accounts is None else digest_accounts)
+    result |= _digests(kind, scanned, min(marks, DIGEST_MARKS))
     if workload == "calm":
         grown = _growth(accounts, marks)
         result |= {key: grown[key] for key in ("growth_100k_to_3M", "growth_factor", "growth")}
@@ -264,7 +267,10 @@ def _digests(kind: Workload, accounts: int, marks: int) -> Result:
     return {
         "digest_equal": ours.engine.digest() == theirs.engine.digest(),
         "events_equal": ours.seen.digest() == theirs.seen.digest() and ours.fallen == theirs.fallen,
+        "digest_accounts": accounts,
+        "digest_batches": len(path.bounds()) - 1,
         "digest_fallen": len(ours.fallen),
+        "digest_seconds": {"index": ours.applied / 1e9, "full scan": theirs.applied / 1e9},
     }
 
 

@@ -71,7 +71,10 @@ def _marks_lines(result: Result) -> list[Line]:
         f"same order as the reference: {_yes(result['order_as_reference'])}; "
         f"{number(result['marks_seconds'])} s for all marks and {number(result['fills_seconds'])} s for "
         f"{result['close_out_orders']:,} fills, after which {result['owing']:,} owe; "
-        f"{result['peak_bytes_per_account']:,.0f} bytes an account at the peak"
+        f"{result['peak_bytes_per_account']:,.0f} bytes an account at the peak; the engine with a full scan instead, "
+        f"over {result['digest_accounts']:,} accounts and {result['digest_batches']:,} batches with "
+        f"{result['digest_fallen']:,} closed out: the same digest and the same events in the same order: "
+        f"{_yes(result['digest_equal'] and result['events_equal'])}"
     )
     beside = "; ".join(_beside(row, result["accounts"]) for row in rows)
     return [(what, measured, f"a mark: {beside}")]

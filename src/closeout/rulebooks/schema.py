@@ -63,7 +63,8 @@ class ContractTable(Stated, frozen=True, kw_only=True):
 
     `netting_group`: of what an account holds in the contracts of one group, all in the same session, longs and shorts
     are not asked for margin both: only the side that needs more is, at every margin level. A position that is isolated
-    is an account of its own and nets with nothing beside it. Hedge mode and `reduce_to_target` do not go with it.
+    is an account of its own and nets with nothing beside it. Hedge mode, `of_rest` and
+    `reduce_to_target` do not go with it.
 
     How the venue states a liquidation price, which no verdict reads (G-05): in steps of `liquidation_price_tick`, or of
     `tick`, rounded to the side on which the position is still safe (BitMEX, Bybit, KuCoin), or for an isolated position
