@@ -38,9 +38,9 @@ SETTLING = 1500
 """Milliseconds until a page that is live has drawn everything."""
 SIDES = ("reference", "kraken-linear", "binance-usdm", "hyperliquid", "dydx-v4", "deribit", "drift-v2")
 PATIENCE = 120_000
+"""Milliseconds until the first account owes something."""
 EDGE = 14
 """Pixels of the page that are left around a part of it."""
-"""Milliseconds until the first account owes something."""
 
 
 @dataclass

@@ -227,6 +227,7 @@ class Index:
 
     def _look(self) -> Column:
         loose = int(self.wheels.counts[wheels.LOOSE])
+        dropped, self.dropped = self.dropped, False
         known, columns = EMPTY, self._columns()
         if loose >= BOTH:
             known = np.empty(loose, np.int64)
@@ -234,8 +235,7 @@ class Index:
             other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known, self._sums())
             kernels.verdicts(*given, loose // 2, loose, known, self._sums())
             other.result()
-            if self.dropped:
-                self.dropped = False
+            if dropped:
                 accounts = self.wheels.loose[:loose]
                 self.wheels.counts[wheels.LOOKED_AT] += loose
                 return accounts[known != self.state.book.level[accounts]]
