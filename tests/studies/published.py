@@ -197,23 +197,6 @@ def margins(row: Row) -> Case:
     return document(row, [held]), {key: (key,) for key in row["expected"]}
 
 
-def tier_lookup(row: Row) -> Case:
-    tiers: list[Mapping[str, str]] = [
-        {
-            "notional_from": text(tier["min_notional"]),
-            "maintenance_margin_rate": text(tier["maintenance_margin_rate"]),
-            "maintenance_amount": text(tier.get("maintenance_amount", 0)),
-        }
-        for tier in row["inputs"]["tiers"]
-    ]
-    notional = Decimal(row["inputs"]["notional"])
-    given = document(row, [Held(notional, Decimal(1), tiers=tiers)], tick=Decimal("0.01"), currency="USDT")
-    if "maintenance_margin" in row["expected"]:
-        return given, {"maintenance_margin": ("maintenance_margin",)}
-    row["expected"]["margin_of_the_rate"] = notional * Decimal(row["expected"]["maintenance_margin_rate"])
-    return given, {"margin_of_the_rate": ("maintenance_margin",)}
-
-
 def hyperliquid_rate(row: Row) -> Decimal:
     return 1 / (2 * Decimal(row["inputs"]["max_leverage"]))
 
@@ -330,7 +313,6 @@ RECORDED: dict[str, Callable[[Row], Case]] = {
     "kucoin_isolated_liquidation_price": kucoin,
     "kucoin_isolated_liquidation_price_v2": kucoin_v2,
     "lighter_cross_liquidation_price": lighter,
-    "maintenance_tier_lookup": tier_lookup,
     "mexc_isolated_liquidation_price": closing_fee_in_the_rate,
     "okx_linear_liquidation_price": okx_cross,
     "phemex_isolated_liquidation_price": lambda row: of_entry_value(

@@ -50,36 +50,6 @@ def test_an_isolated_position_may_be_shown_one_step_nearer_to_the_entry() -> Non
     assert price("1", isolated=True, liquidation_price_rounding="one_tick_towards_entry") == "947.38"
 
 
-@pytest.mark.rule("G-05", "EX-08")
-def test_prices_of_inverse_contracts_may_be_those_at_which_each_is_worth_whole_units() -> None:
-    """A contract of a dollar is worth 10,000 satoshis at 10,000 dollars."""
-
-    def prices(quantity: str, margin: str, **shown: str) -> tuple[str, str]:
-        tier = {"notional_from": "0", "maintenance_margin_rate": "0.005"}
-        terms = {"kind": "inverse", "tick": "0.5", "lot": "1", "requirement_base": "entry", "tiers": [tier]}
-        held = {"contract": "XBT", "quantity": quantity, "entry_price": "10000", "isolated_margin": margin}
-        document = {
-            "account_id": "A",
-            "cash": "0",
-            "positions": [held | {"margin_mode": "isolated"}],
-            "rulebook": "reference",
-            "marks": {"XBT": "10000"},
-            "overrides": {"currency": "BTC", "contracts": {"XBT": {**terms, **shown}}},
-        }
-        (found,) = quote(document, "here")["positions"]
-        return found["liquidation_price"], found["bankruptcy_price"]
-
-    whole = "whole_contracts"
-    # 1,004.5 of 10,000 satoshis a contract can be lost above the requirement of 50, and 1,054.5 until nothing is left.
-    assert prices("-100", "0.00105450") == ("11116.5", "11178.5")
-    assert prices("-100", "0.00105450", liquidation_price_rounding=whole) == ("11116.0", "11178.0")
-    assert prices("100", "0.00105450") == ("9087.5", "9046.5")
-    assert prices("100", "0.00105450", liquidation_price_rounding=whole) == ("9088.0", "9046.5")
-    message = r"contracts\.CAR\.liquidation_price_rounding: expected whole_contracts with kind inverse only"
-    with pytest.raises(InputError, match=message):
-        load("reference", overrides(liquidation_price_rounding=whole))
-
-
 @pytest.mark.rule("EX-01")
 def test_a_step_that_is_no_multiple_of_the_tick_is_refused() -> None:
     with pytest.raises(

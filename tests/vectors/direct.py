@@ -175,18 +175,16 @@ def htx(row: Row) -> Found:
 
 def inverse_by_entry(row: Row) -> Found:
     """BitMEX and Bybit's inverse contracts: a requirement on the value at entry. The commission is set aside: neither
-    margin nor requirement has it. BitMEX's contracts are worth whole satoshis each."""
+    margin nor requirement has it."""
     rate, tick = of(row, "maint_margin_rate" if "pos_init" in row["inputs"] else "maintenance_margin_rate", "tick")
-    shown = {"requirement_base": "entry"}
     if "pos_init" in row["inputs"]:
-        shown["liquidation_price_rounding"] = "whole_contracts"
         contracts, cost, init, cross, loss = of(row, "contracts", "pos_cost_abs", "pos_init", "pos_cross", "pos_loss")
         entry, margin = round(contracts * 10**8 / cost, 15), (init + cross - loss) / 10**8
     else:
         contracts, entry, margin = of(row, "contracts_usd", "entry_price", "position_margin")
     held = Held(side(row) * contracts, entry, rate=rate, margin=margin, inverse_size=Decimal(1))
     held = replace(held, mark=round(entry / tick) * tick)
-    found = answer(row, [held], shown, tick=tick)
+    found = answer(row, [held], {"requirement_base": "entry"}, tick=tick)
     return {key: price(found, key) for key in ("liquidation_price", "bankruptcy_price")}
 
 

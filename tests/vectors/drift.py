@@ -27,7 +27,6 @@ _FUND = 10**6
 _BASE = Decimal("1e-9")
 _QUOTE = Decimal("1e-6")
 _RATIO = Decimal("1e-4")
-_THOUSAND = 1000
 
 OF_REST = {"of_rest": "0.95"}
 """The share of what the margin leaves that is at most the fund's."""
@@ -37,10 +36,7 @@ def _text(number: Decimal | int) -> str:
     return format(Decimal(number).normalize(), "f")
 
 
-def _desk(
-    rate: Decimal, line: Decimal, lot: Decimal, tick: str, fees: tuple[Decimal, Decimal], currency: str = "USDC",
-    **fee: str,
-) -> Desk:  # fmt: skip
+def _desk(rate: Decimal, line: Decimal, lot: Decimal, tick: str, fees: tuple[Decimal, Decimal], **fee: str) -> Desk:
     level = _text(round(line, 9))
     contract = {
         "tick": tick,
@@ -49,7 +45,7 @@ def _desk(
         "tiers": [{"maintenance_margin_rate": _text(rate)}],
     }
     given = {
-        "currency": currency,
+        "currency": "USDC",
         "contracts": {"C": contract},
         "windows": {"always": {"alert": level, "liquidate_only": level, "auto_liquidate": level}},
         "close_out": {"method": "reduce_to_target", "target": "1.00"},
@@ -74,9 +70,7 @@ def base_to_cover_worked(row: Row) -> Found:
 
 
 def _to_cover(shortage: Decimal, rate: Decimal, price: Decimal, liquidator_fee: Decimal, fund_fee: Decimal) -> Decimal:
-    # In thousandths of a currency of eight places, because fees and requirement are rounded up to its smallest unit.
-    shortage, price = shortage * _THOUSAND, price * _THOUSAND
-    desk = _desk(rate, Decimal(1), _BASE, "10", (liquidator_fee, fund_fee), "BTC")
+    desk = _desk(rate, Decimal(1), _BASE, "0.01", (liquidator_fee, fund_fee))
     desk.account("A")
     desk.hold("A", "C", "10", _text(price))
     needed = desk.facts("C").notional(desk.ticks("C", _text(price)), desk.lots("C", "10"))
@@ -157,8 +151,9 @@ def bankrupt(row: Row) -> Found:
     desk = Desk("reference", {"currency": "USDC", "contracts": {"C": contract}})
     desk.marks(C="100")
     desk.account("A")
-    if inputs["deposit"]:
-        desk.done(c.Deposit("A", inputs["deposit"]))
+    money = inputs["deposit"] + (0 if inputs["perp_base"] else inputs["perp_quote"])
+    if money:
+        desk.done(c.Deposit("A", money) if money > 0 else c.AdjustCash("A", money, "anna", "bert", "the row's debt"))
     if inputs["perp_base"]:
         facts = desk.facts("C")
         cost = -inputs["perp_quote"] * facts.units_per_micro

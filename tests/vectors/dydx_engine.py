@@ -44,9 +44,9 @@ def price(perpetual: Row) -> Decimal:
     return Decimal(perpetual["price"]).scaleb(perpetual["price_exponent"])
 
 
-def open_account(desk: Desk, account_id: str, subaccount: Row, perpetuals: dict[int, Row], more: int = 0) -> None:
+def open_account(desk: Desk, account_id: str, subaccount: Row, perpetuals: dict[int, Row]) -> None:
     """A subaccount's quote balance is cash less cost: positions cost what they are worth, and the first one more where
-    the cash would be below zero, or by as much as there is `more` cash: so nobody is closed out before the marks."""
+    the cash would be below zero."""
     desk.account(account_id)
     cash = subaccount["usdc_quantums"]
     held: list[tuple[Any, int, int]] = []
@@ -58,10 +58,10 @@ def open_account(desk: Desk, account_id: str, subaccount: Row, perpetuals: dict[
         cash += cost // facts.units_per_micro
         held.append((facts, lots, cost))
     for index, (facts, lots, cost) in enumerate(held):
-        lack = max(0, -cash) + more if index == 0 else 0
+        lack = max(0, -cash) if index == 0 else 0
         cash += lack
-        dear = cost + lack * facts.units_per_micro
-        desk.done(c.TransferPosition(account_id, facts.name, lots, dear, last=False))
+        more = cost + lack * facts.units_per_micro
+        desk.done(c.TransferPosition(account_id, facts.name, lots, more, last=False))
     if cash:
         desk.done(c.Deposit(account_id, cash))
 
@@ -173,6 +173,7 @@ def _sizes(subaccounts: list[Row]) -> list[int]:
 
 
 def process_deleveraging(row: Row) -> Found:
+    """The loser is B and the winner A, who is judged first (G-19): no row may pass by the loser's turn alone."""
     inputs = row["inputs"]
     both = [inputs["liquidated"], inputs["offsetting"]]
     perpetuals = {one["perpetual_id"]: one for one in inputs["perpetuals"]}
@@ -183,53 +184,21 @@ def process_deleveraging(row: Row) -> Found:
     used = [perpetuals[own["perpetual_id"]]]
     desk = _deleverager(used, _sizes(both), at, "1")
     known = {own["perpetual_id"]: used[0]}
-    open_account(desk, "A", inputs["liquidated"], known, _SOME * 10**6)
-    open_account(desk, "B", inputs["offsetting"], known, _SOME * 10**6)
+    open_account(desk, "B", inputs["liquidated"], known)
+    open_account(desk, "A", inputs["offsetting"], known)
     if at == "mark":  # a market in final settlement: everybody is closed at the oracle's price
         desk.done(c.Expire(name(used[0]), desk.facts(name(used[0])).ticks(price(used[0]))))
-        done = desk.position("A", name(used[0])) == "0"
+        done = desk.position("B", name(used[0])) == "0"
     else:
         events = desk.marks(**{name(one): format(price(one), "f") for one in used})
-        done = any(event.against == "A" for event in of(events, ev.Deleveraged))
+        done = any(event.against == "B" for event in of(events, ev.Deleveraged))
     found: Found = {"success": done or None}
     if done:
-        found["liquidated_after"] = subaccount_after(desk, "A", known)
-        found["offsetting_after"] = subaccount_after(desk, "B", known)
+        found["liquidated_after"] = subaccount_after(desk, "B", known)
+        found["offsetting_after"] = subaccount_after(desk, "A", known)
     else:
         found["error"] = REFUSED
     return {key: found.get(key) for key in row["expected"]}
-
-
-def bounds_of_a_part(row: Row) -> Found:
-    """What a step of a share sends first of the row's position, and of one that is worth no more than the least that is
-    closed: that one whole."""
-    inputs = row["inputs"]
-    perpetual, least = inputs["perpetual"], inputs["min_position_notional_liquidated"]
-    at = price(perpetual)
-    money = Decimal(least).scaleb(-6)
-    sizes = [Decimal(inputs["position_quantums"]).scaleb(perpetual["atomic_resolution"]), money / at]
-    share = Decimal(inputs["max_position_portion_liquidated_ppm"]).scaleb(-6)
-    found: list[int] = []
-    for size in sizes:
-        given = overrides(
-            [perpetual],
-            "1",
-            [1],
-            close_out={
-                "method": "reduce_by_share",
-                "share": format(share, "f"),
-                "share_above": format(money, "f"),
-                "limit": "any_price",
-            },
-        )
-        given["contracts"][name(perpetual)]["lot"] = format(sizes[1], "f")
-        desk = Desk("reference", given)
-        desk.marks(**{name(perpetual): format(at, "f")})
-        desk.account("A")
-        desk.hold("A", name(perpetual), format(size, "f"), format(at, "f"))
-        ((_, quantity),) = desk.outstanding("A")
-        found.append(int((abs(Decimal(quantity)) * at).scaleb(6)))
-    return {"min_notional": found[1], "max_notional": found[0]}
 
 
 def offset(row: Row) -> Found:
@@ -283,7 +252,6 @@ WAYS: dict[str, Callable[[Row], Found]] = {
     "GetLiquidationInsuranceFundDelta": insurance,
     "IsValidInsuranceFundDelta": fund_covers,
     "CanDeleverageSubaccount": can_deleverage,
-    "GetMaxAndMinPositionNotionalLiquidatable": bounds_of_a_part,
     "ProcessDeleveraging": process_deleveraging,
     "OffsetSubaccountPerpetualPosition": offset,
 }

@@ -169,6 +169,29 @@ def bracket_amounts(row: Row) -> Found:
     return {"maintenance_amounts": _amounts(tiers, "USDT")}
 
 
+def tier_lookup(row: Row) -> Found:
+    """The rate is that at which half a unit more raises the margin, the amount what the rate of all is more than it."""
+    tiers: list[Mapping[str, str]] = [
+        {
+            "notional_from": text(tier["min_notional"]),
+            "maintenance_margin_rate": text(tier["maintenance_margin_rate"]),
+            "maintenance_amount": text(tier.get("maintenance_amount", 0)),
+        }
+        for tier in row["inputs"]["tiers"]
+    ]
+    (notional,), half = of(row, "notional"), Decimal("0.5")
+    held = [Held(size, Decimal(1), tiers=tiers) for size in (notional, notional + half)]
+    asked = [document(row, [one], tick=Decimal("0.01"), currency="USDT") for one in held]
+    now, more = (Decimal(quote(one, row["id"])["maintenance_margin"]) for one in asked)
+    rate = (more - now) / half
+    found = {
+        "maintenance_margin": now,
+        "maintenance_margin_rate": rate,
+        "maintenance_amount": rate * notional - now,
+    }
+    return {key: found[key] for key in row["expected"]}
+
+
 def _amounts(tiers: list[dict[str, str]], currency: str) -> list[Decimal]:
     """What a rulebook's reader makes of the tiers."""
     contract = {"tick": "0.01", "lot": "1", "tiers": tiers}
@@ -216,6 +239,7 @@ WAYS: dict[str, Callable[[Row], Found]] = {
     "binance-maintamount-250k": bracket_amount,
     "binance-coinm-maintamount": bracket_amount,
     "binance_maintenance_amount_recursion": bracket_amounts,
+    "maintenance_tier_lookup": tier_lookup,
     "kraken_flex_collateral_value": collateral_value,
     "kraken_flex_account_summary": flex_account,
     "bitmex-risklimit-xbtusd-old": bitmex_steps,

@@ -82,14 +82,12 @@ def tolerance(row: Row, key: str) -> Fraction:
 
 
 def differences(row: Row) -> Differences:
-    """Where expected and found differ by more than the row's own tolerance. What a venue's own test expects must all be
-    answered; of what else stands in a recorded response the product answers its own figures."""
+    """Where expected and found differ by more than the row's own tolerance, or what is expected is not answered."""
     answer = way(row)
     assert answer is not None
     found = answer(row)
     assert found
-    whole = row.get("recording") == "test expectation (venue source code)"
-    missing = {key: None for key in row["expected"] if key not in found} if whole else {}
+    missing = {key: None for key in row["expected"] if key not in found}
     off: Differences = {}
     for key, ours in {**found, **missing}.items():
         expected = row["expected"].get(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.studies.published import RECORDED, SHARED
 from tests.studies.worked import WORKED
-from tests.vectors import table
+from tests.vectors import drift, table
 from tests.vectors.rows import DIRECT, Differences, differences, quoted, rows, trace, way
 
 ROWS = rows()
@@ -33,6 +33,15 @@ def test_the_row_passes_through_the_product(row_id: str) -> None:
 @pytest.mark.parametrize("row_id", TABLE.different)
 def test_a_listed_row_does_not_pass_yet(row_id: str) -> None:
     assert differences(ROWS[row_id]) != {}, f"{row_id} passes: take it out of {table.TABLE.name}"
+
+
+@pytest.mark.rule("EX-08")
+def test_who_owes_and_holds_nothing_is_bankrupt_by_the_way_of_drifts_rows() -> None:
+    """The rows themselves are of accounts that are not."""
+    cases = {(0, -1, 0): True, (0, -2, 1): True, (0, -1, 1): False, (1, -1, 0): False}
+    for (base, quote, deposit), expected in cases.items():
+        inputs = {"perp_base": base, "perp_quote": quote, "deposit": deposit}
+        assert drift.bankrupt({"inputs": inputs}) == {"is_bankrupt": expected}
 
 
 @pytest.mark.rule("EX-08")

@@ -150,11 +150,8 @@ def _shown_price(table: ContractTable, contract: Contract, key: str) -> ShownPri
         raise InputError(f"{key}.liquidation_price_tick: expected a multiple of the tick {table.tick}, got {given}")
     if table.bankruptcy_price_after_fee and not (contract.taker_fee or contract.fee_per_lot):
         raise InputError(f"{key}.bankruptcy_price_after_fee: expected a taker_fee beside it")
-    rounding = table.liquidation_price_rounding
-    if rounding == "whole_contracts" and contract.kind is not Kind.INVERSE:
-        raise InputError(f"{key}.liquidation_price_rounding: expected whole_contracts with kind inverse only")
-    how = rounding == "one_tick_towards_entry", table.bankruptcy_price_after_fee, rounding == "whole_contracts"
-    return ShownPrice(int(step), *how)
+    towards_entry = table.liquidation_price_rounding == "one_tick_towards_entry"
+    return ShownPrice(int(step), towards_entry, table.bankruptcy_price_after_fee)
 
 
 def _window(name: str, table: WindowTable) -> Window:

@@ -76,13 +76,11 @@ class Among(Enum):
 @dataclass(frozen=True, slots=True)
 class ShownPrice:
     """How a venue states a liquidation price (G-05): in steps of so many ticks, to the safe side, or for an isolated
-    position one step `towards_entry`; whether its bankruptcy price leaves the fee of closing (`after_fee`), and whether
-    it has either where each of its inverse contracts is worth whole micros (`whole_contracts`)."""
+    position one step `towards_entry`; and whether its bankruptcy price leaves the fee of closing (`after_fee`)."""
 
     step: int = 1
     towards_entry: bool = False
     after_fee: bool = False
-    whole_contracts: bool = False
 
 
 TO_THE_TICK = ShownPrice()

@@ -68,10 +68,8 @@ class ContractTable(Stated, frozen=True, kw_only=True):
 
     How the venue states a liquidation price, which no verdict reads (G-05): in steps of `liquidation_price_tick`, or of
     `tick`, rounded to the side on which the position is still safe (BitMEX, Bybit, KuCoin), or for an isolated position
-    one such step nearer to the entry than where it is (OKX), or of an inverse contract, and its bankruptcy price too,
-    where each contract is worth a whole number of the currency's smallest unit (BitMEX; a position is valued whole all
-    the same). And a bankruptcy price: where nothing is left, or with `bankruptcy_price_after_fee` where nothing is left
-    once the taker fee of closing there is paid (Phemex).
+    one such step nearer to the entry than where it is (OKX). And a bankruptcy price: where nothing is left, or with
+    `bankruptcy_price_after_fee` where nothing is left once the taker fee of closing there is paid (Phemex).
     """
 
     title: str = ""
@@ -94,7 +92,7 @@ class ContractTable(Stated, frozen=True, kw_only=True):
     open_interest_upper: str | None = None
     hedge_mode: bool = False
     netting_group: str = ""
-    liquidation_price_rounding: Literal["safe", "one_tick_towards_entry", "whole_contracts"] = "safe"
+    liquidation_price_rounding: Literal["safe", "one_tick_towards_entry"] = "safe"
     liquidation_price_tick: str | None = None
     bankruptcy_price_after_fee: bool = False
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 from closeout.core.bankruptcy import price_text
@@ -150,7 +149,7 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
     bankruptcy = bankruptcy_price(part.money, holdings, index, after_fee=how.after_fee)
     prices = {
         "liquidation_price": shown(liquidation, holding, how, isolated=part.isolated),
-        "bankruptcy_price": of_whole_contracts(bankruptcy, holding) if how.whole_contracts else bankruptcy,
+        "bankruptcy_price": bankruptcy,
     }
     intraday = holding.margin(MarginKind.INTRADAY) if _has_intraday(policy) else None
     answer: dict[str, Any] = {
@@ -184,24 +183,11 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
 def shown(ticks: int | None, holding: Holding, how: ShownPrice, *, isolated: bool) -> int | None:
     """A liquidation price as the venue states it (`ContractTable.liquidation_price_rounding`)."""
     side = 1 if holding.lots > 0 else -1
-    if how.whole_contracts:
-        ticks = of_whole_contracts(ticks, holding)
     if ticks is None:
         return None
     if how.towards_entry:
         return ticks + side * how.step if isolated else ticks
     return -side * (-side * ticks // how.step) * how.step
-
-
-def of_whole_contracts(ticks: int | None, holding: Holding) -> int | None:
-    """The last tick on the safe side at which each inverse contract is worth whole micros that are enough: for a short
-    position more than it is worth a tick behind `ticks`, the last that is safe, for a long one less."""
-    contract, side = holding.contract, 1 if holding.lots > 0 else -1
-    if ticks is None or ticks == side:
-        return ticks
-    at_one = Fraction(contract.unit_value, contract.units_per_micro) / Fraction(contract.lot)
-    micros = -side * (-side * at_one / (ticks - side) // 1 + 1)
-    return -side * (-side * at_one / micros // 1) if micros else ticks
 
 
 def owed_after_gaps(parts: Sequence[Part], policy: Policy) -> list[dict[str, Any]]:
