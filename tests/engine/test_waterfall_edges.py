@@ -229,6 +229,47 @@ def test_a_position_without_a_mark_holds_back_nobody_elses_money() -> None:
     assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
 
 
+@pytest.mark.rule("EX-02", "US-16", "G-18")
+def test_a_position_without_a_mark_opens_the_gate_for_nobody() -> None:
+    cars = {"CAR": CAR, "BUS": CAR, "VAN": CAR}
+    desk = desk_of({"stage": "unwind"}, VENUE, close_out=AT_ONCE, withdrawals={"gated_seconds": 0}, contracts=cars)
+    desk.account("W", "1000")
+    hold(desk, "A", "100", "1")
+    desk.done(c.TransferPosition("A", "VAN", desk.lots("VAN", "1"), desk.facts("VAN").value(100_000, 1)))
+    desk.marks(CAR="900")  # nothing is left, and what has no mark counts neither way
+    desk.done(desk.withdraw("W", "1"))
+    desk.marks(CAR="899")
+    assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
+    desk.deposit("A", "1")
+    desk.done(desk.withdraw("W", "1"))
+
+
+@pytest.mark.rule("EX-02", "US-16", "G-09", "G-14")
+def test_the_gate_follows_money_that_moves_without_a_verdict() -> None:
+    """Nobody judges an account whose order is out when funding accrues, nor one of which more is brought in."""
+    desk = desk_of({"stage": "unwind"}, VENUE, close_out=AT_ONCE, withdrawals={"gated_seconds": 55})
+    desk.account("W", "1000")
+    hold(desk, "A", "100", "1")
+    desk.marks(CAR="901")
+    row = desk.state.row("A")
+    desk.done(desk.withdraw("W", "1"))
+    desk.done(c.AccrueFunding("CAR", 10_000_000, None))  # 9.01 is due, 1 was left
+    assert desk.state.below_zero == {row}
+    assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
+    assert desk.state.below_zero == {row}
+    desk.done(c.AccrueFunding("CAR", -20_000_000, None))
+    assert (desk.state.below_zero, desk.state.below_zero_at) == (set(), desk.state.time)
+    desk.wait(55)
+    part = c.TransferPosition("A", "BUS", desk.lots("BUS", "1"), desk.facts("BUS").value(110_000, 1), last=False)
+    desk.done(part)  # 100 lost at the mark
+    assert desk.state.below_zero == {row}
+    desk.deposit("A", "200")
+    desk.wait(54)
+    assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
+    desk.wait(1)
+    desk.done(desk.withdraw("W", "1"))
+
+
 @pytest.mark.rule("EX-04")
 def test_a_winner_who_has_nothing_is_taken_where_the_price_brings_him_something() -> None:
     desk = desk_of({**ADL, "price": "bankruptcy"}, FUND, VENUE, fund="0", close_out=AT_ONCE)

@@ -89,8 +89,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             raise Refusal("no_rulebook" if self.rules is None else "rulebook_loaded")
         if time < self.now:
             raise Refusal("time_ran_back")
-        seen = self.seen_below_zero
-        self.below_zero_until(time)
+        seen = self.below_zero_until(time)
         before, self.now, self.kind = self.now, time, kind
         self.concerned = {EVERYBODY} if kind in OF_EVERYBODY else set()
         if kind in OF_ONE:
@@ -496,5 +495,6 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
             "intervals": {name: found.state() for name, found in self.rules.intervals.items() if found.last},
             "told until": self.told_until,
             "fund": self._fund_standing(),
+            "below zero": self.below_zero(),
             "told of stale marks": {name for name, contract in contracts.items() if contract.stale_told},
         }

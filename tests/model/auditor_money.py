@@ -146,18 +146,24 @@ class Money:
         if self.rules.gate is None:
             return False
         recent = self.seen_below_zero is not None and self.now < self.seen_below_zero + self.rules.gate
-        return recent or self._anybody_below_zero()
+        return recent or bool(self.below_zero())
 
-    def below_zero_until(self, time: int) -> None:
-        """Whoever is below zero when an input comes has been until then."""
-        if self.rules is not None and self.rules.gate is not None and self._anybody_below_zero():
+    def below_zero_until(self, time: int) -> int | None:
+        """Whoever is below zero when an input comes has been until then. Returns when one was seen before."""
+        before, below = self.seen_below_zero, self.below_zero()
+        if below:
             self.seen_below_zero = time
             self.reached["seen below zero"] += 1
+            self.reached["below zero beside a guess"] += any(self.figures.unpriced(self.accounts[a]) for a in below)
+        return before
 
-    def _anybody_below_zero(self) -> bool:
-        people = [account for account in self.accounts.values() if account.account_id not in HOUSE and account.held()]
-        priced = [account for account in people if not self.figures.unpriced(account)]
-        return any(a.level in ("liquidate_only", "liquidating") and self.figures.net_liq(a) < 0 for a in priced)
+    def below_zero(self) -> set[str]:
+        """Customers with positions whose money and positions with a price come to less than nothing, where withdrawals
+        wait for them."""
+        if self.rules is None or self.rules.gate is None:
+            return set()
+        low = [a for a in self.accounts.values() if a.level in ("liquidate_only", "liquidating") and a.held()]
+        return {a.account_id for a in low if a.account_id not in HOUSE and self.figures.known(a) < 0}
 
     def withdrawable(self, account: Account) -> Fraction:
         """What is free, less what the customer's flat isolated accounts will still cost when funding is booked."""

@@ -213,6 +213,11 @@ class Figures:
         profits = [self.profit(self.rules.contracts[name], p) for name, p in account.held().items()]
         return account.cash + sum(profits) + account.accrued - account.pending_fees - account.receivable
 
+    def known(self, account: Account) -> Fraction:
+        """Net liq without the positions that have no price."""
+        guesses = {n: p for n, p in account.held().items() if self.rules.contracts[n].price is None}
+        return self.net_liq(account) - sum(self.profit(self.rules.contracts[n], p) for n, p in guesses.items())
+
     def requirement_of(self, account: Account, name: str, position: Position) -> Fraction:
         contract = self.rules.contracts[name]
         return contract.held_requirement(position.quantity, self.stands_on(contract, position))

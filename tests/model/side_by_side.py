@@ -95,6 +95,7 @@ def engine_standing(engine: Engine) -> dict[str, Any]:
         "intervals": {name: (c.interval, c.calm, c.last) for name, c in state.cadences.items()},
         "told until": state.ticked,
         "fund": fund.peak(state, state.policy.fund_window) if state.policy.fund_window else None,
+        "below zero": {state.book.ids[row] for row in state.below_zero},
         "told of stale marks": {name for name, contract in state.contracts.items() if contract.stale_told},
     }
 

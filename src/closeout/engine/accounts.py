@@ -118,6 +118,8 @@ def transfer_position(state: State, command: TransferPosition) -> None:
     state.trade(row, contract, command.lots, command.cost, "realised profit")
     if command.last:
         judge(state, row)
+    else:
+        gate.look(state, row)
 
 
 def set_receivable_status(state: State, command: SetReceivableStatus) -> None:

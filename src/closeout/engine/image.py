@@ -21,6 +21,7 @@ import numpy as np
 from closeout.core.funding import Cadence
 from closeout.core.margin import News, Tiers
 from closeout.core.units import InputError
+from closeout.engine import gate
 from closeout.engine.book import (
     HOUSE,
     Book,
@@ -189,6 +190,7 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     for name, fields in raw["contracts"].items():
         _restore_contract(state, state.contracts[name], fields)
     _restore_positions(state, raw)
+    gate.look_at_all(state)
     return state
 
 

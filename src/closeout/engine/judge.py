@@ -8,7 +8,7 @@ import numpy as np
 
 from closeout.core.margin import Level
 from closeout.core.risk import Risk
-from closeout.engine import brakes, closeout, margin_calls, receipts, scan, waterfall
+from closeout.engine import brakes, closeout, gate, margin_calls, receipts, scan, waterfall
 from closeout.engine import ledger as books
 from closeout.engine.book import CloseOut, Column, Flag, Receivable
 from closeout.engine.events import DeficitBooked, LevelChanged, Notice, ReceivableChanged
@@ -84,10 +84,12 @@ def _judge(state: State, row: int, *, executed: bool) -> int | None:
 
 
 def _judge_alone(state: State, row: int, *, executed: bool) -> int | None:
-    """One account's verdict, and what it means for its margin call. Returns the parent if it must be judged now."""
+    """One account's verdict, and what it means for its margin call and for withdrawals. Returns the parent if it must
+    be judged now."""
     if row in state.book.house:
         return None
     parent = _verdict(state, row, executed=executed)
+    gate.look(state, row)
     margin_calls.look(state, row)
     return parent
 

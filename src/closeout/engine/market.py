@@ -14,7 +14,7 @@ from closeout.core.contracts import OutOfBounds
 from closeout.core.funding import Cadence
 from closeout.core.times import time_text
 from closeout.core.units import MAX_VALUE, RATE, exact_sum, floor_div, mul_div_ceil, mul_div_floor
-from closeout.engine import brakes, margin_calls, rates
+from closeout.engine import brakes, gate, margin_calls, rates
 from closeout.engine import ledger as books
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import Column, ContractState, Grade
@@ -57,6 +57,7 @@ def take_batch(state: State, batch: Sequence[tuple[ContractState, int | None]], 
             _mark_leg(leg, contract)
     judge_rows(state, first)  # they are no longer unpriced, which the scan does not look at
     judge_all(state)
+    gate.look_at_all(state)
 
 
 def _holders(contracts: Sequence[ContractState]) -> list[int]:
@@ -186,6 +187,7 @@ def accrue_funding(state: State, command: AccrueFunding) -> None:
         contract.funding_rounding += exact - booked
     _next_interval(state, command)
     judge_many(state, rows)
+    gate.look_at_all(state)
 
 
 def _next_interval(state: State, command: AccrueFunding) -> None:
@@ -218,6 +220,7 @@ def book_funding(state: State, command: BookFunding) -> None:
         state.post_rounding(contract.funding_rounding, "funding")
         contract.funding_rounding = 0
     judge_many(state, np.concatenate((rows, np.array([*parents.values()], np.int64))))
+    gate.look_at_all(state)
 
 
 def _pay_from_balance(state: State, row: int, parent: int, micros: int) -> None:
@@ -237,6 +240,7 @@ def settle(state: State, command: Settle) -> None:
     for contract in contracts:
         contract.settlement = command.price_ticks
     judge_many(state, rows)
+    gate.look_at_all(state)
 
 
 def expire(state: State, command: Expire) -> None:

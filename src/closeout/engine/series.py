@@ -192,7 +192,7 @@ def advance(state: State, series: Series, first: int) -> int:
 
 def _runs(state: State, moved: Collection[int] | None) -> bool:
     """Whether levels alone decide what happens: no margin call may be met, no brake trip, no plan go on, and nothing
-    is looked at before each batch for accounts below zero (`engine.gate`)."""
+    is looked at after each batch for accounts below zero (`engine.gate`)."""
     book = state.book
     if book.calls or book.brakes.count or book.stops or state.policy.withdrawal_gate is not None:
         return False
