@@ -264,10 +264,35 @@ def test_the_gate_follows_money_that_moves_without_a_verdict() -> None:
     desk.done(part)  # 100 lost at the mark
     assert desk.state.below_zero == {row}
     desk.deposit("A", "200")
+    assert desk.state.below_zero == set()
     desk.wait(54)
     assert desk.refused(desk.withdraw("W", "1")) == "withdrawals_gated"
     desk.wait(1)
     desk.done(desk.withdraw("W", "1"))
+
+
+@pytest.mark.rule("EX-02", "EX-06", "US-16", "US-24")
+def test_the_gate_follows_a_settlement_and_funding_that_a_parent_pays() -> None:
+    tables = {"contracts": {"CAR": CAR, "BUS": CAR, "VAN": CAR}, "withdrawals": {"gated_seconds": 0}}
+    days = {"time_zone": "UTC", "interval_hours": 8, "interest": "0", "cap": "0.02"}
+    funding = {"contracts": ["CAR"], "paid_from": "balance", **days}
+    desk = desk_of({"stage": "unwind"}, VENUE, close_out=AT_ONCE, funding=funding, **tables)
+    desk.account("P", "1000")
+    desk.account("A", parent="P")
+    facts = desk.facts("CAR")
+    desk.done(c.TransferPosition("A", "CAR", desk.lots("CAR", "1"), facts.value(100_000, 1), last=False))
+    desk.deposit("A", "100")
+    desk.marks(CAR="901")
+    assert desk.state.book.close_outs[desk.state.row("A")].outstanding
+    desk.done(c.AccrueFunding("CAR", 10_000_000, None))
+    assert desk.refused(desk.withdraw("P", "1")) == "withdrawals_gated"
+    desk.done(c.BookFunding())
+    assert desk.net_liq("A") == "1.00"
+    desk.done(desk.withdraw("P", "1"))
+    desk.done(c.TransferPosition("A", "VAN", desk.lots("VAN", "1"), facts.value(100_000, 1)))
+    desk.done(desk.withdraw("P", "1"))
+    desk.done(c.Settle("VAN", desk.ticks("VAN", "990")))  # what was a guess is money now
+    assert desk.refused(desk.withdraw("P", "1")) == "withdrawals_gated"
 
 
 @pytest.mark.rule("EX-04")
