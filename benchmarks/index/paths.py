@@ -96,14 +96,12 @@ def crash(opening: Any, marks: int, *, together: bool = False, seed: int = SEED)
         contract.append(np.full(len(when), number))
         ticks.append(np.rint(factors * price).astype(np.int64))
         times.append(when)
-    order = np.argsort(np.concatenate(times), kind="stable")
-    if together:
-        place = np.concatenate([np.arange(len(when)) for when in times])
-        order = np.argsort(place, kind="stable")
+    place = np.concatenate([np.arange(len(when)) for when in times])
+    order = np.argsort(place if together else np.concatenate(times), kind="stable")
     label = "synthetic: seeded Brownian bridges through open, extremes and close of recorded one-minute bars of "
     label += "10 October 2025 (even contracts BTCUSDT, odd ones SOLUSDT)"
     found = singly(np.concatenate(contract)[order], np.concatenate(ticks)[order], label)
-    return replace(found, batch=found.batch // len(opening)) if together else found
+    return replace(found, batch=place[order]) if together else found
 
 
 def _bridges(rng: Any, bars: list[Bar], per_bar: int) -> tuple[Any, Any]:

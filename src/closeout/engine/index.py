@@ -233,12 +233,12 @@ class Index:
             known = np.empty(loose, np.int64)
             given = self.tables, columns, self.wheels.loose
             other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known, self._sums())
-            kernels.verdicts(*given, loose // 2, loose, known, self._sums())
-            other.result()
+            changed = kernels.verdicts(*given, loose // 2, loose, known, self._sums())
+            changed += other.result()
             if dropped:
-                accounts = self.wheels.loose[:loose]
                 self.wheels.counts[wheels.LOOKED_AT] += loose
-                return accounts[known != self.state.book.level[accounts]]
+                accounts = self.wheels.loose[:loose]
+                return accounts[known != columns.level[accounts]] if changed else EMPTY
         count = wheels.look(self.tables, columns, self.wheels, known, self.found, self.quota, self._sums(), self.room)
         return self.found[:count].copy()
 

@@ -173,8 +173,9 @@ def line_of(required: int, level: int) -> int:
 
 @compiled
 def assess(tables: Tables, book: Columns, account: int, sums: Any) -> tuple[int, int, int, int, int]:
-    """Of one account net liq, the three lines, and how many positions it has. `sums`: room for a sum a window, and
-    behind these for the longs and the shorts of each netting group (`NETTING` is where they stand, 0 without one)."""
+    """Of one account net liq, the three lines (0 for those below an alert that is not reached: divisions are dear), and
+    how many positions it has. `sums`: room for a sum a window, and behind these for the longs and the shorts of each
+    netting group (`NETTING` is where they stand, 0 without one)."""
     net_liq = book.cash[account] + book.accrued[account] - book.pending[account] - book.receivable[account]
     positions = 0
     sums[:] = 0
@@ -198,6 +199,8 @@ def assess(tables: Tables, book: Columns, account: int, sums: Any) -> tuple[int,
     for window in range(len(tables.windows)):
         if sums[window]:
             alert += line_of(sums[window], tables.windows[window, 0])
+    if net_liq < alert:
+        for window in range(len(tables.windows)):
             liquidate_only += line_of(sums[window], tables.windows[window, 1])
             auto += line_of(sums[window], tables.windows[window, 2])
     return net_liq, alert, liquidate_only, auto, positions
@@ -241,13 +244,16 @@ def kept_back(tables: Tables, flags: int, level: int) -> int:
 
 
 @compiled
-def verdicts(tables: Tables, book: Columns, accounts: Any, begin: int, end: int, found: Any, sums: Any) -> None:
-    """Of ``accounts[begin:end]`` the level as it would be stored."""
+def verdicts(tables: Tables, book: Columns, accounts: Any, begin: int, end: int, found: Any, sums: Any) -> int:
+    """Of ``accounts[begin:end]`` the level as it would be stored; returns how many are stored at another."""
+    changed = 0
     for place in range(begin, end):
         account = accounts[place]
         net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
         level = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
         found[place] = kept_back(tables, book.flags[account], level)
+        changed += found[place] != book.level[account]
+    return changed
 
 
 @compiled
