@@ -56,12 +56,6 @@ def compiled() -> None:
 FORBID_SKIPS = "--forbid-skips"
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: some tests wait for a browser or for a clock."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(FORBID_SKIPS, action="store_true", help="a skipped test fails, and the number skipped is printed")
 

@@ -113,7 +113,9 @@ def test_a_close_out_goes_to_the_counterparty_under_its_own_id_and_is_mailed(
                 server.write(acceptor.fill(order_id, "10", "45000", last=True))
                 account = await api.until("desk", "/v1/accounts/A1", lambda found: not found["positions"])
                 assert account["account"]["liquidations"] == 1
-                (receipt,) = (await api("desk", "GET", "/v1/accounts/A1/receipts"))["items"]
+                # The store, where receipts are listed, follows the engine.
+                listed = await api.until("desk", "/v1/accounts/A1/receipts", lambda found: found["items"])
+                (receipt,) = listed["items"]
                 assert order_id.startswith(receipt["receipt_id"])
                 mails = tmp_path / "closeout-mail"
                 while not any(receipt["receipt_id"] in mail.read_text() for mail in mails.glob("*.eml")):
