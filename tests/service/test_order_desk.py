@@ -267,6 +267,7 @@ def test_killed_while_sending_the_next_process_asks_first(tmp_path: Path, arrive
     async def before(house: House) -> None:
         await house.say(*OPENING, CRASH)
         await house.until(lambda: any(e.kind == "order" for e in house.vault.store.sending_effects()))
+        await house.until(lambda: bool(venue.taken) or not arrived)
 
     running(tmp_path, venue, before)
     venue.place = place  # type: ignore[method-assign]
