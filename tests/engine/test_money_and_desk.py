@@ -44,6 +44,24 @@ def test_what_initial_margin_does_not_need_can_be_withdrawn_to_the_micro(toggle:
     assert desk.refused(desk.withdraw("A", "0.000001")) == "exceeds_withdrawable"
 
 
+@pytest.mark.rule("US-16", "EX-02")
+def test_a_share_of_the_notional_stays_where_that_is_more_than_initial_margin() -> None:
+    """A tenth of 1,050.50, where initial margin is 20; with an order for twelve more that is 260."""
+    desk = Desk(
+        "reference", {"contracts": {"CAR": flat_margin("10", "20")}, "withdrawals": {"kept_of_notional": "0.1"}}
+    )
+    desk.account("A", "1000")
+    desk.hold("A", "CAR", "1", "1000")
+    desk.marks(CAR="1050.50")
+    assert desk.refused(desk.withdraw("A", "945.450001")) == "exceeds_withdrawable"
+    desk.done(desk.withdraw("A", "945.45"))
+    assert desk.net_liq("A") == "105.05"
+    desk.deposit("A", "500")
+    desk.approved("A", "CAR", "12")  # initial margin of 13 is 260
+    assert desk.refused(desk.withdraw("A", "345.050001")) == "exceeds_withdrawable"
+    desk.done(desk.withdraw("A", "345.05"))
+
+
 @pytest.mark.rule("US-16")
 def test_working_orders_accrued_funding_and_losses_stay_in_the_account() -> None:
     desk = desk_with("1000", "1")

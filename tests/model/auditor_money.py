@@ -167,9 +167,11 @@ class Money:
 
     def withdrawable(self, account: Account) -> Fraction:
         """What is free, less what the customer's flat isolated accounts will still cost when funding is booked."""
+        free, above = self.figures.free(account), self.figures.above_kept(account)
+        self.reached["a share of the notional stays"] += 0 < above < free
         children = [a for a in self.accounts.values() if a.parent == account.account_id and not a.held()]
         pending = sum((max(Fraction(0), -self.figures.net_liq(child)) for child in children), Fraction(0))
-        return max(Fraction(0), self.figures.free(account) - pending)
+        return max(Fraction(0), min(free, above) - pending)
 
     def pay_receivable(self, account: Account) -> None:
         free = account.cash + min(account.accrued, Fraction(0))

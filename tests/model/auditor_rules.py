@@ -343,7 +343,8 @@ class Rules:
         self.fee_rate = Fraction(fees.get("rate") or "0")
         self.fee_of_rest = optional(fees.get("of_rest"))
         self.fee_to_fund, self.fee_capped = fees.get("payee") == "insurance_fund", bool(fees.get("capped"))
-        gated = (document.get("withdrawals") or {}).get("gated_seconds")
+        withdrawals = document.get("withdrawals") or {}
+        gated, self.kept = withdrawals.get("gated_seconds"), Fraction(withdrawals.get("kept_of_notional") or "0")
         self.gate = None if gated is None else gated * 10**9
         self.restricts = bool((document.get("restriction") or {}).get("after_liquidation"))
         jump = document["marks"].get("jump")

@@ -357,6 +357,11 @@ class Figures:
         """Net liq above initial margin, all working orders at their worst; below zero where it is short."""
         return self.net_liq(account) - self.entry_total(account, False)
 
+    def above_kept(self, account: Account) -> Fraction:
+        """Net liq above the share of what is held that stays with the account."""
+        held = (self.notional(self.rules.contracts[name], position) for name, position in account.held().items())
+        return self.net_liq(account) - up(sum(held, Fraction(0)) * self.rules.kept, self.rules.micro)
+
     # -- close-out -------------------------------------------------------------------------------
 
     def closable(self, name: str, now: int) -> bool:

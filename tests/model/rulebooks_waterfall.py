@@ -129,6 +129,7 @@ FIFTH = {
         "limit": "any_price",
         "take_over_below": "0.5",
     },
+    "withdrawals": {"kept_of_notional": "0.1"},
     "waterfall": [{"stage": "backstop_vault", "solvent_only": True}, adl("return_times_leverage", "mark"), VENUE],
 }
 

@@ -98,6 +98,7 @@ IN_WATERFALLS = """
     nobody to share with among days_winners, nobody to share with among positions, withdrawal haircut,
     all of it after a part, a part anew, the fund is not down enough, the fund is down,
     auto_deleveraging leveraged_return at drawdown, rejected withdrawals_gated, below zero beside a guess,
+    a share of the notional stays,
     liquidity_providers pays, no room for all of it, venue_bears pays, deficit, own close-out, desk liquidates
 """
 

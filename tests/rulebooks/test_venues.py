@@ -243,6 +243,7 @@ def test_hyperliquid_has_a_vault_and_deleverages_below_zero() -> None:
     assert (vault.kind, vault.solvent_only) == (StageKind.BACKSTOP_VAULT, True)
     assert (winners.ranking, winners.price) == (Ranking.RETURN_TIMES_LEVERAGE, TransferPrice.PREVIOUS_MARK)
     assert last.kind is StageKind.VENUE_BEARS
+    assert (policy.withdrawal_keep, policy.withdrawal_gate) == (RATE // 10, None)
 
 
 @pytest.mark.rule("EX-02", "EX-03", "EX-04")

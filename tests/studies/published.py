@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from closeout.core.units import MAX_PRICE_TICKS, MAX_VALUE
+from closeout.rulebooks.loader import load
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "vectors"
 
@@ -240,10 +241,16 @@ def hyperliquid_summary(row: Row) -> Case:
     signed = sum((one.quantity * one.entry for one in held), Decimal(0))
     checks = {
         "account_value": ("net_liq",),
+        "total_ntl_pos": ("notional",),
         "total_margin_used": ("initial_margin",),
         "cross_maintenance_margin_used": ("maintenance_margin",),
+        "withdrawable": ("withdrawable",),
     }
     given = document(row, held, cash=Decimal(row["inputs"]["total_raw_usd"]) + signed)
+    if not row["function"].endswith("_2023"):
+        rules = load("hyperliquid").table.withdrawals
+        assert rules is not None
+        given["overrides"]["withdrawals"] = {"kept_of_notional": rules.kept_of_notional}
     return given, {key: at for key, at in checks.items() if key in row["expected"]}
 
 

@@ -17,6 +17,7 @@ from closeout.core.margin import (
     Terms,
     Window,
     below,
+    entry_requirement,
     held_requirement,
     initial_margin,
     larger,
@@ -93,6 +94,12 @@ class Holding:
             return initial_margin(self.terms, self.lots, self.required_on, self.leverage)
         return margin_of(self.terms, kind, self.lots, self.required_on)
 
+    def to_open(self, *, with_intraday: bool) -> int:
+        """What an order that leaves this position must fit (`entry_requirement`)."""
+        return entry_requirement(
+            self.terms, self.lots, self.required_on, with_intraday=with_intraday, leverage=self.leverage
+        )  # fmt: skip
+
     def at(self, mark: int) -> Holding:
         return Holding(
             self.contract, self.terms, self.lots, self.cost, mark, self.leverage, self.unpriced_move
@@ -139,6 +146,12 @@ def requirements_by_window(holdings: Iterable[Holding]) -> dict[Window, int]:
 def margin_together(holdings: Iterable[Holding], kind: MarginKind) -> int:
     """One kind of margin of an account's positions, netted."""
     return netted((holding.terms.rules.netting, holding.lots, holding.margin(kind)) for holding in holdings)
+
+
+def withdrawable(net_liq: int, required: int, notional: int, keep: int) -> int:
+    """Micros that can leave an account: net liq above what it must have, or above `keep` (a rate) of its positions'
+    notional where that is more (US-16)."""
+    return max(0, net_liq - max(required, mul_div_ceil(notional, keep, RATE)))
 
 
 def lines_of(by_window: Mapping[Window, IntOrArray]) -> tuple[IntOrArray, IntOrArray, IntOrArray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from closeout.core import risk
 from closeout.core.units import MAX_VALUE, RATE, mul_div_ceil, rate_text
 from closeout.engine import brakes, gate, receipts, scan
 from closeout.engine import ledger as books
@@ -58,7 +59,8 @@ def deposit(state: State, command: Deposit) -> None:
 
 
 def withdrawable(state: State, row: int) -> int:
-    """max(0, net liq - initial margin with all working orders at their worst - pending items) (US-16).
+    """max(0, net liq - initial margin with all working orders at their worst - pending items), or less where a share of
+    the notional must stay (US-16).
 
     Pending is what flat isolated accounts of the customer will still cost: funding accrued and not booked yet. Nothing
     is while a deficit is owed, a position has no mark, or the books are not reconciled: `withdraw` says which. That
@@ -69,8 +71,10 @@ def withdrawable(state: State, row: int) -> int:
         return 0
     children = (child for child in state.book.children.get(row, ()) if not state.holdings(child))
     pending = sum(max(0, -state.money(child).sum) for child in children)
-    free = state.risk(row).net_liq - worst_case(state, row, with_intraday=False)
-    return max(0, free - pending)
+    keep = state.policy.withdrawal_keep
+    notional = sum(holding.notional for holding in state.holdings(row)) if keep else 0
+    required = worst_case(state, row, with_intraday=False)
+    return risk.withdrawable(state.risk(row).net_liq - pending, required, notional, keep)
 
 
 def withdraw(state: State, command: Withdraw) -> None:

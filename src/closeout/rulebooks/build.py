@@ -75,6 +75,7 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
         liquidation_fee=mechanisms.liquidation_fee(table, currency),
         restrict_after_liquidation=table.restriction is not None and table.restriction.after_liquidation,
         withdrawal_gate=mechanisms.withdrawal_gate(table),
+        withdrawal_keep=mechanisms.withdrawal_keep(table),
         news_multiplier=multiplier,
         news_held=held,
         marks=_marks(table.marks),

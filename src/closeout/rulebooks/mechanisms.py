@@ -104,9 +104,15 @@ def liquidation_fee(table: RulebookTable, currency: Currency) -> LiquidationFee:
 
 
 def withdrawal_gate(table: RulebookTable) -> int | None:
-    if table.withdrawals is None:
+    if table.withdrawals is None or table.withdrawals.gated_seconds is None:
         return None
     return read_whole("withdrawals.gated_seconds", table.withdrawals.gated_seconds, 0, 86_400) * _SECOND
+
+
+def withdrawal_keep(table: RulebookTable) -> int:
+    if table.withdrawals is None:
+        return 0
+    return read_rate("withdrawals.kept_of_notional", table.withdrawals.kept_of_notional, 0, RATE)
 
 
 def waterfall(table: RulebookTable, currency: Currency) -> tuple[Stage, ...]:

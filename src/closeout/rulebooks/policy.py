@@ -196,7 +196,8 @@ class FundingPolicy:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Everything that the engine reads of a rulebook. Dictionaries keep the file's order. `withdrawal_gate`:
-    nanoseconds for which nothing can be withdrawn after an account was seen below zero; None: no gate."""
+    nanoseconds for which nothing can be withdrawn after an account was seen below zero; None: no gate.
+    `withdrawal_keep`: the rate of its positions' notional that at least stays with an account that withdraws."""
 
     name: str
     version: str
@@ -218,6 +219,7 @@ class Policy:
     receivable: ReceivablePolicy
     funding: FundingPolicy | None = None
     withdrawal_gate: int | None = None
+    withdrawal_keep: int = 0
 
     def contract_for(self, name: str) -> ContractPolicy | None:
         """The contract of that name, or the first that stands for the market of that name. A leg of either is the

@@ -195,10 +195,12 @@ class RestrictionTable(Stated, frozen=True, kw_only=True):
 
 
 class WithdrawalsTable(Stated, frozen=True, kw_only=True):
-    """Nothing can be withdrawn while a customer's account that holds positions, all of them priced, is below zero, and
-    for `gated_seconds` from there on."""
+    """US-16. With `gated_seconds` nothing can be withdrawn while a customer's account that holds positions, all of them
+    priced, is below zero, and for so long from there on. At least `kept_of_notional` of the notional that it holds, a
+    rate, stays with an account, where that is more than its initial margin."""
 
-    gated_seconds: int
+    gated_seconds: int | None = None
+    kept_of_notional: str = "0"
 
 
 class NewsTable(Stated, frozen=True, kw_only=True):

@@ -190,7 +190,7 @@ def liner(state: State, now: int) -> Callable[[int], dict[str, Any]]:
             "owed": state.policy.currency.text(int(state.book.receivable[row])),
             "largest_position": None if largest is None else {"contract": largest.name, "quantity": largest.quantity},
             "unrealized_pnl": figures["open_trade_equity"],
-            "notional": state.policy.currency.text(sum(_notional(line) for part in members for line in part.lines)),
+            "notional": figures["notional"],
             "could_owe_10_percent": _owed_after_a_tenth(state, members),
         }
 

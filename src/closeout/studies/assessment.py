@@ -116,6 +116,7 @@ def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
         "excess_initial_margin": text(net_liq - initial),
         "excess_maintenance_margin": text(net_liq - maintenance),
         "excess_intraday_margin": None if intraday is None else text(net_liq - intraday),
+        "notional": text(sum(holding.notional for holding in held)),
         "open_trade_equity": text(sum(holding.profit for holding in held)),
         "requirement": text(requirement),
         "usage": usage(requirement, net_liq),

@@ -12,8 +12,8 @@ from typing import Any, cast
 from msgspec import structs
 
 from closeout.core.contracts import OutOfBounds, Position
-from closeout.core.margin import Terms, Window
-from closeout.core.risk import Holding, Money
+from closeout.core.margin import Terms, Window, netted
+from closeout.core.risk import Holding, Money, withdrawable
 from closeout.core.times import time_text
 from closeout.core.units import InputError, decimal, plain
 from closeout.engine.commands import Deposit, OpenAccount, TransferPosition
@@ -53,6 +53,7 @@ def quote(document: object, where: str) -> dict[str, Any]:
         "currency": policy.currency.code,
         "as_of": None if as_of is None else time_text(as_of),
         **held,
+        "withdrawable": policy.currency.text(_withdrawable(parts[0], policy)),
         **assessment.document(parts, policy, as_of),
     }
 
@@ -200,6 +201,16 @@ def _as_written(held: _Held) -> tuple[str, str, str]:
     weight = sum(position.quantity for position in written)
     average = sum(position.quantity * position.entry_price for position in written) / Decimal(weight)
     return name, quantity, plain(round(average, 8))
+
+
+def _withdrawable(part: Part, policy: Policy) -> int:
+    """What could be taken out of an account without working orders, in micros, as the engine's gate has it; nothing
+    beside a position without a mark."""
+    held, floor = part.holdings(), policy.net_liq_floor
+    if any(holding.mark is None for holding in held):
+        return 0
+    required = netted((own.terms.rules.netting, own.lots, own.to_open(with_intraday=False)) for own in held)
+    return withdrawable(part.risk(floor).net_liq, required, sum(own.notional for own in held), policy.withdrawal_keep)
 
 
 # -- for people ----------------------------------------------------------------------------------------
