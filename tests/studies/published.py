@@ -221,13 +221,6 @@ def hyperliquid_cross(row: Row) -> Case:
     return with_others(row, Held(size, value / abs(size), rate=rate), equity, total - value * rate)
 
 
-def hyperliquid_2023(row: Row) -> Case:
-    """Before 2024 no requirement was marked anew at the price sought: all of it stands still."""
-    size, value, equity, total = of(row, "szi", "position_value", "cross_account_value", "total_notional")
-    own = Held(size, value / abs(size), per_unit=value / 100 / abs(size))
-    return with_others(row, own, equity, (total - value) / 100)
-
-
 def hyperliquid_summary(row: Row) -> Case:
     held = [
         Held(
@@ -311,7 +304,6 @@ RECORDED: dict[str, Callable[[Row], Case]] = {
     "delta_isolated_liquidation_price": lambda row: of_entry_value(row, rate="maintenance_rate", margin="margin"),
     "gate_isolated_liquidation_price": closing_fee_in_the_rate,
     "hyperliquid_cross_liquidation_price": hyperliquid_cross,
-    "hyperliquid_cross_liquidation_price_2023": hyperliquid_2023,
     "hyperliquid_cross_margin_summary": hyperliquid_summary,
     "hyperliquid_cross_margin_summary_2023": hyperliquid_summary,
     "hyperliquid_isolated_liquidation_price": hyperliquid_isolated,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 from fractions import Fraction
 
-from tests.studies.published import Held, document, of, side, text
+from tests.studies.published import Held, contract, document, of, side, text
 from tests.vectors.asked import THOUSAND, Found, Row, answer
 
 from closeout.core.margin import MarginKind
@@ -32,6 +32,36 @@ def bitmex_components(row: Row) -> Found:
     whole, bare = (Decimal(one["maintenance_margin"]) / places for one in found)
     numbers = {"pos_comm": whole - bare, "pos_maint": whole}
     return {key: numbers[key] for key in row["expected"]}
+
+
+def hyperliquid_2023(row: Row) -> Found:
+    """Before 2024 no requirement was marked anew at the price sought: all of it stands still. The other positions are a
+    unit at 1 with their margins; lots are as fine as the size is stated."""
+    size, value, entry, equity, leverage, total, used = of(
+        row,
+        *("szi", "position_value", "entry_price", "cross_account_value", "leverage", "total_notional"),
+        "total_margin_used",
+    )
+    mark = value / abs(size)
+    fixed = {"maintenance_margin": text(value / 100 / abs(size)), "initial_margin_rate": text(1 / leverage)}
+    others = {
+        "maintenance_margin": text((total - value) / 100),
+        "initial_margin": text(round(used - value / leverage, 8)),
+    }
+    own = Held(size, entry, mark, leverage=leverage, tiers=[fixed])
+    held = [own, Held(Decimal(1), Decimal(1), tiers=[others])]
+    asked = document(row, held, cash=equity - size * (mark - entry), tick=Decimal("1e-6"))
+    asked["overrides"]["contracts"]["C0"]["lot"] = text(Decimal(1).scaleb(int(size.as_tuple().exponent)))
+    found = quote(asked, row["id"])
+    position, most = found["positions"][0], found["largest_orders"][0]
+    price = position["liquidation_price"]
+    return {
+        "liquidation_price": None if price is None else Decimal(price),
+        "margin_used": Decimal(position["initial_margin"]),
+        "unrealised_pnl": Decimal(position["unrealized_pnl"]),
+        "max_trade_size_buy": Decimal(most["buy"]),
+        "max_trade_size_sell": Decimal(most["sell"]),
+    }
 
 
 def collateral_at_the_line(row: Row) -> Found:
@@ -211,29 +241,35 @@ def collateral_value(row: Row) -> Found:
 
 
 def flex_account(row: Row) -> Found:
-    """Two assets as one, with the haircut that both have together, and one position of the account's value at 50x. In
-    thousandths, for figures of more than eight places."""
+    """Two assets as one, with the haircut that both have together, one position of the account's value at 50x, and an
+    order for what open orders ask for beside it. In thousandths, for figures of more than eight places."""
     names = ("balance_value", "collateral_value", "total_unrealized_as_margin", "initial_margin_positions")
     balance, counted, profit, initial = of(row, *names)
+    (ordered,) = of(row, "initial_margin_with_orders")
     tick = Decimal("1e-6")
     mark = round(initial * 50 * THOUSAND / tick) * tick
     held = Held(Decimal(1), mark - profit * THOUSAND, mark, rate=Decimal("0.01"), initial_rate=Decimal("0.02"))
     haircut = (1 - counted / balance).quantize(Decimal("1e-18"), ROUND_DOWN)
     asset = {"asset": "USD and XBT", "amount": "1", "price": text(balance * THOUSAND), "haircut": text(haircut)}
-    found = quote(document(row, [held], tick=tick) | {"collateral": [asset]}, row["id"])
-    answers = {
+    asked: Row = document(row, [held], tick=tick) | {"collateral": [asset]}
+    if more := ordered - initial:
+        asked["overrides"]["contracts"]["C1"] = contract(replace(held, quantity=Decimal(1)), tick)
+        asked["marks"]["C1"] = text(round(more * 50 * THOUSAND / tick) * tick)
+        asked["orders"] = [{"contract": "C1", "quantity": "1"}]
+    found = quote(asked, row["id"])
+    return {
         "total_unrealized": Decimal(found["open_trade_equity"]) / THOUSAND,
         "margin_equity": Decimal(found["net_liq"]) / THOUSAND,
         "maintenance_margin": Decimal(found["maintenance_margin"]) / THOUSAND,
         "effective_leverage": Fraction(found["positions"][0]["notional"]) / Fraction(found["net_liq"]),
+        "available_margin": Decimal(found["available_margin"]) / THOUSAND,
+        "portfolio_value": Decimal(found["portfolio_value"]) / THOUSAND,
     }
-    if row["inputs"]["initial_margin_with_orders"] == initial:  # `quote` knows no orders
-        answers["available_margin"] = Decimal(found["excess_initial_margin"]) / THOUSAND
-    return answers
 
 
 WAYS: dict[str, Callable[[Row], Found]] = {
     "kraken-margin-marginal": kraken_brackets,
+    "hyperliquid_cross_liquidation_price_2023": hyperliquid_2023,
     "bitmex_position_margin_components": bitmex_components,
     "binance_cross_collateral_from_liquidation": collateral_at_the_line,
     "binance-maintamount-250k": bracket_amount,

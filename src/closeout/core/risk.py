@@ -17,7 +17,6 @@ from closeout.core.margin import (
     Terms,
     Window,
     below,
-    entry_requirement,
     held_requirement,
     initial_margin,
     larger,
@@ -93,12 +92,6 @@ class Holding:
         if kind is MarginKind.INITIAL:
             return initial_margin(self.terms, self.lots, self.required_on, self.leverage)
         return margin_of(self.terms, kind, self.lots, self.required_on)
-
-    def to_open(self, *, with_intraday: bool) -> int:
-        """What an order that leaves this position must fit (`entry_requirement`)."""
-        return entry_requirement(
-            self.terms, self.lots, self.required_on, with_intraday=with_intraday, leverage=self.leverage
-        )  # fmt: skip
 
     def at(self, mark: int) -> Holding:
         return Holding(

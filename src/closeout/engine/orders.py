@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import NamedTuple
-
-from closeout.core.contracts import Contract, OutOfBounds, Position
-from closeout.core.margin import Level, Terms, entry_requirement, value_at_entry
-from closeout.core.units import ceil_div
+from closeout.core.contracts import OutOfBounds
+from closeout.core.margin import Level
+from closeout.core.orders import NOTHING, Needed, filled, largest, needed, of_unpriced, reduces, sides_of, together
 from closeout.engine import closeout, limits, margin_calls
 from closeout.engine.book import ContractState, Flag, Grade, WorkingOrder
 from closeout.engine.commands import CheckOrder, Limits
@@ -87,21 +83,21 @@ class _Asked:
         self.working = _by_contract(state, row)
         group = contract.rules.netting
         others = [
-            needed
+            part
             for name, other in state.contracts.items()
-            if other is not contract and (needed := self._needed(other, self.working.get(name, []))) is not NOTHING
+            if other is not contract and (part := self._needed(other, self.working.get(name, []))) is not NOTHING
         ]
-        self.beside = [needed for needed in others if group and needed.group == group]
-        self.others = _together(needed for needed in others if not group or needed.group != group)
+        self.beside = [part for part in others if group and part.group == group]
+        self.others = together(part for part in others if not group or part.group != group)
         self.before = self._with(self.working.get(command.contract, []))
 
-    def _needed(self, contract: ContractState, orders: list[WorkingOrder]) -> _Needed:
+    def _needed(self, contract: ContractState, orders: list[WorkingOrder]) -> Needed:
         return _required(self.state, self.row, contract, orders, self.with_intraday, self.limits.account)
 
     def _with(self, orders: list[WorkingOrder]) -> int:
         """The requirement in micros with these orders in the contract at their worst, and all others."""
         own = self._needed(self.contract, orders)
-        return self.others + (_together([*self.beside, own]) if self.beside else own.alone)
+        return self.others + (together([*self.beside, own]) if self.beside else own.alone)
 
     def after(self, lots: int) -> int:
         """The requirement in micros with all working orders and this one at their worst."""
@@ -111,16 +107,8 @@ class _Asked:
 
     def largest(self) -> int:
         """The largest order of the same side, smaller than asked for, that would be approved now; 0 if none."""
-        asked = self.command.lots
-        sign = 1 if asked > 0 else -1
-        low, high = 0, abs(asked)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self.refusal(sign * middle) is None:
-                low = middle
-            else:
-                high = middle
-        return sign * low
+        sign = 1 if self.command.lots > 0 else -1
+        return sign * largest(lambda lots: self.refusal(sign * lots) is None, abs(self.command.lots))
 
     def refusal(self, lots: int) -> Refusal | None:
         """The first reason against the order, as a code and words; None approves."""
@@ -191,8 +179,6 @@ def _reduces(state: State, row: int, contract: ContractState, lots: int) -> bool
     """Whether an order can only bring the position nearer to zero, all orders on its side filled: the customer's own
     and those of a close-out."""
     held = contract.position(row).lots
-    if held == 0 or (held > 0) == (lots > 0):
-        return False
     same_side = sum(
         abs(order.lots)
         for order in state.book.working.get(row, {}).values()
@@ -201,7 +187,7 @@ def _reduces(state: State, row: int, contract: ContractState, lots: int) -> bool
     active = state.book.close_outs.get(row)
     if active is not None:
         same_side += closeout.closing(active, contract.contract.name, held)
-    return abs(lots) + same_side <= abs(held)
+    return reduces(held, lots, same_side)
 
 
 def _by_contract(state: State, row: int) -> dict[str, list[WorkingOrder]]:
@@ -219,98 +205,26 @@ def worst_case(state: State, row: int, *, with_intraday: bool) -> int:
     in it: an opening order there is refused anyway.
     """
     orders = _by_contract(state, row)
-    return _together(
+    return together(
         _required(state, row, contract, orders.get(name, []), with_intraday, limits.NONE)
         for name, contract in state.contracts.items()
     )
 
 
-class _Needed(NamedTuple):
-    """One contract's part of the worst case in micros, and its netting group: the worst of all fills if what counts is
-    what is held `long` then, and if it is what is held `short`; what the group has no say in is `apart`."""
-
-    group: str
-    long: int = 0
-    short: int = 0
-    apart: int = 0
-
-    @property
-    def alone(self) -> int:
-        """What the contract needs if nothing nets against it."""
-        return max(self.long, self.short) + self.apart
-
-
-NOTHING = _Needed("")
-"""That of a contract in which nothing is held and no order works."""
-
-
-def _together(parts: Iterable[_Needed]) -> int:
-    """The worst case of several contracts. Which side of a group is the larger is part of the worst case: it is the
-    worse of the longs' worst and the shorts' worst, each a sum over the contracts."""
-    total = 0
-    sides: dict[str, tuple[int, int]] = {}
-    for part in parts:
-        if part.group:
-            longs, shorts = sides.get(part.group, (0, 0))
-            sides[part.group] = longs + part.long, shorts + part.short
-            total += part.apart
-        else:
-            total += part.alone
-    return total + sum(map(max, sides.values()))
-
-
 def _required(
     state: State, row: int, contract: ContractState, orders: list[WorkingOrder], with_intraday: bool, limited: Limits
-) -> _Needed:
+) -> Needed:
     """One contract's part of the worst case, and the add-on for what is concentrated in it."""
     held = contract.position(row)
     if held.lots == 0 and not orders:
         return NOTHING
-    group = contract.rules.netting
     leverage = contract.contract.named_in(state.book.leverage.get(row, {}))
     terms = contract.order_terms
     if contract.mark is None:
         if held.lots == 0:
             return NOTHING
         value = state.holding(row, contract, held).required_on
-        required = entry_requirement(terms, held.lots, value, with_intraday=with_intraday, leverage=leverage)
-        return _Needed(group, required * (held.lots > 0), required * (held.lots < 0))
-    most = longs = shorts = 0
-    for side in ([order for order in orders if order.lots > 0], [order for order in orders if order.lots < 0]):
-        lots = held.lots + sum(order.lots for order in side)
-        most = max(most, abs(lots))
-        own = _with_opened(terms, contract, contract.mark, abs(lots) - abs(held.lots))
-        lost = required = sum(_loss_at_limit(contract.contract, contract.mark, order) for order in side)
-        if lots:
-            value = _value_after(contract, contract.mark, held, lots)
-            required += entry_requirement(own, lots, value, with_intraday=with_intraday, leverage=leverage)
-        longs = max(longs, required if lots > 0 else lost)
-        shorts = max(shorts, required if lots < 0 else lost)
-    return _Needed(group, longs, shorts, limits.concentration(limited, contract, most))
-
-
-def _with_opened(terms: Terms, contract: ContractState, mark: int, opened: int) -> Terms:
-    """Terms as they will be with what the orders open: it counts to the open interest that scales initial margin."""
-    if terms.rules.open_interest is None or opened <= 0:
-        return terms
-    return replace(terms, open_interest=terms.open_interest + contract.contract.notional(mark, opened))
-
-
-def _value_after(contract: ContractState, mark: int, held: Position, lots: int) -> int:
-    """What the requirement of `lots` stands on once the position held has become them at the mark; what orders lose
-    against the mark at their limits is counted apart."""
-    facts = contract.contract
-    if not contract.rules.by_entry:
-        return facts.notional(mark, lots)
-    after, traded = Position(held.lots, held.cost), lots - held.lots
-    if traded:
-        after.trade(facts, traded, facts.trade_value(mark, traded))
-    return value_at_entry(after.cost, facts.units_per_micro)
-
-
-def _loss_at_limit(contract: Contract, mark: int, order: WorkingOrder) -> int:
-    """Micros that a fill at the order's limit loses against the mark, rounded up."""
-    if order.limit_ticks is None:
-        return 0
-    units = contract.trade_value(order.limit_ticks, order.lots) - contract.value(mark, order.lots)
-    return max(0, ceil_div(units, contract.units_per_micro))
+        return of_unpriced(terms, held.lots, value, with_intraday=with_intraday, leverage=leverage)
+    own = needed(contract.contract, terms, contract.mark, held, orders, with_intraday=with_intraday, leverage=leverage)
+    most = max(abs(filled(held.lots, side)) for side in sides_of(orders))
+    return own._replace(apart=limits.concentration(limited, contract, most))

@@ -208,7 +208,7 @@ def to_commands(account: AccountFile, policy: Policy, carried: Carried | None = 
     held: dict[str, AccountPosition] = {}
     for index, position in enumerate(account.positions):
         place = f"{where}: positions[{index}]"
-        contract, lots, margin = carried.positions[index] if carried else (*_resolve(position, policy, place), None)
+        contract, lots, margin = carried.positions[index] if carried else (*_held(position, policy, place), None)
         cost = _cost(contract, position, lots, place)
         named = position.leverage if carried is None or carried.leverage else None
         rates = {} if named is None else {contract.name: rate(str(named), f"{place}.leverage")}
@@ -247,15 +247,22 @@ def _open(account: AccountFile, account_id: str, parent: str | None, leverage: d
     )
 
 
-def _resolve(position: AccountPosition, policy: Policy, where: str) -> tuple[Contract, int]:
-    """The rulebook's contract (the first in its order that stands for the market) and the signed lots."""
-    name, exact = position.contract, Fraction(position.quantity)
-    rules, (market, side) = policy.contract_for(name), split_leg(name)
+def _held(position: AccountPosition, policy: Policy, where: str) -> tuple[Contract, int]:
+    contract, lots = resolve(position.contract, position.quantity, policy, where)
+    side = split_leg(position.contract)[1]
+    if side * lots < 0:
+        wanted, name = "above" if side > 0 else "below", position.contract
+        raise InputError(f"{where}.quantity: expected a quantity {wanted} zero in {name}, not {position.quantity}")
+    return contract, lots
+
+
+def resolve(name: str, quantity: Decimal, policy: Policy, where: str) -> tuple[Contract, int]:
+    """The rulebook's contract (the first in its order that stands for the market) and the signed lots; `InputError`
+    names the field."""
+    exact = Fraction(quantity)
+    rules, market = policy.contract_for(name), split_leg(name)[0]
     if rules is None:
         raise InputError(f"{where}.contract: {name} is unknown under {policy.name}; {_nearest(name, policy)}")
-    if side * position.quantity < 0:
-        wanted = "above" if side > 0 else "below"
-        raise InputError(f"{where}.quantity: expected a quantity {wanted} zero in {name}, not {position.quantity}")
     contract = rules.contract
     own = contract.market in (name, market)
     if not own:
@@ -268,11 +275,9 @@ def _resolve(position: AccountPosition, policy: Policy, where: str) -> tuple[Con
     if lots.denominator != 1:
         unit = Fraction(contract.lot) * (1 if own else Fraction(contract.contract_size))
         step = plain(Decimal(unit.numerator) / unit.denominator)
-        raise InputError(
-            f"{where}.quantity: {position.quantity} of {name} is off the lot; expected a multiple of {step}"
-        )
+        raise InputError(f"{where}.quantity: {quantity} of {name} is off the lot; expected a multiple of {step}")
     if abs(lots.numerator) > MAX_LOTS:
-        raise InputError(f"{where}.quantity: {position.quantity} of {name} is out of bounds")
+        raise InputError(f"{where}.quantity: {quantity} of {name} is out of bounds")
     return contract, lots.numerator
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from fractions import Fraction
-from typing import cast
+from math import floor
+from typing import NamedTuple, cast
 
 import msgspec
 from msgspec import Struct
@@ -22,15 +22,22 @@ class Asset(Struct, frozen=True, forbid_unknown_fields=True):
     haircut: str = "0"
 
 
-def counted(value: object, currency: Currency, where: str) -> Decimal:
-    """What a document's list of assets counts as cash, in the currency: each rounded down to a micro (equity down)."""
+class Worth(NamedTuple):
+    """What assets come to in micros, each rounded down (equity down): at their prices, and as they count."""
+
+    whole: int
+    counted: int
+
+
+def worth(value: object, currency: Currency, where: str) -> Worth:
+    """What a document's list of assets is worth, and what it counts as cash."""
     if not isinstance(value, list):
         raise InputError(f"{where}: expected a list of assets with amount, price and haircut")
-    micros = sum(_micros(given, currency, f"{where}[{index}]") for index, given in enumerate(cast(list[object], value)))
-    return Decimal(micros).scaleb(-currency.places)
+    each = [_worth(given, currency, f"{where}[{index}]") for index, given in enumerate(cast(list[object], value))]
+    return Worth(sum(one.whole for one in each), sum(one.counted for one in each))
 
 
-def _micros(value: object, currency: Currency, where: str) -> int:
+def _worth(value: object, currency: Currency, where: str) -> Worth:
     try:
         asset = msgspec.convert(value, Asset)
     except msgspec.ValidationError as error:
@@ -44,5 +51,5 @@ def _micros(value: object, currency: Currency, where: str) -> int:
             raise InputError(f"{where}.{field}: expected zero or more, not {number}")
     if not 0 <= haircut <= 1:
         raise InputError(f"{where}.haircut: expected a share from 0 to 1, not {haircut}")
-    exact = Fraction(amount) * Fraction(price) * (1 - Fraction(haircut)) * 10**currency.places
-    return exact.numerator // exact.denominator
+    whole = Fraction(amount) * Fraction(price) * 10**currency.places
+    return Worth(floor(whole), floor(whole * (1 - Fraction(haircut))))

@@ -12,8 +12,8 @@ from typing import Any, cast
 from msgspec import structs
 
 from closeout.core.contracts import OutOfBounds, Position
-from closeout.core.margin import Terms, Window, netted
-from closeout.core.risk import Holding, Money, withdrawable
+from closeout.core.margin import Terms, Window
+from closeout.core.risk import Holding, Money
 from closeout.core.times import time_text
 from closeout.core.units import InputError, decimal, plain
 from closeout.engine.commands import Deposit, OpenAccount, TransferPosition
@@ -24,8 +24,9 @@ from closeout.studies.accounts import AccountFile, AccountPosition, parse_accoun
 from closeout.studies.assessment import Line, Part
 from closeout.studies.columns import columns
 from closeout.studies.market import bounded_decimal, parse_time
+from closeout.studies.room import Orders, Room, read_orders
 
-_OWN_FIELDS = ("rulebook", "as_of", "marks", "overrides", "collateral")
+_OWN_FIELDS = ("rulebook", "as_of", "marks", "overrides", "collateral", "orders")
 
 
 def quote(document: object, where: str) -> dict[str, Any]:
@@ -37,14 +38,20 @@ def quote(document: object, where: str) -> dict[str, Any]:
     """
     given, account = _read(document, where)
     policy = _policy(given, where)
-    held: dict[str, str] = {}
+    held: collateral.Worth | None = None
     if "collateral" in given:
-        worth = collateral.counted(given["collateral"], policy.currency, f"{where}: collateral")
-        account = structs.replace(account, cash=account.cash + worth)
-        held = {"collateral": plain(worth)}
+        held = collateral.worth(given["collateral"], policy.currency, f"{where}: collateral")
+        account = structs.replace(account, cash=account.cash + Decimal(held.counted).scaleb(-policy.currency.places))
     as_of = _as_of(given.get("as_of"), where)
     marks = _marks(given.get("marks", {}), policy, where)
-    parts = _parts(account, policy, marks, as_of)
+    parts, leverage = _parts(account, policy, marks, as_of)
+    orders = read_orders(given.get("orders", []), policy, f"{where}: orders")
+    _need_marks(orders, marks, where)
+    flat = [
+        _holding(own, Position(), own.contract.named_in(leverage), policy, marks, as_of)
+        for name, own in policy.contracts.items()
+        if name in marks
+    ]
     return {
         "account_id": account.account_id,
         "rulebook": policy.name,
@@ -52,9 +59,9 @@ def quote(document: object, where: str) -> dict[str, Any]:
         "rulebook_digest": policy.digest,
         "currency": policy.currency.code,
         "as_of": None if as_of is None else time_text(as_of),
-        **held,
-        "withdrawable": policy.currency.text(_withdrawable(parts[0], policy)),
+        **({} if held is None else _with_collateral(held, parts, policy)),
         **assessment.document(parts, policy, as_of),
+        **_left(parts, flat, orders, policy, with_intraday=account.settings.validate_with_intraday),
     }
 
 
@@ -140,8 +147,11 @@ class _Held:
     written: list[AccountPosition] = field(default_factory=list[AccountPosition])
 
 
-def _parts(account: AccountFile, policy: Policy, marks: dict[str, int], as_of: int | None) -> list[Part]:
-    """The accounts that a replay would open for this one, with what they would hold."""
+def _parts(
+    account: AccountFile, policy: Policy, marks: dict[str, int], as_of: int | None
+) -> tuple[list[Part], dict[str, int]]:
+    """The accounts that a replay would open for this one, with what they would hold; and the cross account's leverage
+    by contract."""
     parts: dict[str, Part] = {}
     held: dict[str, dict[str, _Held]] = {}
     leverage: dict[str, dict[str, int]] = {}
@@ -160,7 +170,7 @@ def _parts(account: AccountFile, policy: Policy, marks: dict[str, int], as_of: i
             own.written.append(next(written["isolated" if parts[command.account_id].isolated else "cross"]))
     for account_id, part in parts.items():
         part.lines = [_line(own, policy, marks, as_of, account) for own in held[account_id].values()]
-    return list(parts.values())
+    return list(parts.values()), leverage[account.account_id]
 
 
 def _line(held: _Held, policy: Policy, marks: dict[str, int], as_of: int | None, account: AccountFile) -> Line:
@@ -171,16 +181,22 @@ def _line(held: _Held, policy: Policy, marks: dict[str, int], as_of: int | None,
     except OutOfBounds as error:
         where = account.where or account.account_id
         raise InputError(f"{where}: positions: {error}: beyond the bound on one position") from None
-    holding = Holding(
-        contract=contract,
-        terms=Terms(held.own.tiers, _window(held.own.session, policy, as_of), rules=held.own.margin),
-        lots=held.position.lots,
-        cost=held.position.cost,
-        mark=mark,
-        leverage=held.leverage,
+    holding = _holding(held.own, held.position, held.leverage, policy, marks, as_of)
+    return Line(holding, held.own.session, *_as_written(held))
+
+
+def _holding(
+    own: ContractPolicy, position: Position, leverage: int, policy: Policy, marks: dict[str, int], as_of: int | None
+) -> Holding:
+    return Holding(
+        contract=own.contract,
+        terms=Terms(own.tiers, _window(own.session, policy, as_of), rules=own.margin),
+        lots=position.lots,
+        cost=position.cost,
+        mark=marks.get(own.contract.name),
+        leverage=leverage,
         unpriced_move=policy.marks.unpriced_move,
     )
-    return Line(holding, held.own.session, *_as_written(held))
 
 
 def _window(session: str | None, policy: Policy, as_of: int | None) -> Window:
@@ -203,14 +219,46 @@ def _as_written(held: _Held) -> tuple[str, str, str]:
     return name, quantity, plain(round(average, 8))
 
 
-def _withdrawable(part: Part, policy: Policy) -> int:
-    """What could be taken out of an account without working orders, in micros, as the engine's gate has it; nothing
-    beside a position without a mark."""
-    held, floor = part.holdings(), policy.net_liq_floor
-    if any(holding.mark is None for holding in held):
-        return 0
-    required = netted((own.terms.rules.netting, own.lots, own.to_open(with_intraday=False)) for own in held)
-    return withdrawable(part.risk(floor).net_liq, required, sum(own.notional for own in held), policy.withdrawal_keep)
+def _with_collateral(held: collateral.Worth, parts: list[Part], policy: Policy) -> dict[str, str]:
+    """What collateral counts as, and the account's worth with all of it at its price."""
+    net_liq = sum(part.risk(policy.net_liq_floor).net_liq for part in parts)
+    text = policy.currency.text
+    return {"collateral": text(held.counted), "portfolio_value": text(net_liq + held.whole - held.counted)}
+
+
+# -- what is left to it --------------------------------------------------------------------------------
+
+
+def _need_marks(orders: Orders, marks: dict[str, int], where: str) -> None:
+    for name in orders:
+        if name not in marks:
+            raise InputError(f"{where}: orders: expected a mark of {name}, in which an order works")
+
+
+def _left(
+    parts: list[Part], flat: list[Holding], orders: Orders, policy: Policy, *, with_intraday: bool
+) -> dict[str, Any]:
+    """What can be withdrawn from the cross account, what its orders leave of net liq, and the largest further order in
+    each contract that has a mark (`flat`); an isolated position's comes out of its own margin."""
+    cross, *isolated = parts
+    floor, text = policy.net_liq_floor, policy.currency.text
+    room = Room(cross.money, [*flat, *cross.holdings()], orders, floor, with_intraday=with_intraday)
+    alone = [Room(part.money, part.holdings(), {}, floor, with_intraday=with_intraday) for part in isolated]
+    return {
+        "withdrawable": text(room.withdrawable(policy.withdrawal_keep)),
+        "available_margin": text(room.net_liq - room.worst_case),
+        "largest_orders": [
+            _largest(each, holding, "cross" if each is room else "isolated")
+            for each in (room, *alone)
+            for holding in each.holdings.values()
+        ],
+    }
+
+
+def _largest(room: Room, holding: Holding, mode: str) -> dict[str, str]:
+    contract = holding.contract
+    buy, sell = (contract.quantity_text(room.largest_order(contract.name, side)) for side in (1, -1))
+    return {"contract": contract.name, "margin_mode": mode, "buy": buy, "sell": sell}
 
 
 # -- for people ----------------------------------------------------------------------------------------
@@ -231,6 +279,8 @@ def explain(result: dict[str, Any]) -> str:
         ("initial margin", result["initial_margin"]),
         ("maintenance margin", result["maintenance_margin"]),
         ("intraday margin", result["intraday_margin"]),
+        ("above initial margin", result["available_margin"]),
+        ("can be withdrawn", result["withdrawable"]),
     ]
     blocks = [
         f"{result['account_id']} under {result['rulebook']} {result['rulebook_version']}, in {result['currency']}",
@@ -259,6 +309,7 @@ def explain(result: dict[str, Any]) -> str:
             else "What others would bear if the market gapped there (it owes nothing: its loss ends at zero)"
         )
         blocks.append(f"{what}:\n{columns(gaps, left=3)}")
+    blocks += [_largest_orders(result["largest_orders"])] if result["largest_orders"] else []
     ahead = result["look_ahead"]
     if ahead is not None:
         blocks.append(
@@ -289,6 +340,14 @@ def _isolated(positions: list[dict[str, Any]]) -> str:
         for position in positions
     ]
     return f"Isolated positions are in the sums above, and each is closed out alone:\n{columns(rows, left=1)}"
+
+
+def _largest_orders(rows: list[dict[str, str]]) -> str:
+    names = ("contract", "margin_mode", "buy", "sell")
+    table = columns(
+        [("contract", "mode", "buy", "sell"), *(tuple(row[name] for name in names) for row in rows)], left=1
+    )
+    return f"The largest further orders that margin allows:\n{table}"
 
 
 def _percent(ratio: str | None) -> str:
