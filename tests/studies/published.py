@@ -250,7 +250,10 @@ def hyperliquid_summary(row: Row) -> Case:
 def okx_cross(row: Row) -> Case:
     size, mark, rate, fee, ratio = of(row, "size", "mark_price", "mmr_rate", "fee_rate", "margin_ratio")
     equity = ratio * (rate + fee) * size * mark
-    return with_others(row, Held(side(row) * size, mark, rate=rate + fee), equity, Decimal(0))
+    given, checks = with_others(row, Held(side(row) * size, mark, rate=rate), equity, Decimal(0))
+    given["overrides"]["contracts"]["C0"] |= {"taker_fee": text(fee), "close_fee_in_requirement": True}
+    checks |= {"maintenance_margin": ("positions", "0", "maintenance_before_fee"), "margin_ratio": ("margin_ratio",)}
+    return given, {key: at for key, at in checks.items() if key in row["expected"]}
 
 
 def bybit_isolated(row: Row) -> Case:

@@ -138,6 +138,31 @@ def test_an_isolated_position_is_an_account_of_its_own() -> None:
     assert {row["amount"] for row in rich["could_owe"]} == {"0.00"}
 
 
+@pytest.mark.rule("EX-02", "G-01")
+def test_the_fee_of_closing_in_the_margins_and_at_the_bankruptcy_price() -> None:
+    """2 long at 100 and 110 now, 40 set aside: 0.05 % of 220 beside 1 % of it, and of 160 at 80. 60 / 2.31."""
+    tier = {"initial_margin_rate": "0.1", "maintenance_margin_rate": "0.01"}
+    contract = {"tick": "0.01", "lot": "1", "taker_fee": "0.0005", "close_fee_in_requirement": True, "tiers": [tier]}
+    held = {"contract": "C", "quantity": "2", "entry_price": "100", "margin_mode": "isolated", "isolated_margin": "40"}
+    given: dict[str, Any] = {"rulebook": "reference", "overrides": {"contracts": {"C": contract}}}
+    result = quote({"account_id": "A1", "cash": "0", "positions": [held], "marks": {"C": "110"}} | given, "a.json")
+    found = result["positions"][0]
+    assert (found["maintenance_margin"], found["maintenance_before_fee"], found["close_fee"]) == (
+        "2.31",
+        "2.20",
+        "0.11",
+    )
+    assert (found["initial_margin"], found["bankruptcy_price"], found["fee_at_bankruptcy"]) == (
+        "22.11",
+        "80.00",
+        "0.08",
+    )
+    assert result["margin_ratio"] == found["margin_ratio"] == "25.974025974"
+    plain = ask()
+    assert (plain["positions"][0]["close_fee"], plain["margin_ratio"]) == ("0.00", "1.538461538")
+    assert ask(positions=[])["margin_ratio"] is None
+
+
 @pytest.mark.rule("US-03", "US-04")
 def test_excess_open_profit_and_the_lines_of_the_levels() -> None:
     """At 64,000 ten of 0.01 BTC have lost 100; margin is 5 and 15 % of 6,400, the intraday levels 80, 100, 120 %."""

@@ -64,19 +64,6 @@ def dydx_cross(row: Row) -> Case:
     return with_others(row, Held(size, price, rate=rate), equity, other)
 
 
-def dydx_equity(row: Row) -> Case:
-    deposit, size, entry, price, rate = of(row, "deposit", "long", "entry", "price", "MMF")
-    held = Held(size, entry, price, rate=rate)
-    checks = {"pnl": ("positions", "0", "unrealized_pnl"), "equity": ("net_liq",)}
-    return document(row, [held], cash=deposit, tick=Decimal("0.001")), checks
-
-
-def phemex(row: Row) -> Case:
-    value, leverage, rate, size = of(row, "open_value", "leverage", "mmr", "size")
-    held = Held(size, value / size, rate=rate, margin=value / leverage)
-    return document(row, [held]), {"liquidation_price": LIQUIDATION}
-
-
 _HYPERLIQUID = (
     *("01-eth-long", "02-btc-long", "04-sol-long", "08-eth-short", "11-btc-short", "12-btc-short", "16-eth-short"),
     *("17-btc-long", "20-btc-short", "21-sol-short", "23-sol-short", "24-btc-short", "26-eth-long", "28-sol-short"),
@@ -91,7 +78,5 @@ WORKED: dict[str, Callable[[Row], Case]] = {
     "okx-calculator-btc-3x": okx_calculator,
     "kraken-epp-inverse-long": kraken_inverse,
     "dydx-cross-liq": dydx_cross,
-    "dydx-loss-example-equity": dydx_equity,
-    "phemex-usdtm-iso": phemex,
     **{f"hyperliquid-iso-{number}": hyperliquid_isolated for number in _HYPERLIQUID},
 }

@@ -116,18 +116,28 @@ def assigned_remainder(row: Row) -> Found:
 
 
 def okx_isolated(row: Row) -> Found:
-    """The venue prints the price one tick nearer to the entry than where its formula has it."""
-    entry, margin, rate, fee, tick = of(row, "avg_price", "margin", "mmr_rate", "fee_rate", "tick")
-    shown = {"liquidation_price_rounding": "one_tick_towards_entry", "liquidation_price_tick": text(tick)}
-    if "face_usd" not in row["inputs"]:
-        (size,) = of(row, "size")
-        held = Held(side(row) * size, entry, rate=rate + fee, margin=margin)
-        return {"liquidation_price": price(answer(row, [held], shown))}
-    (face,) = of(row, "face_usd")
-    # As many such positions as make their margin a whole number of the coin's smallest unit, nearly.
-    times = min(range(1, 80), key=lambda n: abs(round(margin * n, 8) - margin * n) / n)
-    held = Held(Decimal(side(row)), entry, rate=rate + fee, margin=margin * times, inverse_size=face * times)
-    return {"liquidation_price": price(answer(row, [held], shown, tick=_inverse_tick(face * times)))}
+    """The venue prints the price one tick nearer to the entry than where its formula has it. An inverse position is a
+    million such, whose margins are whole numbers of the coin's smallest unit, nearly."""
+    entry, mark, margin, rate, fee, tick = of(row, "avg_price", "mark_price", "margin", "mmr_rate", "fee_rate", "tick")
+    given = {
+        "liquidation_price_rounding": "one_tick_towards_entry",
+        "liquidation_price_tick": text(tick),
+        "taker_fee": text(fee),
+        "close_fee_in_requirement": True,
+    }
+    inverse = "face_usd" in row["inputs"]
+    (size,) = of(row, "face_usd" if inverse else "size")
+    many = 10**6 if inverse else 1
+    quantity = Decimal(side(row)) * (many if inverse else size)
+    held = Held(quantity, entry, mark, rate=rate, margin=margin * many, inverse_size=size if inverse else None)
+    found = answer(row, [held], given, tick=Decimal("0.00001") if inverse else None)["positions"][0]
+    numbers = {
+        "liquidation_price": Decimal(found["liquidation_price"]),
+        "maintenance_margin": Fraction(found["maintenance_before_fee"]) / many,
+        "margin_ratio": Decimal(found["margin_ratio"]),
+        "upl": Fraction(found["unrealized_pnl"]) / many,
+    }
+    return {key: numbers[key] for key in row["expected"]}
 
 
 def _inverse_tick(size: Decimal) -> Decimal:
@@ -175,17 +185,23 @@ def htx(row: Row) -> Found:
 
 def inverse_by_entry(row: Row) -> Found:
     """BitMEX and Bybit's inverse contracts: a requirement on the value at entry. The commission is set aside: neither
-    margin nor requirement has it."""
+    margin nor requirement has it. BitMEX's margins with it are asked for apart."""
     rate, tick = of(row, "maint_margin_rate" if "pos_init" in row["inputs"] else "maintenance_margin_rate", "tick")
+    numbers: Found = {}
     if "pos_init" in row["inputs"]:
         contracts, cost, init, cross, loss = of(row, "contracts", "pos_cost_abs", "pos_init", "pos_cross", "pos_loss")
         entry, margin = round(contracts * 10**8 / cost, 15), (init + cross - loss) / 10**8
+        (fee,) = of(row, "commission")
+        numbers = margins.bitmex_components(row)
     else:
-        contracts, entry, margin = of(row, "contracts_usd", "entry_price", "position_margin")
+        contracts, entry, margin, fee = of(row, "contracts_usd", "entry_price", "position_margin", "taker_fee_rate")
     held = Held(side(row) * contracts, entry, rate=rate, margin=margin, inverse_size=Decimal(1))
     held = replace(held, mark=round(entry / tick) * tick)
-    found = answer(row, [held], {"requirement_base": "entry"}, tick=tick)
-    return {key: price(found, key) for key in ("liquidation_price", "bankruptcy_price")}
+    found = answer(row, [held], {"requirement_base": "entry", "taker_fee": text(fee)}, tick=tick)
+    numbers |= {key: price(found, key) for key in ("liquidation_price", "bankruptcy_price")}
+    if "occ_closing_fee" in row["expected"]:
+        numbers["occ_closing_fee"] = price(found, "fee_at_bankruptcy")
+    return numbers
 
 
 def cross_with_close_fee(row: Row) -> Found:

@@ -16,8 +16,8 @@ from closeout.studies.quote import quote
 
 
 def bitmex_components(row: Row) -> Found:
-    """The maintenance margin with the fee of closing in it, which BitMEX takes of the value and the position's initial
-    margin whatever the side: as of a short position here. The fee is what the margin is without it less."""
+    """Margins with the fee of closing in them, which BitMEX takes of the value and the position's initial margin
+    whatever the side: as of a short position here. `maint_margin` is that margin and the open profit."""
     cost, own, fee = of(row, "pos_cost_abs", "pos_init", "commission")
     own += Decimal(row["inputs"].get("pos_cross", 0))
     places = Decimal("1e-8")
@@ -26,12 +26,46 @@ def bitmex_components(row: Row) -> Found:
         "maintenance_margin_rate": text(Decimal(row["inputs"].get("maint_margin_rate", 0)) or own / cost / 2)[:11],
     }
     held = Held(Decimal(-1), cost * places, tiers=[tier])
-    given = {"taker_fee": text(fee), "requirement_base": "entry"}
-    inside = given | {"close_fee_in_requirement": True, "close_fee_on": "bankruptcy"}
-    found = [answer(row, [held], one, cash=Decimal(1), tick=places) for one in (inside, given)]
-    whole, bare = (Decimal(one["maintenance_margin"]) / places for one in found)
-    numbers = {"pos_comm": whole - bare, "pos_maint": whole}
-    return {key: numbers[key] for key in row["expected"]}
+    given = {
+        "taker_fee": text(fee),
+        "requirement_base": "entry",
+        "close_fee_in_requirement": True,
+        "close_fee_on": "bankruptcy",
+    }
+    found = answer(row, [held], given, cash=Decimal(1), tick=places)
+    margin = Decimal(found["initial_margin"])
+    won = (cost - Decimal(row["inputs"].get("unrealised_pnl", 0))) * places
+    alone = answer(row, [replace(held, mark=won, margin=margin)], given, tick=places)["positions"][0]
+    numbers = {
+        "pos_comm": Decimal(found["positions"][0]["close_fee"]) / places,
+        "pos_maint": Decimal(found["maintenance_margin"]) / places,
+        "pos_margin": margin / places,
+        "maint_margin": Decimal(alone["net_liq"]) / places,
+    }
+    return {key: numbers[key] for key in row["expected"] if key in numbers}
+
+
+def phemex(row: Row) -> Found:
+    """What a position is given is its initial margin, with the fee of closing at the bankruptcy price in it."""
+    value, leverage, rate, size, fee = of(row, "open_value", "leverage", "mmr", "size", "taker")
+    held = Held(size, value / size, rate=rate)
+    given = {"taker_fee": text(fee), "close_fee_in_requirement": True, "close_fee_on": "bankruptcy"}
+    tier = {"max_leverage": text(leverage)}
+    margin = Decimal(answer(row, [held], given, tier, cash=value)["initial_margin"])
+    alone = answer(row, [replace(held, margin=margin)], given, tier)["positions"][0]
+    return {"assigned_balance": margin, "liquidation_price": Decimal(alone["liquidation_price"])}
+
+
+def dydx_equity(row: Row) -> Found:
+    """The account at its mark, and its requirement at the price of entry."""
+    deposit, size, entry, price, rate = of(row, "deposit", "long", "entry", "price", "MMF")
+    held = Held(size, entry, price, rate=rate)
+    now, then = (answer(row, [one], cash=deposit, tick=Decimal("0.001")) for one in (held, replace(held, mark=entry)))
+    return {
+        "pnl": Decimal(now["positions"][0]["unrealized_pnl"]),
+        "equity": Decimal(now["net_liq"]),
+        "MMR_at_entry": Decimal(then["requirement"]),
+    }
 
 
 def hyperliquid_2023(row: Row) -> Found:
@@ -270,6 +304,8 @@ def flex_account(row: Row) -> Found:
 WAYS: dict[str, Callable[[Row], Found]] = {
     "kraken-margin-marginal": kraken_brackets,
     "hyperliquid_cross_liquidation_price_2023": hyperliquid_2023,
+    "phemex-usdtm-iso": phemex,
+    "dydx-loss-example-equity": dydx_equity,
     "bitmex_position_margin_components": bitmex_components,
     "binance_cross_collateral_from_liquidation": collateral_at_the_line,
     "binance-maintamount-250k": bracket_amount,

@@ -169,11 +169,14 @@ def value_at_entry(cost: IntOrArray, units_per_micro: int) -> IntOrArray:
 
 
 def with_close_fee(terms: Terms, required: IntOrArray, lots: IntOrArray, value: IntOrArray) -> IntOrArray:
-    """Margin and the fee of closing where it includes one; each is rounded up."""
+    """Margin and the fee of closing where it includes one."""
     whole: Any = required
-    if terms.rules.close_fee:
-        whole = whole + mul_div_ceil(_closed_at(terms, lots, value), terms.rules.close_fee, RATE)
-    return whole
+    return whole + close_fee(terms, lots, value) if terms.rules.close_fee else whole
+
+
+def close_fee(terms: Terms, lots: IntOrArray, value: IntOrArray) -> IntOrArray:
+    """The fee of closing that every margin of a position includes, rounded up."""
+    return mul_div_ceil(_closed_at(terms, lots, value), terms.rules.close_fee, RATE)
 
 
 def _closed_at(terms: Terms, lots: IntOrArray, value: IntOrArray) -> Any:

@@ -17,6 +17,7 @@ from closeout.core.margin import (
     Terms,
     Window,
     below,
+    close_fee,
     held_requirement,
     initial_margin,
     larger,
@@ -87,6 +88,11 @@ class Holding:
     @cached_property
     def requirement(self) -> int:
         return held_requirement(self.terms, self.lots, self.required_on)
+
+    @property
+    def close_fee(self) -> int:
+        """The part of every margin that is the fee of closing (EX-02)."""
+        return close_fee(self.terms, self.lots, self.required_on)
 
     def margin(self, kind: MarginKind) -> int:
         if kind is MarginKind.INITIAL:

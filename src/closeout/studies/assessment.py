@@ -17,7 +17,7 @@ from closeout.core.outlook import MOVES, WORST_GAPS, Account, look_ahead, outcom
 from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
 from closeout.core.risk import Holding, Money, Risk, assess, margin_together
 from closeout.core.times import SECOND, time_text
-from closeout.core.units import RATE, mul_div_ceil, rate_text
+from closeout.core.units import RATE, mul_div_ceil, mul_div_floor, rate_text
 from closeout.rulebooks.policy import Policy, ShownPrice
 
 DAY = 86_400 * SECOND
@@ -120,6 +120,7 @@ def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
         "open_trade_equity": text(sum(holding.profit for holding in held)),
         "requirement": text(requirement),
         "usage": usage(requirement, net_liq),
+        "margin_ratio": margin_ratio(net_liq, maintenance),
         "initial_usage": usage(initial, net_liq),
         "intraday_usage": None if intraday is None else usage(intraday, net_liq),
         "lines": {name: text(line) for name, line in zip(LINES, risks[0].lines, strict=True)},
@@ -141,6 +142,11 @@ def usage(requirement: int, net_liq: int) -> str | None:
     return rate_text(mul_div_ceil(requirement, RATE, net_liq))
 
 
+def margin_ratio(net_liq: int, maintenance: int) -> str | None:
+    """Net liq / maintenance margin, rounded down to 1e-9; None where nothing is required."""
+    return rate_text(mul_div_floor(net_liq, RATE, maintenance)) if maintenance else None
+
+
 def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
     line, holdings, floor = part.lines[index], part.holdings(), policy.net_liq_floor
     holding = line.holding
@@ -152,6 +158,8 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
         "liquidation_price": shown(liquidation, holding, how, isolated=part.isolated),
         "bankruptcy_price": bankruptcy,
     }
+    maintenance, fee = holding.margin(MarginKind.MAINTENANCE), holding.close_fee
+    leaving = None if bankruptcy is None else contract.trade_fee(bankruptcy, holding.lots)
     intraday = holding.margin(MarginKind.INTRADAY) if _has_intraday(policy) else None
     answer: dict[str, Any] = {
         "contract": line.name,
@@ -164,11 +172,14 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
         "notional": text(holding.notional),
         "unrealized_pnl": text(holding.profit),
         "initial_margin": text(holding.margin(MarginKind.INITIAL)),
-        "maintenance_margin": text(holding.margin(MarginKind.MAINTENANCE)),
+        "maintenance_margin": text(maintenance),
+        "maintenance_before_fee": text(maintenance - fee),
+        "close_fee": text(fee),
         "intraday_margin": None if intraday is None else text(intraday),
         "requirement": text(holding.requirement),
         "window": holding.terms.window.name,
         **{key: None if ticks is None else contract.price_text(ticks) for key, ticks in prices.items()},
+        "fee_at_bankruptcy": None if leaving is None else text(leaving),
     }
     if part.isolated:
         risk = part.risk(floor)
@@ -176,6 +187,7 @@ def position(part: Part, index: int, policy: Policy) -> dict[str, Any]:
             "isolated_margin": text(part.money.cash),
             "net_liq": text(risk.net_liq),
             "usage": usage(risk.requirement, risk.net_liq),
+            "margin_ratio": margin_ratio(risk.net_liq, maintenance),
             "level": risk.level.name.lower(),
         }
     return answer
