@@ -21,7 +21,7 @@ from closeout.core.units import MAX_RATE, RATE
 from closeout.engine import scan
 from closeout.engine.book import Column, ContractState, Flag
 from closeout.engine.engine import initial_state
-from closeout.engine.index import Index
+from closeout.engine.index import BOTH, Index
 from closeout.engine.state import Reject, State
 
 MOST = 2**50
@@ -97,6 +97,7 @@ class Walk:
         """All steps, the index held against the scan after each."""
         index = Index.over(self.state)
         self.state.index = index
+        index.both = self.random.choice((BOTH, 1))  # every other book is looked at as a large one is
         self.check(index)
         for _ in range(self.size.steps):
             self.story = []

@@ -34,8 +34,10 @@ TURN = 3
 """A turn of a wheel covers at least six tenths of the price: half a turn reaches three tenths up and down."""
 LEAST_QUOTA = 1024
 BOTH = 2**16
-"""From so many loose accounts on, both halves of them are looked at in parallel."""
+"""From so many loose accounts on, both halves of a book are looked at in parallel."""
 EMPTY = np.zeros(0, np.int64)
+UNKNOWN = np.zeros(0, np.int8)
+"""No levels worked out already."""
 LOGGER = logging.getLogger(__name__)
 
 
@@ -43,7 +45,8 @@ LOGGER = logging.getLogger(__name__)
 class Index:
     """`terms` are those packed into `tables`, by contract; `following` and `largest` belong to a series. `quota` is how
     many accounts get triggers at one look; twice as many triggers may be crossed at once before all are dropped.
-    `dropped`: they were, and nobody has been looked at since; in a large book the first look is for verdicts alone."""
+    `void`: all triggers are, and the wheels are to be laid out anew before anybody gets one; until then they stand as
+    they stood, and a look is for verdicts alone. From `both` loose accounts on both halves are looked at at once."""
 
     state: State
     contracts: list[ContractState]
@@ -54,7 +57,8 @@ class Index:
     accounts: int = 0
     positions: int = 0
     resets: int = 0
-    dropped: bool = False
+    void: bool = False
+    both: int = BOTH
     batches: Batches = field(default_factory=lambda: Batches(EMPTY, EMPTY, EMPTY, EMPTY, 0))
     source: str = ""
     aside: set[int] = field(default_factory=set[int])
@@ -82,6 +86,7 @@ class Index:
             index._take_first_mark(number, contract)
         index._grow()
         index._reset()
+        index._lay_out()
         if not getattr(wheels.run, "signatures", True):  # without the compiler it has none
             index._compile()
         return index
@@ -115,13 +120,14 @@ class Index:
         state, guard, following = self.state, self.state.policy.marks.jump, self.following
         self._set_aside(state.book.positions.moved & state.book.close_outs.keys())
         self._take_moved([])
+        self._lay_out()
         for number, contract in enumerate(self.contracts):
             if contract.largest > self.largest[number]:
                 self.largest[number] = contract.largest
                 following[number, wheels.LOWEST : wheels.HIGHEST + 1] = _bounds(contract)
         batch, how = wheels.run(
             self.tables, self._columns(), self.wheels, self.batches, first, state.time,
-            -1 if guard is None else guard, following, (EMPTY, self.found, self._sums(), self.room), self.quota,
+            -1 if guard is None else guard, following, (UNKNOWN, self.found, self._sums(), self.room), self.quota,
         )  # fmt: skip
         is_in = how != wheels.UNTOUCHED
         if batch + is_in > first:
@@ -157,21 +163,21 @@ class Index:
             "accounts_looked_at": int(counts[wheels.LOOKED_AT]),
             "accounts_anchored": int(counts[wheels.GIVEN]),
             "resets": self.resets,
-            "loose": int(counts[wheels.LOOSE]),
+            "loose": self.accounts - len(self.state.book.house) if self.void else int(counts[wheels.LOOSE]),
         }
 
     def _compile(self) -> None:
         """Have everything compiled, or read from the cache, before it is needed: by calls that do nothing."""
         LOGGER.info("preparing the trigger index: the first time on a machine it takes some twenty seconds")
         given, sums = (self.tables, self._columns()), self._sums()
-        kernels.verdicts(*given, self.wheels.loose, 0, 0, EMPTY, sums)
+        kernels.verdicts(*given, self.wheels.anchored, False, 0, 0, UNKNOWN, sums)
         kernels.net_liqs(*given, EMPTY, EMPTY, sums)
         wheels.loosen_all(*given, self.wheels, EMPTY)
         wheels.set_aside(*given, self.wheels, EMPTY)
         wheels.take(*given, self.wheels, EMPTY, EMPTY, 0, 0)
-        wheels.look(*given, self.wheels, EMPTY, self.found, 0, sums, self.room)
+        wheels.look(*given, self.wheels, UNKNOWN, self.found, 0, sums, self.room)
         wheels.run(
-            *given, self.wheels, self.batches, 0, 0, -1, self.following, (EMPTY, self.found, sums, self.room), 0
+            *given, self.wheels, self.batches, 0, 0, -1, self.following, (UNKNOWN, self.found, sums, self.room), 0
         )  # fmt: skip
         wheels.wait(self.wheels)
         self.wheels.counts[[wheels.PAUSE, wheels.WAITED]] = 0
@@ -179,6 +185,7 @@ class Index:
     # -- taking in what happened -------------------------------------------------------------------
 
     def _take_in(self) -> None:
+        self._lay_out()
         self._grow()  # before the marks: whose trigger one crosses may have a new position
         if self.aside:
             wheels.loosen_all(self.tables, self._columns(), self.wheels, np.array(list(self.aside), np.int64))
@@ -226,21 +233,18 @@ class Index:
             self.tables.facts[number, [kernels.PRICED, kernels.MARK]] = 1, contract.mark
 
     def _look(self) -> Column:
-        loose = int(self.wheels.counts[wheels.LOOSE])
-        dropped, self.dropped = self.dropped, False
-        known, columns = EMPTY, self._columns()
-        if loose >= BOTH:
-            known = np.empty(loose, np.int64)
-            given = self.tables, columns, self.wheels.loose
-            other = self.pool.submit(kernels.verdicts, *given, 0, loose // 2, known, self._sums())
-            changed = kernels.verdicts(*given, loose // 2, loose, known, self._sums())
+        known, columns, count = UNKNOWN, self._columns(), self.accounts
+        if self.void or self.wheels.counts[wheels.LOOSE] >= self.both:
+            known = np.empty(count, np.int8)
+            given = self.tables, columns, self.wheels.anchored, self.void
+            other = self.pool.submit(kernels.verdicts, *given, 0, count // 2, known, self._sums())
+            changed = kernels.verdicts(*given, count // 2, count, known, self._sums())
             changed += other.result()
-            if dropped:
-                self.wheels.counts[wheels.LOOKED_AT] += loose
-                accounts = self.wheels.loose[:loose]
-                return accounts[known != columns.level[accounts]] if changed else EMPTY
-        count = wheels.look(self.tables, columns, self.wheels, known, self.found, self.quota, self._sums(), self.room)
-        return self.found[:count].copy()
+            if self.void:
+                self.wheels.counts[wheels.LOOKED_AT] += self.counters["loose"]
+                return np.flatnonzero(known != columns.level[:count]) if changed else EMPTY
+        found = wheels.look(self.tables, columns, self.wheels, known, self.found, self.quota, self._sums(), self.room)
+        return self.found[:found].copy()
 
     def _sums(self) -> Column:
         return np.zeros(len(self.tables.windows) + 2 * len(self.tables.nets), np.int64)
@@ -289,9 +293,9 @@ class Index:
             return
         first, self.accounts, self.positions = self.accounts, book.count, book.positions.count
         loose, anchored = grown(old.loose, self.accounts), grown(old.anchored, self.accounts)
-        anchored[first : self.accounts] = wheels.ANCHORED
+        anchored[first : self.accounts] = kernels.ANCHORED
         for row in book.house:
-            anchored[row] = wheels.HOUSE
+            anchored[row] = kernels.HOUSE
         nodes = 2 * self.positions
         before = grown(old.before, nodes)
         before[len(old.before) :] = wheels.NOWHERE
@@ -314,11 +318,17 @@ class Index:
         return bool(np.any(small | (_turn(facts) > 4 * turns)))
 
     def _reset(self) -> None:
-        """Drop all triggers, lay the wheels out for the book as it is, and make every account loose."""
+        """All triggers are void, and every account is loose."""
+        self.resets += not self.void
+        self.void = True
+        self.quota = max(LEAST_QUOTA, self.state.book.count // 128)
+
+    def _lay_out(self) -> None:
+        """Once all triggers are void, empty the wheels and lay them out for the book as it is."""
+        if not self.void:
+            return
+        self.void = False
         facts, drums, book = self.tables.facts, self.wheels, self.state.book
-        self.resets += 1
-        self.dropped = True
-        self.quota = max(LEAST_QUOTA, book.count // 128)
         counts = np.array([contract.count for contract in self.contracts])
         sizes = np.array([1 << max(0, int(count) - 1).bit_length() for count in counts]).clip(SMALLEST, LARGEST)
         if not np.array_equal(sizes, facts[:, kernels.SIZE]) or len(drums.hits) != 2 * self.quota:
@@ -331,7 +341,7 @@ class Index:
         facts[:, kernels.WHEEL], facts[:, kernels.SIZE] = 2 * (np.cumsum(sizes) - sizes), sizes
         facts[:, kernels.SHIFT] = [int(turn).bit_length() for turn in _turn(facts) // sizes]
         self.wheels = drums
-        wheels.drop_all(drums, book.count)
+        wheels.drop_all(drums, self.accounts)
         self._set_aside(self.aside & book.close_outs.keys())
 
 

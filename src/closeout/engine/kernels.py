@@ -34,6 +34,10 @@ LIMITS = 5
 MAX_POSITIONS = 128
 """Accounts with more are always looked at."""
 
+# Values of `Wheels.anchored`: loose; with triggers; never judged; and set aside during a series, neither loose nor with
+# triggers, because what happens to it no longer depends on its level
+FREE, ANCHORED, HOUSE, ASIDE = range(4)
+
 
 class Tables(NamedTuple):
     """What holds for everybody. `windows`: of each the levels at which alert, liquidate-only and auto-liquidation
@@ -244,15 +248,20 @@ def kept_back(tables: Tables, flags: int, level: int) -> int:
 
 
 @compiled
-def verdicts(tables: Tables, book: Columns, accounts: Any, begin: int, end: int, found: Any, sums: Any) -> int:
-    """Of ``accounts[begin:end]`` the level as it would be stored; returns how many are stored at another."""
+def verdicts(
+    tables: Tables, book: Columns, anchored: Any, everybody: bool, begin: int, end: int, found: Any, sums: Any
+) -> int:
+    """The level as it would be stored of the loose accounts among ``begin:end``, and of those with triggers where
+    `everybody` is loose; returns how many are stored at another. Of the others `found` is the stored level."""
     changed = 0
-    for place in range(begin, end):
-        account = accounts[place]
-        net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
-        level = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
-        found[place] = kept_back(tables, book.flags[account], level)
-        changed += found[place] != book.level[account]
+    for account in range(begin, end):
+        held = anchored[account]
+        found[account] = book.level[account]
+        if held == FREE or (everybody and held == ANCHORED):
+            net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
+            level = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
+            found[account] = kept_back(tables, book.flags[account], level)
+            changed += found[account] != book.level[account]
     return changed
 
 

@@ -14,9 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from closeout.engine.kernels import (
+    ANCHORED,
+    ASIDE,
     BY_ENTRY,
     FLOOR,
+    FREE,
     HAS_FLOOR,
+    HOUSE,
     MARK,
     PRICED,
     RATE,
@@ -60,9 +64,6 @@ class Wheels(NamedTuple):
 # Entries of `Wheels.counts`
 LOOSE, CROSSED, LOOKED_AT, GIVEN, PAUSE, WAITED, FOUND = range(7)
 COUNTS = 7
-# Values of `Wheels.anchored`: loose; with triggers; never judged; and set aside during a series, neither loose nor with
-# triggers, because what happens to it no longer depends on its level
-FREE, ANCHORED, HOUSE, ASIDE = range(4)
 NOWHERE = -1
 """Of a node that is in no bucket, the link to the one before it."""
 
@@ -291,7 +292,8 @@ def look(
     tables: Tables, book: Columns, wheels: Wheels, known: Any, found: Any, quota: int, sums: Any, room: Any
 ) -> int:
     """Look at every loose account. Those whose level is not the stored one go to `found`, whose number is returned; up
-    to `quota` of the others get triggers. `known`: levels worked out already, or nothing."""
+    to `quota` of the others get triggers. `known`: the level of every
+    account, worked out already, or nothing."""
     if wheels.counts[WAITED] < wheels.counts[PAUSE]:
         wheels.counts[WAITED] += 1
         quota = 0
@@ -302,7 +304,7 @@ def look(
     for place in range(wheels.counts[LOOSE]):
         account = wheels.loose[place]
         stay, asked = True, len(known) == 0
-        if not asked and known[place] == book.level[account] and anchored < quota:
+        if not asked and known[account] == book.level[account] and anchored < quota:
             asked = not is_spread(tables, book, account, 0)
         if asked:
             net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
@@ -316,7 +318,7 @@ def look(
                 anchored += 1
                 stay = False
         else:
-            level = known[place]
+            level = known[account]
         if level != book.level[account]:
             found[changed] = account
             changed += 1
