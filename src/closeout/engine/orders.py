@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from closeout.core.contracts import OutOfBounds
 from closeout.core.margin import Level
 from closeout.core.orders import NOTHING, Needed, filled, largest, needed, of_unpriced, reduces, sides_of, together
@@ -83,9 +85,9 @@ class _Asked:
         self.working = _by_contract(state, row)
         group = contract.rules.netting
         others = [
-            part
-            for name, other in state.contracts.items()
-            if other is not contract and (part := self._needed(other, self.working.get(name, []))) is not NOTHING
+            self._needed(other, self.working.get(name, []))
+            for name, other in _concerned(state, row, self.working)
+            if other is not contract
         ]
         self.beside = [part for part in others if group and part.group == group]
         self.others = together(part for part in others if not group or part.group != group)
@@ -207,8 +209,14 @@ def worst_case(state: State, row: int, *, with_intraday: bool) -> int:
     orders = _by_contract(state, row)
     return together(
         _required(state, row, contract, orders.get(name, []), with_intraday, limits.NONE)
-        for name, contract in state.contracts.items()
+        for name, contract in _concerned(state, row, orders)
     )
+
+
+def _concerned(state: State, row: int, orders: dict[str, list[WorkingOrder]]) -> Iterator[tuple[str, ContractState]]:
+    """The contracts in which an account holds something or has an order working."""
+    for name in dict.fromkeys([*(holding.contract.name for holding in state.holdings(row)), *orders]):
+        yield name, state.contracts[name]
 
 
 def _required(

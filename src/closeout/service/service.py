@@ -23,6 +23,7 @@ from closeout.service.applied import Batch, marks_taken
 from closeout.service.logs import logger
 from closeout.service.orders import OrderDesk
 from closeout.service.post import PostOffice
+from closeout.service.preparing import prepare_index
 from closeout.service.pricing import Pricing
 from closeout.service.projector import Projector
 from closeout.service.store.store import KEEP_REPLIES
@@ -100,6 +101,7 @@ class Service:
                 ("order desk", self.order_desk.run()),
                 ("post office", self.post_office.run()),
                 ("housekeeping", self._housekeeping()),
+                ("index", prepare_index(self.writer)),
             ]
             if self.pricing is not None:
                 duties.append(("pricing", self.pricing.run()))
