@@ -125,7 +125,7 @@ def test_an_isolated_position_is_an_account_of_its_own() -> None:
     for result in (alone, rich):
         found = result["positions"][0]
         assert result["open_trade_equity"] == found["unrealized_pnl"] == "-4800.00"
-        assert set(result["lines"].values()) == {"0.00"}  # of the cross account, which holds nothing
+        assert set(result["lines"].values()) == {"0.00", None}  # of the cross account, which holds nothing
         assert (found["margin_mode"], found["isolated_margin"], found["level"]) == (
             "isolated",
             "5000.00",
@@ -172,7 +172,10 @@ def test_excess_open_profit_and_the_lines_of_the_levels() -> None:
     assert (result["net_liq"], result["open_trade_equity"]) == ("900.00", "-100.00")
     assert result["excess_intraday_margin"] == "580.00"
     assert (result["excess_initial_margin"], result["excess_maintenance_margin"]) == ("-60.00", "4.00")
-    assert result["lines"] == {"alert": "400.00", "liquidate_only": "320.00", "auto_liquidation": "266.666667"}
+    levels = {"alert": "400.00", "liquidate_only": "320.00", "auto_liquidation": "266.666667"}
+    assert result["lines"] == levels | {"take_over": None}
+    taken = quote(document(rulebook="ftx", positions=[], marks={}, overrides={}), "a.json")
+    assert taken["lines"]["take_over"] == "0.00"
     assert (result["look_ahead"]["requirement"], result["look_ahead"]["excess"]) == ("960.00", "-60.00")
     without = reference({"contract": "BTCUSDT", "quantity": "1", "entry_price": "50000"}, "51000", cash="3000")
     assert (without["intraday_margin"], without["excess_intraday_margin"]) == (None, None)

@@ -61,14 +61,16 @@ def deribit_linear(row: Row) -> Found:
 
 
 def ftx_equities(row: Row) -> Found:
-    """Equity as the price falls."""
+    """Equity as the price falls, and the margin fraction below which FTX's rulebook closes everything."""
     collateral, notional, rate = of(row, "collateral", "notional", "mmf")
-    equities: list[Decimal] = []
-    for drop in row["inputs"]["drops"]:
+    answers: list[Row] = []
+    for drop in (0, *row["inputs"]["drops"]):
         held = Held(Decimal(1), notional, notional * (1 - Decimal(drop)), rate=rate)
-        given = document(row, [held], cash=collateral, tick=Decimal(1), currency="USD")
-        equities.append(Decimal(quote(given, row["id"])["net_liq"]))
-    return {"equities": equities}
+        given = document(row, [held], cash=collateral, tick=Decimal(1), currency="USD") | {"rulebook": "ftx"}
+        answers.append(quote(given, row["id"]))
+    whole, *fallen = answers
+    line = Fraction(whole["lines"]["take_over"]) / Fraction(whole["notional"])
+    return {"equities": [Decimal(answered["net_liq"]) for answered in fallen], "acmf": line}
 
 
 def closing_fee(row: Row) -> Found:

@@ -153,6 +153,11 @@ def withdrawable(net_liq: int, required: int, notional: int, keep: int) -> int:
     return max(0, net_liq - max(required, mul_div_ceil(notional, keep, RATE)))
 
 
+def take_over_line(requirement: int, share: int) -> int:
+    """The net liq in micros below which positions go to the waterfall: `share` (a rate) of the requirement."""
+    return mul_div_ceil(requirement, share, RATE)
+
+
 def lines_of(by_window: Mapping[Window, IntOrArray]) -> tuple[IntOrArray, IntOrArray, IntOrArray]:
     """The three lines: over the windows, the sum of ceil(requirement / level)."""
     alert: Any = 0

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from closeout.core.bankruptcy import bankruptcy_value, fillable_value, order_limit
 from closeout.core.margin import Level, below, line
-from closeout.core.risk import Holding, Risk, assess
+from closeout.core.risk import Holding, Risk, assess, take_over_line
 from closeout.core.units import MAX_PRICE_TICKS, RATE, floor_div, mul_div_ceil, mul_div_floor
 from closeout.engine import ledger as books
 from closeout.engine import receipts, waterfall
@@ -125,7 +125,7 @@ def _taken_over(state: State, row: int, active: CloseOut) -> bool:
     if policy.take_over_below is None:
         return False
     risk = state.risk(row)
-    return below(risk.net_liq, mul_div_ceil(risk.requirement, policy.take_over_below, RATE))
+    return below(risk.net_liq, take_over_line(risk.requirement, policy.take_over_below))
 
 
 def _step(state: State, active: CloseOut) -> CloseOutStep:

@@ -15,7 +15,7 @@ from closeout.core.contracts import Contract
 from closeout.core.margin import MarginKind, Window
 from closeout.core.outlook import MOVES, WORST_GAPS, Account, look_ahead, outcome
 from closeout.core.prices import bankruptcy_price, estimated_liquidation_value, liquidation_price
-from closeout.core.risk import Holding, Money, Risk, assess, margin_together
+from closeout.core.risk import Holding, Money, Risk, assess, margin_together, take_over_line
 from closeout.core.times import SECOND, time_text
 from closeout.core.units import RATE, mul_div_ceil, mul_div_floor, rate_text
 from closeout.rulebooks.policy import Policy, ShownPrice
@@ -94,7 +94,7 @@ def _can_lose(parts: Sequence[Part], policy: Policy, *, to_auto_line: bool) -> s
 
 def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
     """What a list shows of an account. Excess is net liq less that margin, below zero where it is short; `lines` are
-    the net liqs of the cross account at which each level begins."""
+    the net liqs of the cross account at which each level begins, and below which it is taken over."""
     text, floor = policy.currency.text, policy.net_liq_floor
     risks = [part.risk(floor) for part in parts]
     held = [holding for part in parts for holding in part.holdings()]
@@ -104,6 +104,7 @@ def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
         for kind in (MarginKind.INITIAL, MarginKind.MAINTENANCE, MarginKind.INTRADAY)
     )
     intraday = intraday if _has_intraday(policy) else None
+    share = policy.close_out.take_over_below if policy.takes_positions else None
     flags = ["unpriced"] if any(holding.mark is None for holding in held) else []
     return {
         "net_liq": text(net_liq),
@@ -123,7 +124,8 @@ def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
         "margin_ratio": margin_ratio(net_liq, maintenance),
         "initial_usage": usage(initial, net_liq),
         "intraday_usage": None if intraday is None else usage(intraday, net_liq),
-        "lines": {name: text(line) for name, line in zip(LINES, risks[0].lines, strict=True)},
+        "lines": {name: text(line) for name, line in zip(LINES, risks[0].lines, strict=True)}
+        | {"take_over": None if share is None else text(take_over_line(risks[0].requirement, share))},
         "state": {"level": max(risk.level for risk in risks).name.lower(), "flags": flags},
         "estimated_liquidation_value": _can_lose(parts, policy, to_auto_line=False),
     }
