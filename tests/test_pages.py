@@ -111,6 +111,8 @@ def test_the_page_lists_the_fields_of_an_account_and_its_example_is_read() -> No
 def test_the_page_lists_every_field_of_an_assessment() -> None:
     account = json.loads((DOCS / "examples" / "account.json").read_text(encoding="utf-8"))
     account["collateral"] = [{"asset": "BTC", "amount": "0.1", "price": "60000", "haircut": "0.03"}]
+    account["overrides"] = {"marks": {"formula": "index"}}
+    account["marks"]["PBTCUCZ50"] = {"index": "64000"}
     assert listed(section("files.md", "Out: the assessment")) == list(quote(account, "account.json"))
 
 

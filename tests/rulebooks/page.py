@@ -10,8 +10,8 @@ from closeout.rulebooks.schema import CloseOutTable, ContractTable, RulebookTabl
 PAGE = Path(__file__).parents[2] / "docs" / "rulebooks.md"
 BEGIN, END = "<!-- table: python -m tests.rulebooks.page -->\n", "<!-- end of the table -->\n"
 HEAD = """\
-| Rulebook | Version | Currency | Margin | Close-out | Fee | What follows | Assumed |
-|---|---|---|---|---|---|---|---|
+| Rulebook | Version | Currency | Mark | Margin | Close-out | Fee | What follows | Assumed |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -25,6 +25,7 @@ def _cells(book: Rulebook) -> list[str]:
     return [
         given.version,
         given.currency,
+        given.marks.formula,
         "; ".join(dict.fromkeys(_margin(contract) for contract in given.contracts.values())),
         _close_out(given.close_out),
         _fee(given),

@@ -64,6 +64,32 @@ def dydx_cross(row: Row) -> Case:
     return with_others(row, Held(size, price, rate=rate), equity, other)
 
 
+def bitmex_fair(row: Row) -> Case:
+    checks = {"fair_price": "mark", "fair_basis": "basis", "fair_basis_rate": "basis_a_year"}
+    name = "LTCUSDT"
+    given = marking(row, "bitmex", name, "0.001", row["inputs"]["timestamp"], index="index_indicative_settle")
+    given["overrides"]["funding"] = {"contracts": [name]}
+    return given, {key: ("marks", name, at) for key, at in checks.items()}
+
+
+def binance_mark(row: Row) -> Case:
+    """Of 2020, before the median."""
+    name = "BTCUSDT"
+    begun = 8 - row["inputs"]["hours_to_funding"]
+    given = marking(row, "binance-usdm", name, "0.1", f"2020-06-01T{begun:02d}:00:00Z", index="index")
+    given["overrides"]["marks"] = {"formula": "funding_basis"}
+    return given, {"mark": ("marks", name, "mark"), "basis": ("marks", name, "funding_basis")}
+
+
+def marking(row: Row, rulebook: str, name: str, tick: str, as_of: str, *, index: str) -> Row:
+    seen = {"index": str(row["inputs"][index]), "funding_rate": str(row["inputs"]["funding_rate"])}
+    contract = {"tick": tick, "lot": "1", "tiers": [{"maintenance_margin_rate": "0.01"}]}
+    return {
+        "account_id": row["id"], "cash": "0", "positions": [], "rulebook": rulebook, "as_of": as_of,
+        "marks": {name: seen}, "overrides": {"contracts": {name: contract}},
+    }  # fmt: skip
+
+
 _HYPERLIQUID = (
     *("01-eth-long", "02-btc-long", "04-sol-long", "08-eth-short", "11-btc-short", "12-btc-short", "16-eth-short"),
     *("17-btc-long", "20-btc-short", "21-sol-short", "23-sol-short", "24-btc-short", "26-eth-long", "28-sol-short"),
@@ -78,5 +104,7 @@ WORKED: dict[str, Callable[[Row], Case]] = {
     "okx-calculator-btc-3x": okx_calculator,
     "kraken-epp-inverse-long": kraken_inverse,
     "dydx-cross-liq": dydx_cross,
+    "bitmex-fair-mark-ltcusdt": bitmex_fair,
+    "binance-mark-price-2020": binance_mark,
     **{f"hyperliquid-iso-{number}": hyperliquid_isolated for number in _HYPERLIQUID},
 }

@@ -12,7 +12,10 @@ ROWS = rows()
 TABLE = table.read()
 ANSWERED = [row_id for row_id, row in ROWS.items() if row_id not in TABLE.without and way(row) is not None]
 PASSING = [row_id for row_id in ANSWERED if row_id not in TABLE.different]
-JUDGES = ("core.risk.", "core.margin.", "core.bankruptcy.", "core.contracts.", "core.funding.", "engine.")
+JUDGES = (
+    *("core.risk.", "core.margin.", "core.bankruptcy.", "core.contracts.", "core.funding.", "core.marks."),
+    "engine.",
+)
 """Where the product works out what an account is worth, must have, pays, or is closed for."""
 
 pytestmark = pytest.mark.skipif(not SHARED.exists(), reason="the published examples are not part of the project")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from closeout.core.contracts import LEGS, Contract, Kind, split_leg
 from closeout.core.margin import MarginKind, Window
+from closeout.core.marks import READS, MarkFormula
 from closeout.core.sessions import END_OF_DAY, INTRADAY, Holiday, Session, SessionTable
 from closeout.core.units import (
     CURRENCIES,
@@ -29,7 +30,6 @@ from closeout.rulebooks.policy import (
 )
 from closeout.rulebooks.schema import (
     ContractTable,
-    MarksTable,
     RulebookTable,
     SessionTables,
     WindowTable,
@@ -78,7 +78,7 @@ def build_policy(table: RulebookTable, digest: str) -> Policy:
         withdrawal_keep=mechanisms.withdrawal_keep(table),
         news_multiplier=multiplier,
         news_held=held,
-        marks=_marks(table.marks),
+        marks=_marks(table),
         receivable=ReceivablePolicy(
             read_rate("receivable.daily_interest", receivable.daily_interest, 0, RATE),
             read_whole(
@@ -213,9 +213,13 @@ def _news(table: RulebookTable, contracts: dict[str, ContractPolicy]) -> tuple[i
     return multiplier, news.scope == "all"
 
 
-def _marks(table: MarksTable) -> MarkPolicy:
+def _marks(rulebook: RulebookTable) -> MarkPolicy:
+    table, formula = rulebook.marks, MarkFormula(rulebook.marks.formula)
+    if "funding_rate" in READS[formula] and rulebook.funding is None:
+        raise InputError(f"marks.formula: expected a table [funding] beside {formula.value}")
     return MarkPolicy(
         jump=None if table.jump is None else read_rate("marks.jump", table.jump, 1, 100 * RATE),
         stale_after=read_whole("marks.stale_after_seconds", table.stale_after_seconds, 1, 366 * 86400) * _SECOND,
         unpriced_move=read_rate("marks.unpriced_move", table.unpriced_move, 1, RATE),
+        formula=formula,
     )

@@ -8,6 +8,7 @@ from enum import Enum
 from closeout.core.contracts import Contract, leg_name, split_leg
 from closeout.core.funding import FundingTerms
 from closeout.core.margin import PLAIN_RULES, MarginRules, Tiers, Window
+from closeout.core.marks import MarkFormula
 from closeout.core.sessions import Session
 from closeout.core.units import RATE, Currency
 
@@ -161,11 +162,12 @@ class Stage:
 class MarkPolicy:
     """Grades (G-06, G-18): a move above `jump` (a rate of the last mark; None: no guard) is `jump` until a mark
     confirms it; a mark older than `stale_after` nanoseconds is stale; a position without any mark is taken to have lost
-    `unpriced_move` (a rate of its cost)."""
+    `unpriced_move` (a rate of its cost). `formula`: how the venue works a mark out (EX-02)."""
 
     jump: int | None
     stale_after: int
     unpriced_move: int
+    formula: MarkFormula = MarkFormula.GIVEN
 
 
 @dataclass(frozen=True, slots=True)

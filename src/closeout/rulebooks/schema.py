@@ -282,8 +282,10 @@ class SettlementTable(Stated, frozen=True, kw_only=True):
 
 
 class MarksTable(Stated, frozen=True, kw_only=True):
-    """G-06, G-18."""
+    """G-06, G-18. EX-02: `formula` is how the venue works its mark out (`core.marks`); `given` where what it reads,
+    such as its order book, is nothing that a user of this file has. The engine is told marks under every formula."""
 
+    formula: Literal["given", "index", "funding_basis", "index_and_basis", "median"] = "given"
     jump: str | None = None
     stale_after_seconds: int
     unpriced_move: str

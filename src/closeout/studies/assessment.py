@@ -120,8 +120,8 @@ def figures(parts: Sequence[Part], policy: Policy) -> dict[str, Any]:
         "notional": text(sum(holding.notional for holding in held)),
         "open_trade_equity": text(sum(holding.profit for holding in held)),
         "requirement": text(requirement),
-        "usage": usage(requirement, net_liq),
         "margin_ratio": margin_ratio(net_liq, maintenance),
+        "usage": usage(requirement, net_liq),
         "initial_usage": usage(initial, net_liq),
         "intraday_usage": None if intraday is None else usage(intraday, net_liq),
         "lines": {name: text(line) for name, line in zip(LINES, risks[0].lines, strict=True)}

@@ -15,7 +15,7 @@ from closeout.core.contracts import OutOfBounds, Position
 from closeout.core.margin import Terms, Window
 from closeout.core.risk import Holding, Money
 from closeout.core.times import time_text
-from closeout.core.units import InputError, decimal, plain
+from closeout.core.units import InputError, plain
 from closeout.engine.commands import Deposit, OpenAccount, TransferPosition
 from closeout.rulebooks.loader import load
 from closeout.rulebooks.policy import ContractPolicy, Policy
@@ -23,7 +23,8 @@ from closeout.studies import assessment, collateral
 from closeout.studies.accounts import AccountFile, AccountPosition, parse_account, to_commands
 from closeout.studies.assessment import Line, Part
 from closeout.studies.columns import columns
-from closeout.studies.market import bounded_decimal, parse_time
+from closeout.studies.market import parse_time
+from closeout.studies.marking import read_marks
 from closeout.studies.room import Orders, Room, read_orders
 
 _OWN_FIELDS = ("rulebook", "as_of", "marks", "overrides", "collateral", "orders")
@@ -32,9 +33,9 @@ _OWN_FIELDS = ("rulebook", "as_of", "marks", "overrides", "collateral", "orders"
 def quote(document: object, where: str) -> dict[str, Any]:
     """The assessment of an account document, as the JSON of the command.
 
-    `where` (the file) begins the message of every `InputError`. Marks are rounded to the contract's tick, half to even.
-    Without `as_of` the rulebook's opening window holds, and `look_ahead` is null. Collateral in other assets counts as
-    cash of the cross account.
+    `where` (the file) begins the message of every `InputError`. Marks are prices, or what the rulebook's formula of a
+    mark reads; they are rounded to the tick, half to even. Without `as_of` the rulebook's opening window holds,
+    and `look_ahead` is null. Collateral in other assets counts as cash of the cross account.
     """
     given, account = _read(document, where)
     policy = _policy(given, where)
@@ -43,7 +44,7 @@ def quote(document: object, where: str) -> dict[str, Any]:
         held = collateral.worth(given["collateral"], policy.currency, f"{where}: collateral")
         account = structs.replace(account, cash=account.cash + Decimal(held.counted).scaleb(-policy.currency.places))
     as_of = _as_of(given.get("as_of"), where)
-    marks = _marks(given.get("marks", {}), policy, where)
+    marks, worked_out = read_marks(given.get("marks", {}), policy, as_of, where)
     parts, leverage = _parts(account, policy, marks, as_of)
     orders = read_orders(given.get("orders", []), policy, f"{where}: orders")
     _need_marks(orders, marks, where)
@@ -59,6 +60,7 @@ def quote(document: object, where: str) -> dict[str, Any]:
         "rulebook_digest": policy.digest,
         "currency": policy.currency.code,
         "as_of": None if as_of is None else time_text(as_of),
+        **worked_out,
         **({} if held is None else _with_collateral(held, parts, policy)),
         **assessment.document(parts, policy, as_of),
         **_left(parts, flat, orders, policy, with_intraday=account.settings.validate_with_intraday),
@@ -96,42 +98,6 @@ def _as_of(value: object, where: str) -> int | None:
         return parse_time(str(value))[0]
     except ValueError as error:
         raise InputError(f"{where}: as_of: {error}") from None
-
-
-def _marks(value: object, policy: Policy, where: str) -> dict[str, int]:
-    """Ticks by the rulebook's contract; a contract's own name goes before a market that it stands for."""
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: marks: expected an object of contracts and prices")
-    given = cast(dict[str, object], value)
-    known = {name for own in policy.contracts.values() for name in (own.contract.name, *own.stands_for)}
-    ticks: dict[str, int] = {}
-    for own in policy.contracts.values():
-        if own.contract.side:  # its contract, which comes first, has the mark of both
-            if own.contract.leg_of in ticks:
-                ticks[own.contract.name] = ticks[own.contract.leg_of]
-            continue
-        name = next((name for name in (own.contract.name, *own.stands_for) if name in given), None)
-        if name is not None:
-            ticks[own.contract.name] = _mark(given[name], own, f"{where}: marks.{name}")
-    for name in given:
-        if name not in known:
-            raise InputError(f"{where}: marks.{name}: {policy.name} has no such contract")
-        if name in policy.contracts and policy.contracts[name].contract.side:
-            whole = policy.contracts[name].contract.leg_of
-            raise InputError(f"{where}: marks.{name}: expected a mark of {whole}, which is that of its legs")
-    return ticks
-
-
-def _mark(value: object, own: ContractPolicy, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise InputError(f"{where}: expected a price as a string, not {value!r}")
-    price = bounded_decimal(decimal(str(value), where), where)
-    if price <= 0 and not own.contract.negative_prices:
-        raise InputError(f"{where}: expected a price above zero, not {value}")
-    try:
-        return own.contract.nearest_ticks(price)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
 
 
 # -- the account in parts ------------------------------------------------------------------------------
