@@ -154,6 +154,18 @@ def bybit_margins(row: Row) -> Found:
     return {key: Decimal(found[key]) for key in row["expected"]}
 
 
+def deribit_together(row: Row) -> Found:
+    """A short of the reference, with what it is short of at its stated price as its cash, and a trace of the other
+    contract beside it."""
+    reference, other = (Decimal(one["mark_price"]) for one in row["inputs"]["rows"])
+    (line,) = of(row, "reference_estimated_liquidation_price")
+    tick, held = Decimal("0.01"), Held(Decimal(-1), reference, line, rate=Decimal("0.01"))
+    short = Decimal(answer(row, [held], tick=tick, cash=Decimal("1e-8"))["excess_maintenance_margin"])
+    trace = Held(Decimal("-1e-8"), other, rate=Decimal("0.01"))
+    found = answer(row, [replace(held, mark=reference), trace], tick=tick, cash=-short)
+    return {"estimated_liquidation_price": Decimal(found["all_together"]["prices"]["C1"])}
+
+
 def kraken_inverse_account(row: Row) -> Found:
     contracts, entry, balance, value, initial, rate = of(
         row, "contracts", "entry_price", "balance", "position_value", "im_rate", "mm_rate"
@@ -304,6 +316,7 @@ def flex_account(row: Row) -> Found:
 WAYS: dict[str, Callable[[Row], Found]] = {
     "kraken-margin-marginal": kraken_brackets,
     "hyperliquid_cross_liquidation_price_2023": hyperliquid_2023,
+    "deribit-estimated-liquidation-price-ratio-002": deribit_together,
     "phemex-usdtm-iso": phemex,
     "dydx-loss-example-equity": dydx_equity,
     "bitmex_position_margin_components": bitmex_components,

@@ -67,6 +67,25 @@ def liquidation_price(money: Money, holdings: Sequence[Holding], index: int, flo
     return own.mark + direction * (nearest if is_below else nearest - 1)
 
 
+def common_move(money: Money, holdings: Sequence[Holding], floor: int | None) -> int | None:
+    """How far all marks can move together, by the same share of themselves in `MOVE_GRID` steps and signed, so that the
+    account is just not to be liquidated: the nearer of down and up (of two equally near, down), but for what nearer by
+    the rounding of marks to ticks does alone. `moved_tick` has the marks then. None where no move changes the verdict,
+    without any mark, or where the account is below its line."""
+    if assess(money, holdings, floor).level is Level.LIQUIDATING or all(own.mark is None for own in holdings):
+        return None
+    found: list[int] = []
+    for towards in (-1, 1):
+        step = _first(_all_contracts(money, holdings, floor, towards), below=True)
+        found += [] if step is None else [towards * (step - 1)]
+    return min(found, key=abs, default=None)
+
+
+def moved_tick(holding: Holding, mark: int, move: int) -> int:
+    """The mark after a move in `MOVE_GRID` steps, rounded down to a tick, and not below the lowest."""
+    return max(floor_div(mark * (MOVE_GRID + move), MOVE_GRID), min(mark, _lowest(holding)))
+
+
 def bankruptcy_price(money: Money, holdings: Sequence[Holding], index: int, *, after_fee: bool = False) -> int | None:
     """The tick of `holdings[index]` that brings net liq to zero: the lowest at which a long's account is not below
     zero, the highest for a short; of both legs of a contract, which move together, one at which it turns; with
@@ -324,10 +343,10 @@ def _all_contracts(money: Money, holdings: Sequence[Holding], floor: int | None,
     for holding in still:
         sums[place(holding)] += holding.requirement
 
-    def tick(mark: int, lowest: int, step: int) -> int:
-        return max(floor_div(mark * (MOVE_GRID + towards * step), MOVE_GRID), lowest)
+    def tick(holding: Holding, mark: int, step: int) -> int:
+        return moved_tick(holding, mark, towards * step)
 
-    moving = [(holding, partial(tick, mark, min(mark, _lowest(holding)))) for holding, mark in moved]
+    moving = [(holding, partial(tick, holding, mark)) for holding, mark in moved]
     placed = [(*one, place(one[0])) for one in moving]
 
     @cache

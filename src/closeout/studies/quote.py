@@ -13,9 +13,10 @@ from msgspec import structs
 
 from closeout.core.contracts import OutOfBounds, Position
 from closeout.core.margin import Terms, Window
+from closeout.core.prices import MOVE_GRID, common_move, moved_tick
 from closeout.core.risk import Holding, Money
 from closeout.core.times import time_text
-from closeout.core.units import InputError, plain
+from closeout.core.units import RATE, InputError, plain
 from closeout.engine.commands import Deposit, OpenAccount, TransferPosition
 from closeout.rulebooks.loader import load
 from closeout.rulebooks.policy import ContractPolicy, Policy
@@ -63,6 +64,7 @@ def quote(document: object, where: str) -> dict[str, Any]:
         **worked_out,
         **({} if held is None else _with_collateral(held, parts, policy)),
         **assessment.document(parts, policy, as_of),
+        "all_together": _all_together(parts[0], policy),
         **_left(parts, flat, orders, policy, with_intraday=account.settings.validate_with_intraday),
     }
 
@@ -192,6 +194,17 @@ def _with_collateral(held: collateral.Worth, parts: list[Part], policy: Policy) 
     return {"collateral": text(held.counted), "portfolio_value": text(net_liq + held.whole - held.counted)}
 
 
+def _all_together(part: Part, policy: Policy) -> dict[str, Any] | None:
+    """The move of all marks by one share of themselves at which the cross account is just not closed out yet, and the
+    marks of what it holds then; None where there is none."""
+    move = common_move(part.money, part.holdings(), policy.net_liq_floor)
+    if move is None:
+        return None
+    marked = [(own, own.mark) for own in part.holdings() if own.mark is not None]
+    prices = {own.contract.name: own.contract.price_text(moved_tick(own, mark, move)) for own, mark in marked}
+    return {"move": assessment.move_text(move * (RATE // MOVE_GRID)), "prices": prices}
+
+
 # -- what is left to it --------------------------------------------------------------------------------
 
 
@@ -235,13 +248,15 @@ def explain(result: dict[str, Any]) -> str:
     flags = f" ({', '.join(result['state']['flags'])})" if result["state"]["flags"] else ""
     isolated = [position for position in result["positions"] if position["margin_mode"] == "isolated"]
     of_worst, of_nearest = (", of its worst part", "nearest part ") if isolated else ("", "")
-    money = [
+    together = result["all_together"]
+    money: list[tuple[str, str | None]] = [
         ("net liq", result["net_liq"]),
         ("requirement", result["requirement"]),
         ("usage", _percent(result["usage"])),
         (f"state{of_worst}", result["state"]["level"].replace("_", "-") + flags),
         (f"{of_nearest}can lose before 100 % usage", result["estimated_liquidation_value"]),
         (f"{of_nearest}can lose before liquidation", result["auto_liquidation_distance"]),
+        ("all marks together can move", _percent(together["move"]) if together else None),
         ("initial margin", result["initial_margin"]),
         ("maintenance margin", result["maintenance_margin"]),
         ("intraday margin", result["intraday_margin"]),
@@ -250,31 +265,17 @@ def explain(result: dict[str, Any]) -> str:
     ]
     blocks = [
         f"{result['account_id']} under {result['rulebook']} {result['rulebook_version']}, in {result['currency']}",
-        columns([row for row in money if row[1] is not None], left=1),
+        columns([(name, shown) for name, shown in money if shown is not None], left=1),
     ]
     names = ("contract", "quantity", "mode", "entry", "mark", "profit", "liquidation", "bankruptcy")
     keys = ("contract", "quantity", "margin_mode", "entry_price", "mark", "unrealized_pnl")
     rows = [
         [str(p[key] or "none") for key in (*keys, "liquidation_price", "bankruptcy_price")] for p in result["positions"]
     ]
-    owes = result["liability"] == "unlimited"
     if rows:
         blocks.append(columns([names, *rows], left=1))
         blocks += [_isolated(isolated)] if isolated else []
-        gaps = [
-            (
-                _percent(row["move"]),
-                row["amount" if owes else "borne_by_others"],
-                f"worst minute of {row['worst_minute']}" if row["worst_minute"] else "",
-            )
-            for row in result["could_owe"]
-        ]
-        what = (
-            "What it could owe if the market gapped there (no loss is capped)"
-            if owes
-            else "What others would bear if the market gapped there (it owes nothing: its loss ends at zero)"
-        )
-        blocks.append(f"{what}:\n{columns(gaps, left=3)}")
+        blocks.append(_gaps(result))
     blocks += [_largest_orders(result["largest_orders"])] if result["largest_orders"] else []
     ahead = result["look_ahead"]
     if ahead is not None:
@@ -306,6 +307,24 @@ def _isolated(positions: list[dict[str, Any]]) -> str:
         for position in positions
     ]
     return f"Isolated positions are in the sums above, and each is closed out alone:\n{columns(rows, left=1)}"
+
+
+def _gaps(result: dict[str, Any]) -> str:
+    owes = result["liability"] == "unlimited"
+    gaps = [
+        (
+            _percent(row["move"]),
+            row["amount" if owes else "borne_by_others"],
+            f"worst minute of {row['worst_minute']}" if row["worst_minute"] else "",
+        )
+        for row in result["could_owe"]
+    ]
+    what = (
+        "What it could owe if the market gapped there (no loss is capped)"
+        if owes
+        else "What others would bear if the market gapped there (it owes nothing: its loss ends at zero)"
+    )
+    return f"{what}:\n{columns(gaps, left=3)}"
 
 
 def _largest_orders(rows: list[dict[str, str]]) -> str:
