@@ -102,6 +102,18 @@ class Positions:
             yield link - 1
             link = self.next.item(link - 1)
 
+    def chains(self, accounts: Column) -> tuple[Column, Column]:
+        """The rows of the positions of accounts that hold some, closed ones too, and beside each row whose it is, as a
+        place in `accounts`."""
+        places, rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        owners, links = np.arange(len(accounts)), self.first[accounts].astype(np.int64)
+        while len(links):
+            places.append(owners)
+            rows.append(links - 1)
+            links = self.next[rows[-1]].astype(np.int64)
+            owners, links = owners[links > 0], links[links > 0]
+        return np.concatenate(places), np.concatenate(rows)
+
     def touch(self, accounts: Column) -> None:
         """Note that many accounts' figures change."""
         if len(accounts) > MANY:

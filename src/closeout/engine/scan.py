@@ -25,8 +25,8 @@ class Requirements:
     """Requirements of every account, a column for each key: the window, or whatever else they are summed by. Within a
     netting group only the larger of what an account's longs and its shorts ask for counts (EX-02)."""
 
-    def __init__(self, state: State) -> None:
-        self.count = state.book.count
+    def __init__(self, accounts: int) -> None:
+        self.count = accounts
         self.sums = dict[Any, Column]()
         self.sides = dict[tuple[Any, str], tuple[Column, Column]]()
 
@@ -59,7 +59,7 @@ class Requirements:
 def positions(state: State) -> Iterator[Positions]:
     """Of each contract that is held: account rows, lots, open profit and notional."""
     for contract, rows, lots, cost in _held(state):
-        profit, notional = _worth(state, contract, lots, cost)
+        profit, notional = worth(state, contract, lots, cost)
         yield contract, rows, lots, profit, notional
 
 
@@ -68,22 +68,36 @@ def required_on(contract: ContractState, cost: Column, notional: Any) -> Any:
     return value_at_entry(cost, contract.contract.units_per_micro) if contract.rules.by_entry else notional
 
 
-def _judgeable(state: State) -> Iterator[Positions]:
+def _judgeable(state: State, among: Column | None = None) -> Iterator[Positions]:
     """As `positions`, with what requirements stand on in the place of the notional."""
-    for contract, rows, lots, cost in _held(state):
-        profit, notional = _worth(state, contract, lots, cost)
+    for contract, rows, lots, cost in _held(state, among):
+        profit, notional = worth(state, contract, lots, cost)
         yield contract, rows, lots, profit, required_on(contract, cost, notional)
 
 
-def _held(state: State) -> Iterator[tuple[ContractState, Column, Column, Column]]:
-    """Account rows, lots and cost of each contract that is held."""
+def _held(state: State, among: Column | None = None) -> Iterator[tuple[ContractState, Column, Column, Column]]:
+    """Account rows, lots and cost of each contract that is held; by the accounts at the rows `among` alone where given,
+    and then places in it instead of rows."""
+    if among is not None:
+        yield from _held_by(state, among)
+        return
     for contract in state.contracts.values():
         rows, lots, cost = contract.held()
         if rows.size:
             yield contract, rows, lots, cost
 
 
-def _worth(state: State, contract: ContractState, lots: Column, cost: Column) -> tuple[Any, Any]:
+def _held_by(state: State, accounts: Column) -> Iterator[tuple[ContractState, Column, Column, Column]]:
+    table = state.book.positions
+    places, at = table.chains(accounts)
+    numbers, lots = table.contract[at], table.lots[at]
+    for contract in state.contracts.values():
+        own = np.flatnonzero((numbers == contract.index) & (lots != 0))
+        if own.size:
+            yield contract, places[own], lots[own], table.cost[at[own]]
+
+
+def worth(state: State, contract: ContractState, lots: Column, cost: Column) -> tuple[Any, Any]:
     """Profit and notional of a contract's positions."""
     facts = contract.contract
     if contract.mark is None:
@@ -114,7 +128,7 @@ def _judged(state: State, windows: Mapping[str, Window] | None) -> tuple[Column,
     book = state.book
     net_liq = money(state)
     holds = np.zeros(book.count, bool)
-    by_window = Requirements(state)
+    by_window = Requirements(state.book.count)
     for contract, rows, lots, profit, value in _judgeable(state):
         # A row appears once per contract, so plain fancy indexing adds each exactly once.
         net_liq[rows] += profit
@@ -125,22 +139,32 @@ def _judged(state: State, windows: Mapping[str, Window] | None) -> tuple[Column,
     return net_liq, by_window.netted(), holds
 
 
-def money(state: State) -> Column:
-    """Of every account what net liq is made of besides open profit."""
-    book = state.book
-    return book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
+def money(state: State, among: Column | None = None) -> Column:
+    """Of every account, or of those at the rows `among`, what net liq is made of besides open profit."""
+    rows = slice(None) if among is None else among
+    cash, accrued, pending, receivable = (
+        state.book.column(name)[rows] for name in ("cash", "accrued", "pending", "receivable")
+    )
+    return cash + accrued - pending - receivable
 
 
-def undermargined(state: State) -> Column:
-    """Rows of accounts below the maintenance margin of what they hold, news left out (US-17)."""
-    net_liq, required = money(state), Requirements(state)
-    holds = np.zeros(state.book.count, bool)
-    for contract, rows, lots, profit, value in _judgeable(state):
+def standing(state: State, among: Column | None = None) -> tuple[Column, Column, Column]:
+    """Of every account, or of those at the rows `among`: net liq, the maintenance margin of what it holds, news left
+    out, and whether it holds anything."""
+    net_liq = money(state, among)
+    required, holds = Requirements(len(net_liq)), np.zeros(len(net_liq), bool)
+    for contract, rows, lots, profit, value in _judgeable(state, among):
         net_liq[rows] += profit
         holds[rows] = True
         margin = margin_of(contract.terms, MarginKind.MAINTENANCE, lots, value)
         required.add(None, contract, rows, lots, margin)
-    return np.flatnonzero(below(net_liq, required.together()) & holds)
+    return net_liq, required.together(), holds
+
+
+def undermargined(state: State) -> Column:
+    """Rows of accounts below the maintenance margin of what they hold, news left out (US-17)."""
+    net_liq, required, holds = standing(state)
+    return np.flatnonzero(below(net_liq, required) & holds)
 
 
 def candidates(state: State) -> Column:

@@ -109,7 +109,7 @@ def flag_words(value: int) -> str:
 
 def _margins(state: State) -> tuple[Column, Column, Any]:
     """Initial and maintenance margin of what every account holds, news left out, and who holds anything (US-17)."""
-    initial, maintenance = scan.Requirements(state), scan.Requirements(state)
+    initial, maintenance = scan.Requirements(state.book.count), scan.Requirements(state.book.count)
     holds = np.zeros(state.book.count, bool)
     leverage = _leverage(state)
     for part in held(state):

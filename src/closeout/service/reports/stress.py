@@ -117,7 +117,7 @@ def _moved(state: State, marks: Mapping[str, int | None]) -> _Moved:
     book = state.book
     net_liq = book.column("cash") + book.column("accrued") - book.column("pending") - book.column("receivable")
     fees, holds = np.zeros(book.count, np.int64), np.zeros(book.count, bool)
-    by_window = Requirements(state)
+    by_window = Requirements(state.book.count)
     profit = 0
     for part in held(state, marks):
         contract, rows = part.contract, part.rows
