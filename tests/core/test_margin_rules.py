@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from fractions import Fraction
-from math import ceil
+from math import ceil, isqrt
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from closeout.core.margin import (
     scaled_rate,
 )
 from closeout.core.risk import Holding
-from closeout.core.units import MAX_RATE, MAX_VALUE, RATE
+from closeout.core.units import MAX_RATE, MAX_VALUE, RATE, root_ceil
 
 VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors"
 DAY, NIGHT, ALWAYS = WINDOWS
@@ -137,13 +137,23 @@ def test_deribits_own_margins(row: str) -> None:
 
 sizes = st.integers(0, 2**40)
 slopes = st.builds(Slope, st.integers(1, 10**7), st.integers(1, 10**7), st.booleans())
+
+
+@st.composite
+def roots(draw: st.DrawFn) -> Slope:
+    """As `rulebooks.margins` makes one: up to the square at which it grows no more."""
+    square, per = draw(st.integers(1, 2**40)), draw(st.integers(1, 2**20))
+    most = min(2**40, ceil(Fraction(MAX_RATE**2 * per, square)))
+    return Slope(square, per, of_lots=True, root=most, within=draw(st.integers(0, 10**8)))
+
+
 tiers = st.builds(
     MarginTier,
     st.integers(1, 2**53),
     st.tuples(*[st.integers(1, MAX_RATE)] * 3),
     st.tuples(*[st.integers(0, 1000)] * 3),
     st.just(NONE),
-    st.tuples(*[st.none() | slopes] * 3),
+    st.tuples(*[st.none() | slopes | roots()] * 3),
 )
 
 
@@ -151,7 +161,10 @@ def by_fractions(tier: MarginTier, kind: MarginKind, lots: int, notional: int) -
     rate, slope = Fraction(tier.rate[kind], RATE), tier.slope[kind]
     if slope is not None:
         size = abs(lots) if slope.of_lots else notional
-        rate += Fraction(ceil(Fraction(size * slope.rate, slope.per)), RATE)
+        grown = ceil(Fraction(size * slope.rate, slope.per))
+        if slope.root:
+            grown = max(0, isqrt(max(0, grown - 1)) + (grown > 0) - slope.within)
+        rate += Fraction(grown, RATE)
     return ceil(notional * min(rate, Fraction(2))) + abs(lots) * tier.per_lot[kind]
 
 
@@ -168,6 +181,18 @@ def test_columns_integers_and_fractions_agree_up_to_the_bounds(drawn: list[Margi
             reached = [tier for tier in ladder if worth >= tier.notional_from] or [*ladder[:1]]
             expected = by_fractions(reached[-1], kind, held, worth)
             assert column[index] == margin(ladder, kind, held, worth) == expected
+
+
+@pytest.mark.rule("G-01")
+@given(
+    st.integers(0, 2**62)
+    | st.integers(0, 2**31).map(lambda n: n * n)
+    | st.integers(1, 2**31 - 1).map(lambda n: n * n + 1)
+)
+def test_a_square_root_is_rounded_up(value: int) -> None:
+    found = root_ceil(value)
+    assert max(0, found - 1) ** 2 < max(1, value) <= max(1, found**2)
+    assert root_ceil(np.array([value, 0])).tolist() == [found, 0]
 
 
 @pytest.mark.rule("G-01")

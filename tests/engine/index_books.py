@@ -32,6 +32,10 @@ FALLS = [
 SLOPED = {
     "intraday_margin_rate": "0.015", "initial_margin_rate": "0.02", "initial_margin_slope": "0.0019",
 }  # fmt: skip
+ROOTED = {
+    "intraday_margin_rate": "0.015", "initial_margin_rate": "0.02", "initial_margin_root": "0.0113",
+    "root_within_rate": "0.7",
+}  # fmt: skip
 BENT = {"initial_margin_rate": "0.02", "initial_margin_slope": "0.037", "maintenance_margin_rate": "0.01"}
 
 CONTRACTS: dict[str, Any] = {
@@ -64,6 +68,7 @@ CONTRACTS: dict[str, Any] = {
         "tiers": [BENT, {"notional_from": "20", "initial_margin_rate": "0.5", "initial_margin_slope": "0.04"}],
     },
     "SLOPED": {"tick": "0.01", "lot": "1", "session": "night", "tiers": [SLOPED]},
+    "ROOTED": {"tick": "0.01", "lot": "1", "session": "night", "tiers": [ROOTED]},
     "STEEP": {
         "tick": "0.01", "lot": "1", "session": "day", "negative_prices": True,
         "tiers": [{"intraday_margin_rate": "1.5", "initial_margin_rate": "1.9"}],

@@ -94,6 +94,26 @@ def test_a_slope_asks_more_of_a_larger_position_and_is_lowered_by_two() -> None:
     assert desk.refused(c.NewsWindow(("CAR",), 2 * 10**9, True, "ann", "x")) == "out_of_bounds"
 
 
+@pytest.mark.rule("EX-02", "US-20")
+def test_a_root_asks_more_from_a_size_on_and_is_lowered_by_two() -> None:
+    """2 % x the square root of the size reaches four fifths of the rate of 5 % at 4."""
+    rooted = {**FLAT, "initial_margin_root": "0.02", "maintenance_margin_root": "0.02", "root_within_rate": "0.8"}
+    desk = desk_with([rooted])
+    desk.account("A", "1000")
+    desk.hold("A", "CAR", "4", "100")
+    assert desk.requirement("A") == "20.00"  # 5 % of 400
+    desk.hold("A", "CAR", "12", "100")
+    assert desk.requirement("A") == "144.00"  # 5 % and 4 x 2 % - 4 % of 1,600
+    for key, value in (("maintenance_margin_root", "0.019"), ("root_within_rate", "0.81")):
+        assert (
+            desk.refused(c.SetMargin("CAR", msgspec.json.encode([rooted | {key: value}]), "ann", "x")) == "needs_second"
+        )
+    steeper = {"initial_margin_root": "0.03", "maintenance_margin_root": "0.03", "root_within_rate": "0.5"}
+    desk.done(c.SetMargin("CAR", msgspec.json.encode([rooted | steeper]), "ann", "x"))
+    assert desk.requirement("A") == "232.00"
+    assert desk.refused(c.SetMargin("CAR", msgspec.json.encode([FLAT]), "ann", "x")) == "needs_second"
+
+
 @pytest.mark.rule("EX-02", "US-07")
 def test_open_interest_raises_what_opening_takes() -> None:
     desk = desk_with(open_interest_lower="1000", open_interest_upper="3000")

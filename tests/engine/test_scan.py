@@ -62,6 +62,10 @@ CONTRACTS: dict[str, Any] = {
             },
         ],
     },
+    "ROOT": {
+        "tick": "0.01", "lot": "1", "session": "cme_crypto",
+        "tiers": [{"intraday_margin_rate": "0.02", "initial_margin_rate": "0.03", "initial_margin_root": "0.0119"}],
+    },
     "PER_LOT": {
         "tick": "0.01", "lot": "1", "session": "cme_crypto",
         "tiers": [{"intraday_margin_rate": "0.02", "initial_margin_rate": "0.03", "initial_margin_slope": "0.0019"}],

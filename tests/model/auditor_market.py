@@ -108,6 +108,8 @@ class Market(Money):
                 lower = new_tier.rate[kind] < old_tier.rate[kind]
                 lower |= new_tier.per_contract[kind] < old_tier.per_contract[kind]
                 lower |= new_tier.slope[kind] < old_tier.slope[kind]
+                lower |= new_tier.root[kind] < old_tier.root[kind]
+                lower |= old_tier.root[kind] > 0 and new_tier.beyond(kind) < old_tier.beyond(kind)
                 if lower or new_tier.amount[kind] > old_tier.amount[kind]:
                     return True
         return False

@@ -6,7 +6,7 @@ contract's quantum where that is finer.
 """
 
 from dataclasses import dataclass, field, replace
-from math import ceil, floor
+from math import ceil, floor, isqrt
 
 from tests.model.auditor_fractions import Fraction
 from tests.model.auditor_funding import Intervals, of_contract
@@ -32,13 +32,19 @@ def up(amount: Fraction, step: Fraction) -> Fraction:
 @dataclass
 class Tier:
     """Margins from a notional on: a rate of it, plus so much a contract, less an amount; by kind of margin. The rate
-    grows by `slope` with each coin of size."""
+    grows by `slope` with each coin of size, or by `root` x the square root of the coins, less `within` x the rate."""
 
     notional_from: Fraction
     rate: dict[str, Fraction]
     per_contract: dict[str, Fraction]
     amount: dict[str, Fraction]
     slope: dict[str, Fraction]
+    root: dict[str, Fraction]
+    within: Fraction
+
+    def beyond(self, kind: str) -> Fraction:
+        """The rate to which the root is added where that is more than the rate alone."""
+        return self.rate[kind] - down(self.rate[kind] * self.within, BILLIONTH)
 
 
 def read_tiers(tables: list, micro: Fraction) -> list[Tier]:
@@ -65,16 +71,18 @@ def read_tier(table: dict) -> Tier:
         rate, fixed = table.get(f"{kind}_margin_rate"), table.get(f"{kind}_margin")
         if rate is not None or fixed is not None:
             given = (rate, fixed, table.get(f"{kind}_amount"), table.get(f"{kind}_margin_slope"))
+            given = (*given, table.get(f"{kind}_margin_root"))
             found[kind] = tuple(Fraction(text or "0") for text in given)
     if "initial" not in found and table.get("max_leverage") is not None:
-        rest = ("0", table.get("initial_amount"), table.get("initial_margin_slope"))
+        rest = ("0", *(table.get(f"initial_{key}") for key in ("amount", "margin_slope", "margin_root")))
         own = up(1 / Fraction(table["max_leverage"]), BILLIONTH)
         found["initial"] = (own, *(Fraction(text or "0") for text in rest))
     found.setdefault("initial", found.get("maintenance", ()))
     found.setdefault("maintenance", found["initial"])
     found.setdefault("intraday", found["initial"])
-    parts = ({kind: found[kind][index] for kind in found} for index in range(4))
-    return Tier(Fraction(table.get("notional_from") or "0"), *parts)
+    rate, fixed, amount, slope, root = ({kind: found[kind][index] for kind in found} for index in range(5))
+    within = Fraction(table.get("root_within_rate") or "0")
+    return Tier(Fraction(table.get("notional_from") or "0"), rate, fixed, amount, slope, root, within)
 
 
 @dataclass
@@ -177,7 +185,12 @@ class Contract:
     def _tiered(self, kind: str, quantity: Fraction, notional: Fraction, open_now: Fraction = Fraction(0)) -> Fraction:
         tier = next(tier for tier in reversed(self.tiers) if notional >= tier.notional_from or tier is self.tiers[0])
         coins = abs(quantity) * self.size if self.linear else notional
-        rate = min(Fraction(2), tier.rate[kind] + up(coins * tier.slope[kind], BILLIONTH))
+        grown = up(coins * tier.slope[kind], BILLIONTH)
+        if tier.root[kind]:
+            square = ceil(coins * (tier.root[kind] / BILLIONTH) ** 2)
+            floored = isqrt(square)
+            grown = (floored + (floored**2 < square)) * BILLIONTH - tier.rate[kind] + tier.beyond(kind)
+        rate = min(Fraction(2), tier.rate[kind] + max(grown, Fraction(0)))
         if self.interest is not None:
             lower, upper = self.interest
             way = min(max((open_now - lower) / (upper - lower), Fraction(0)), Fraction(1))

@@ -1,4 +1,4 @@
-"""Rulebooks for generated streams with brackets, slopes, values at entry, closing fees and open interest in margin."""
+"""Rulebooks for generated streams with brackets, slopes, roots, values at entry, closing fees, open interest."""
 
 from typing import Any
 
@@ -20,6 +20,15 @@ GROWING = {
     "initial_margin_slope": "0.000123",
     "maintenance_margin_rate": "0.02",
     "maintenance_margin_slope": "0.000101",
+}
+
+ROOTED = {
+    "intraday_margin_rate": "0.03",
+    "initial_margin_rate": "0.05",
+    "initial_margin_root": "0.0211",
+    "maintenance_margin_rate": "0.02",
+    "maintenance_margin_root": "0.0123",
+    "root_within_rate": "0.4",
 }
 
 MARGINS: dict[str, Any] = {
@@ -52,6 +61,7 @@ MARGINS: dict[str, Any] = {
 STEPS = {
     **MARGINS,
     "name": "model-margin-steps",
+    "contracts": {**MARGINS["contracts"], "ETH": {**MARGINS["contracts"]["ETH"], "tiers": [ROOTED]}},
     "close_out": {
         "method": "lower_tier",
         "limit": "any_price",

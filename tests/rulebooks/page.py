@@ -39,6 +39,8 @@ def _margin(contract: ContractTable) -> str:
     tiers = contract.tiers
     if any(tier.maintenance_margin_slope or tier.initial_margin_slope for tier in tiers):
         shape = "rising with size"
+    elif any(tier.initial_margin_root for tier in tiers):
+        shape = "rising with the root of the size"
     elif len(tiers) == 1:
         shape = "one rate" if tiers[0].maintenance_margin is None else "an amount a contract"
     else:

@@ -39,7 +39,7 @@ def test_legs_have_the_terms_of_their_contract() -> None:
     [
         (
             {"X": {"hedge_mode": True, "tiers": [{**TIER, "maintenance_margin_slope": "0.001"}]}},
-            "contracts.X.hedge_mode: expected no margin slope beside it",
+            "contracts.X.hedge_mode: expected no margin slope or root beside it",
         ),
         (
             {"X": {"hedge_mode": True, "open_interest_lower": "1", "open_interest_upper": "2"}},

@@ -66,6 +66,25 @@ def test_an_amount_that_joins_its_bracket_to_the_one_before() -> None:
         ({"initial_margin_slope": "0"}, "tiers[1].initial_margin_slope: expected a number above zero"),
         ({"initial_margin_slope": "9999"}, "tiers[1].initial_margin_slope: 9999 is out of bounds"),
         ({"initial_margin_slope": "1e-30"}, "tiers[1].initial_margin_slope: 1e-30 is out of bounds, or too fine"),
+        ({"initial_margin_root": "0"}, "tiers[1].initial_margin_root: expected a number above zero"),
+        ({"initial_margin_root": "1e-30"}, "tiers[1].initial_margin_root: 1e-30 is out of bounds, or too fine"),
+        (
+            {"maintenance_margin_root": "0.1"},
+            "tiers[1].maintenance_margin_root: expected no more than initial_margin_r",
+        ),
+        ({"root_within_rate": "0.1"}, "tiers[1].root_within_rate: expected initial_margin_root or maintenance_margin_"),
+        (
+            {"initial_margin_root": "1", "root_within_rate": "2"},
+            "tiers[1].root_within_rate: expected a rate from 0 to 1",
+        ),
+        (
+            {"initial_margin_root": "0.1", "initial_margin_slope": "0.1"},
+            "tiers[1].initial_margin_root: expected no slope beside it",
+        ),
+        (
+            {"initial_margin_root": "0.1", "maintenance_margin_slope": "0.1"},
+            "tiers[1].maintenance_margin_slope: expected slopes or roots for both levels",
+        ),
         ({"margin_slope": "1"}, "tiers[1].margin_slope: unknown key"),
     ],
 )
@@ -82,6 +101,21 @@ def test_an_amount_or_a_slope_needs_the_levels_own_rate() -> None:
     assert refusal(PLAIN, {**only_maintenance, "initial_margin_slope": "0.001"}) == expected
     by_contract = {"initial_margin": "100", "initial_margin_slope": "0.1"}
     assert refusal(by_contract) == ".tiers[0].initial_margin_slope: expected the level's rate beside it"
+
+
+@pytest.mark.rule("EX-02")
+def test_a_root_is_of_coins_of_size() -> None:
+    rooted = {**PLAIN, "initial_margin_root": "0.00005", "root_within_rate": "0.2"}
+    own = built(rooted)
+    # 50,000 rate units squared for a coin; a lot is a thousandth of one. The maintenance margin has none.
+    root = Slope(2_500_000, 1, of_lots=True, root=2**40, within=20_000_000)
+    assert own.tiers[0].slope == (root, root, None)
+    assert slope_text(root, own.contract) == "0.00005"
+    (tier,) = built(rooted | {"initial_margin_root": "0.5"}).tiers
+    assert tier.slope[MarginKind.INITIAL] == Slope(25 * 10**13, 1, of_lots=True, root=16_000, within=20_000_000)
+    contract = {"kind": "inverse", "tick": "0.5", "lot": "1", "contract_size": "10", "tiers": [rooted]}
+    with pytest.raises(InputError, match=r"tiers\[0\]\.initial_margin_root: expected a linear contract"):
+        load("reference", {"currency": "BTC", "contracts": {"X": contract}})
 
 
 @pytest.mark.rule("EX-02")

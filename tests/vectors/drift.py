@@ -199,6 +199,21 @@ def plain_ratio(row: Row) -> Found:
     return {"margin_ratio": margin((tier,), kind, 1, 10**4)}
 
 
+def ratio_by_size(row: Row) -> Found:
+    """The size in coins, each worth a hundredth of a cent, so that a ratio is the margin of a notional of one."""
+    inputs = row["inputs"]
+    coins = inputs["size"] * _BASE
+    table = {
+        "initial_margin_rate": _text(inputs["margin_ratio_initial"] * _RATIO),
+        "initial_margin_root": _text(inputs["imf_factor"] * _QUOTE),
+        "maintenance_margin_rate": _text(inputs["margin_ratio_maintenance"] * _RATIO),
+        "root_within_rate": "0.2",
+    }
+    contract = Desk("reference", {"contracts": {"C": {"tick": "0.01", "lot": "1", "tiers": [table]}}})
+    terms = contract.state.contract("C")
+    return {"margin_ratio": margin(terms.tiers, MarginKind.INITIAL, int(coins), 10**4)}
+
+
 def ratio_of_the_account(row: Row) -> Found:
     """A perpetual alone, of an owner who asks for more margin than the market: a leverage below one."""
     inputs = row["inputs"]
@@ -235,6 +250,7 @@ WAYS: dict[str, Callable[[Row], Found]] = {
     "drift-margin-shortage-fee1pct-if1pct": base_to_cover_worked,
     **{f"drift-liquidate-perp-{number}": liquidate_perp for number in ("002", "004", "008", "010", "011")},
     **{f"drift-get-margin-ratio-{number}": plain_ratio for number in ("001", "004", "005")},
+    "drift-get-margin-ratio-007": ratio_by_size,
     "drift-margin-requirement-006": ratio_of_the_account,
     "is_cross_margin_bankrupt": bankrupt,
     "resolve_perp_bankruptcy": resolve_bankruptcy,

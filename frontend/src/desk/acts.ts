@@ -339,10 +339,12 @@ const RATES: [name: string, label: string][] = [
  * Null where it cannot be said in these names without a loss. */
 function settable(contract: Contract, tier: Record<string, string>): Record<string, string> | null {
   const found: Record<string, string> = { notional_from: tier.notional_from ?? '0' }
-  const kept = ['maintenance_amount', 'initial_amount', 'initial_margin_slope', 'maintenance_margin_slope']
+  const sloped = ['initial_margin_slope', 'maintenance_margin_slope', 'initial_margin_root', 'maintenance_margin_root']
+  const kept = ['maintenance_amount', 'initial_amount', ...sloped, 'root_within_rate']
   for (const name of kept) if (Number(tier[name] ?? 0) !== 0) found[name] = tier[name] as string
   // An intraday margin that is the initial one, brackets and slopes included, is not said apart.
-  const same = tier.intraday_margin_rate === tier.initial_margin_rate && (found.initial_amount ?? found.initial_margin_slope)
+  const shaped = found.initial_amount ?? found.initial_margin_slope ?? found.initial_margin_root
+  const same = tier.intraday_margin_rate === tier.initial_margin_rate && shaped
   for (const [name] of RATES) {
     if (same && name.startsWith('intraday')) continue
     const perLot = name.endsWith('_rate') ? undefined : tier[`${name}_per_lot`]

@@ -11,7 +11,7 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Any
 
-from closeout.core.units import MAX_RATE, RATE, IntOrArray, ceil_div, mul_div_ceil
+from closeout.core.units import MAX_RATE, RATE, IntOrArray, ceil_div, mul_div_ceil, root_ceil
 
 PPM = RATE // 10**6
 """A millionth in rate units."""
@@ -37,14 +37,22 @@ class Level(IntEnum):
 @dataclass(frozen=True, slots=True)
 class Slope:
     """A margin rate that grows with the position's size: by `rate` for each `per` lots, or micros of the notional of an
-    inverse contract, which is its size in the coin. Rounded up to a rate unit."""
+    inverse contract, which is its size in the coin. Rounded up to a rate unit.
+
+    With `root` it grows by the square root of that, of lots: no mark moves it. From so many lots on (`root`) it grows
+    no more, because `MAX_RATE` is reached there; the first `within` rate units of the root add nothing."""
 
     rate: int
     per: int
     of_lots: bool
+    root: int = 0
+    within: int = 0
 
     def added(self, lots: IntOrArray, notional: IntOrArray) -> IntOrArray:
-        return mul_div_ceil(abs(lots) if self.of_lots else notional, self.rate, self.per)
+        if not self.root:
+            return mul_div_ceil(abs(lots) if self.of_lots else notional, self.rate, self.per)
+        grown: Any = root_ceil(mul_div_ceil(smaller(abs(lots), self.root), self.rate, self.per))
+        return larger(grown - self.within, grown * 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,15 @@ def mul_div_ceil(value: IntOrArray, multiplier: int | Any, divisor: int) -> IntO
     return whole * multiplier - (-(rest * multiplier)) // divisor
 
 
+def root_ceil(value: IntOrArray) -> IntOrArray:
+    """ceil(square root), exact for integers or columns from 0 to 2**62: its bits one by one, the highest first."""
+    root: Any = value * 0
+    for bit in range(30, -1, -1):
+        longer = root + (1 << bit)
+        root = root + (longer * longer < value) * (1 << bit)
+    return root + (value > 0) * 1
+
+
 def exact_sum(values: Any) -> int:
     """The sum of an int64 array, whatever its length: halves are added apart, since the whole can pass 63 bits."""
     high = values >> 32

@@ -410,7 +410,9 @@ def _rows(tiers: Tiers, kind: MarginKind) -> list[tuple[int, ...]]:
     rows: list[tuple[int, ...]] = []
     for tier in tiers:
         slope = tier.slope[kind]
-        sloped = (0, 0, 0) if slope is None else (slope.rate, slope.per, int(slope.of_lots))
+        sloped = (0, 0, 0, 0, 0)
+        if slope is not None:
+            sloped = (slope.rate, slope.per, int(slope.of_lots), slope.root, slope.within)
         rows.append((tier.notional_from, tier.rate[kind], tier.per_lot[kind], tier.amount[kind], *sloped))
     return rows
 

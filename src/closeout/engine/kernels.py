@@ -24,8 +24,8 @@ TIERS, TIERS_END, NEWS, NEWS_END, NEWS_WHOLE, NEWS_PART, SHAPE = range(8, 15)
 CLOSE_FEE_SIDE, INITIAL, INITIAL_END, WHEEL, SIZE, SHIFT, NETTING = range(15, 22)
 FACTS = 22
 # Columns of `Tables.tiers`: one margin kind of a tier
-FROM, TIER_RATE, PER_LOT, AMOUNT, SLOPE_RATE, SLOPE_PER, SLOPE_OF_LOTS = range(7)
-TIER = 7
+FROM, TIER_RATE, PER_LOT, AMOUNT, SLOPE_RATE, SLOPE_PER, SLOPE_OF_LOTS, SLOPE_ROOT, SLOPE_WITHIN = range(9)
+TIER = 9
 # Entries of `Tables.limits`
 HAS_FLOOR, FLOOR, UNPRICED_MOVE, DESK_HELD, ROUNDINGS = range(5)
 LIMITS = 5
@@ -90,6 +90,7 @@ floor_div = inlined(units.floor_div)
 ceil_div = inlined(units.ceil_div)
 mul_div_floor = inlined(units.mul_div_floor)
 mul_div_ceil = inlined(units.mul_div_ceil)
+root_ceil = compiled(units.root_ceil)
 
 
 # -- one position and one account --------------------------------------------------------------------
@@ -120,7 +121,11 @@ def tier_at(tiers: Any, begin: int, end: int, notional: int) -> int:
 def margin_in(tiers: Any, row: int, lots: int, notional: int) -> int:
     """`margin`, in the tier of a row."""
     rate = tiers[row, TIER_RATE]
-    if tiers[row, SLOPE_PER] > 0:
+    if tiers[row, SLOPE_ROOT] > 0:
+        size = min(abs(lots), tiers[row, SLOPE_ROOT])
+        grown = root_ceil(mul_div_ceil(size, tiers[row, SLOPE_RATE], tiers[row, SLOPE_PER]))
+        rate = min(rate + max(grown - tiers[row, SLOPE_WITHIN], 0), units.MAX_RATE)
+    elif tiers[row, SLOPE_PER] > 0:
         size = abs(lots) if tiers[row, SLOPE_OF_LOTS] else notional
         rate = min(rate + mul_div_ceil(size, tiers[row, SLOPE_RATE], tiers[row, SLOPE_PER]), units.MAX_RATE)
     return mul_div_ceil(notional, rate, RATE) + abs(lots) * tiers[row, PER_LOT] - tiers[row, AMOUNT]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-from closeout.core.margin import MarginTier, News, Tiers
+from closeout.core.margin import MarginKind, MarginTier, News, Tiers
 from closeout.core.times import time_text
 from closeout.core.units import RATE, InputError, rate_text
 from closeout.engine.commands import NewsWindow, ReviewMargin, ScheduleNews, SetMargin
@@ -181,12 +179,16 @@ def _nowhere_lower(before: Tiers, after: Tiers) -> bool:
     def figures(tier: MarginTier) -> list[int]:
         return [*tier.rate, *tier.per_lot, *(-amount for amount in tier.amount)]
 
-    def slopes(tier: MarginTier) -> list[Fraction]:
-        return [Fraction(0) if slope is None else Fraction(slope.rate, slope.per) for slope in tier.slope]
+    def flatter(old: MarginTier, new: MarginTier, kind: MarginKind) -> bool:
+        was, now = old.slope[kind], new.slope[kind]
+        if was is None or now is None:
+            return was is not None
+        beyond = new.rate[kind] - now.within < old.rate[kind] - was.within
+        return beyond or bool(was.root) != bool(now.root) or now.rate * was.per < was.rate * now.per
 
     return len(before) == len(after) and all(
         old.notional_from == new.notional_from
         and all(b <= a for b, a in zip(figures(old), figures(new), strict=True))
-        and all(b <= a for b, a in zip(slopes(old), slopes(new), strict=True))
+        and not any(flatter(old, new, kind) for kind in MarginKind)
         for old, new in zip(before, after, strict=True)
     )

@@ -110,7 +110,7 @@ def _contracts(table: RulebookTable, currency: Currency, sessions: dict[str, Ses
 
 def _check_legs(whole: ContractPolicy, key: str) -> None:
     if any(slope is not None for tier in whole.tiers for slope in tier.slope):
-        raise InputError(f"{key}: expected no margin slope beside it")
+        raise InputError(f"{key}: expected no margin slope or root beside it")
     if whole.margin.open_interest is not None:
         raise InputError(f"{key}: expected no open_interest_lower beside it")
 

@@ -13,7 +13,7 @@ import msgspec
 
 from closeout.core.contracts import Contract, Kind
 from closeout.core.margin import MarginKind, MarginRules, MarginTier, Slope, Tiers
-from closeout.core.units import MAX_RATE, RATE, InputError, decimal, plain
+from closeout.core.units import MAX_LOTS, MAX_RATE, RATE, InputError, decimal, mul_div_floor, plain
 from closeout.rulebooks.schema import ContractTable, RulebookTable, TierTable
 from closeout.rulebooks.values import read_money, read_positive, read_rate
 
@@ -231,14 +231,26 @@ def _slopes(
     """Slopes by `MarginKind`; a level that the tier does not state takes that of the one it falls back to."""
     found: dict[str, Slope | None] = {}
     for name, margin in (("initial", initial), ("maintenance", maintenance)):
-        text = getattr(table, f"{name}_margin_slope")
-        if text is not None and (margin is None or not margin[0]):
-            raise InputError(f"{key}.{name}_margin_slope: expected the level's rate beside it")
-        found[name] = None if text is None else _slope(text, contract, f"{key}.{name}_margin_slope")
+        text: str | None = getattr(table, f"{name}_margin_slope")
+        root: str | None = getattr(table, f"{name}_margin_root")
+        field = f"{key}.{name}_margin_{'slope' if root is None else 'root'}"
+        if text is not None and root is not None:
+            raise InputError(f"{field}: expected no slope beside it")
+        if (text or root) is not None and (margin is None or not margin[0]):
+            raise InputError(f"{field}: expected the level's rate beside it")
+        found[name] = None if text is None else _slope(text, contract, field)
+        if root is not None and margin is not None:
+            share = read_rate(f"{key}.root_within_rate", table.root_within_rate, 0, RATE)
+            found[name] = _root(root, contract, mul_div_floor(margin[0], share, RATE), field)
     first = found["initial"] if initial is not None else found["maintenance"]
     second = found["maintenance"] if maintenance is not None else first
+    if first is not None and second is not None and bool(first.root) != bool(second.root):
+        raise InputError(f"{key}.maintenance_margin_slope: expected slopes or roots for both levels")
     if second is not None and (first is None or first.rate * second.per < second.rate * first.per):
-        raise InputError(f"{key}.maintenance_margin_slope: expected no more than initial_margin_slope")
+        word = "root" if second.root else "slope"
+        raise InputError(f"{key}.maintenance_margin_{word}: expected no more than initial_margin_{word}")
+    if table.root_within_rate != "0" and not (first is not None and first.root):
+        raise InputError(f"{key}.root_within_rate: expected initial_margin_root or maintenance_margin_root beside it")
     return first, first, second
 
 
@@ -250,9 +262,10 @@ def _coins(contract: Contract) -> Fraction:
 
 
 def slope_text(slope: Slope, contract: Contract) -> str:
-    """A slope as a rulebook file states it, per coin."""
-    exact = Fraction(slope.rate, slope.per) / RATE / _coins(contract)
-    return plain(Decimal(exact.numerator) / exact.denominator)
+    """A slope as a rulebook file states it, per coin, or a root, per square root of a coin."""
+    exact = Fraction(slope.rate, slope.per) / _coins(contract) / (RATE**2 if slope.root else RATE)
+    number = Decimal(exact.numerator) / exact.denominator
+    return plain(number.sqrt() if slope.root else number)
 
 
 def _slope(text: str, contract: Contract, key: str) -> Slope:
@@ -264,3 +277,15 @@ def _slope(text: str, contract: Contract, key: str) -> Slope:
     if exact > most or exact.numerator * exact.denominator >= 2**62:
         raise InputError(f"{key}: {text} is out of bounds, or too fine for this contract's lot")
     return Slope(exact.numerator, exact.denominator, of_lots)
+
+
+def _root(text: str, contract: Contract, within: int, key: str) -> Slope:
+    """Squares of rate units per lot, from a rate per square root of a coin of size."""
+    if contract.kind is not Kind.LINEAR:
+        raise InputError(f"{key}: expected a linear contract, whose size no mark moves")
+    square = (Fraction(read_positive(key, text)) * RATE) ** 2 * _coins(contract)
+    # What a root is taken of stays below 2**62: the square of `MAX_RATE`, and a lot more.
+    if square > 2**58 or square.numerator * square.denominator >= 2**62:
+        raise InputError(f"{key}: {text} is out of bounds, or too fine for this contract's lot")
+    most = min(MAX_LOTS, math.ceil(MAX_RATE**2 / square))
+    return Slope(square.numerator, square.denominator, of_lots=True, root=most, within=within)

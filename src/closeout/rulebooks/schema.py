@@ -30,7 +30,8 @@ class TierTable(Stated, frozen=True, kw_only=True):
     An amount makes brackets of tiers: with the right one a rate holds for what lies above the tier's start alone;
     "continuous" is that one, worked out of the tier before (its amount + start x what the rate grows by). A
     slope is added to the rate for each coin of size (quantity x `contract_size`, of an inverse contract its value in
-    the coin), rounded up to 1e-9; rate and slope together are at most 200 %.
+    the coin), rounded up to 1e-9; rate and slope together are at most 200 %. A root is such a slope of the square root
+    of the coins, of a linear contract; of the root the first `root_within_rate` x the rate add nothing.
     """
 
     notional_from: str = "0"
@@ -40,11 +41,14 @@ class TierTable(Stated, frozen=True, kw_only=True):
     initial_margin_rate: str | None = None
     initial_margin: str | None = None
     initial_margin_slope: str | None = None
+    initial_margin_root: str | None = None
     initial_amount: str | None = None
     maintenance_margin_rate: str | None = None
     maintenance_margin: str | None = None
     maintenance_margin_slope: str | None = None
+    maintenance_margin_root: str | None = None
     maintenance_amount: str | None = None
+    root_within_rate: str = "0"
 
 
 class ContractTable(Stated, frozen=True, kw_only=True):

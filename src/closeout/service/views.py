@@ -17,7 +17,7 @@ from closeout.core.margin import Level, MarginKind, MarginTier, Window
 from closeout.core.outlook import could_owe, shortfall
 from closeout.core.risk import assess
 from closeout.core.times import SECOND, time_text
-from closeout.core.units import RATE, rate_text
+from closeout.core.units import RATE, mul_div_ceil, rate_text
 from closeout.engine import closeout, gate, scan
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import ContractState, Flag
@@ -334,7 +334,10 @@ def _tier(contract: ContractState, tier: MarginTier, text: Any) -> dict[str, Any
         shown["initial_amount"] = text(amount)
     for kind in (MarginKind.INITIAL, MarginKind.MAINTENANCE):
         if slope := tier.slope[kind]:
-            shown[f"{kind.name.lower()}_margin_slope"] = slope_text(slope, contract.contract)
+            word = "root" if slope.root else "slope"
+            shown[f"{kind.name.lower()}_margin_{word}"] = slope_text(slope, contract.contract)
+            if slope.within:
+                shown["root_within_rate"] = rate_text(mul_div_ceil(slope.within, RATE, tier.rate[kind]))
     return shown
 
 

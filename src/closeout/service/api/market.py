@@ -37,11 +37,14 @@ class Tier(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     initial_margin_rate: money.RateText | None = None
     initial_margin: money.Amount | None = None
     initial_margin_slope: money.RateText | None = None
+    initial_margin_root: money.RateText | None = None
     initial_amount: money.Amount | None = None
     maintenance_margin_rate: money.RateText | None = None
     maintenance_margin: money.Amount | None = None
     maintenance_margin_slope: money.RateText | None = None
+    maintenance_margin_root: money.RateText | None = None
     maintenance_amount: money.Amount | None = None
+    root_within_rate: money.RateText = "0"
 
 
 class Tiers(Body, frozen=True, kw_only=True):
