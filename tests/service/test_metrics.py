@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.engine.bench import NOON, Desk, flat_margin, nanoseconds
 
@@ -233,3 +234,28 @@ def test_a_counter_that_began_anew_counts_on() -> None:
         status.malformed = total
         metrics.feeds([status], NOW)
     assert samples(metrics)["closeout_feed_malformed_total", ("kraken",)] == 7
+
+
+@pytest.mark.rule("G-12")
+def test_what_the_trigger_index_does_is_counted_and_who_has_no_triggers_is_shown() -> None:
+    desk = Desk("kraken-us", {"contracts": {"CAR": flat_margin("50", session="cme_equity")}})
+    desk.session("cme_equity")
+    for name in ("A", "B", "C"):
+        desk.account(name, "1000")
+    desk.marks(CAR="1000")
+    desk.marks(CAR="1001")
+    metrics = Metrics()
+    metrics.state(desk.twin.loaded)
+    assert samples(metrics)["closeout_accounts_without_triggers", ()] == 3  # no index: everybody is looked at
+    metrics.state(desk.state)
+    found = samples(metrics)
+    assert found["closeout_accounts_without_triggers", ()] == 0
+    assert found["closeout_index_looks_total", ()] >= 3
+    assert found["closeout_index_resets_total", ()] >= 1
+    desk.hold("A", "CAR", "4", "1001")
+    desk.marks(CAR="1002")
+    desk.marks(CAR="740")
+    metrics.state(desk.state)
+    found = samples(metrics)
+    assert found["closeout_index_triggers_crossed_total", ()] == 1
+    assert found["closeout_accounts_without_triggers", ()] == 1  # it is being liquidated

@@ -1,4 +1,4 @@
-"""No input of a growing book waits for the compiler of the trigger index (G-12)."""
+"""A book that grows bit by bit never waits for the compiler of the trigger index (G-12)."""
 
 from __future__ import annotations
 

@@ -238,10 +238,10 @@ class Index:
             known = np.empty(count, np.int8)
             given = self.tables, columns, self.wheels.anchored, self.void
             other = self.pool.submit(kernels.verdicts, *given, 0, count // 2, known, self._sums())
-            changed = kernels.verdicts(*given, count // 2, count, known, self._sums())
-            changed += other.result()
+            own, theirs = kernels.verdicts(*given, count // 2, count, known, self._sums()), other.result()
+            changed = own[1] + theirs[1]
             if self.void:
-                self.wheels.counts[wheels.LOOKED_AT] += self.counters["loose"]
+                self.wheels.counts[wheels.LOOKED_AT] += own[0] + theirs[0]
                 return np.flatnonzero(known != columns.level[:count]) if changed else EMPTY
         found = wheels.look(self.tables, columns, self.wheels, known, self.found, self.quota, self._sums(), self.room)
         return self.found[:found].copy()

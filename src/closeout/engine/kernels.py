@@ -255,10 +255,11 @@ def kept_back(tables: Tables, flags: int, level: int) -> int:
 @compiled
 def verdicts(
     tables: Tables, book: Columns, anchored: Any, everybody: bool, begin: int, end: int, found: Any, sums: Any
-) -> int:
+) -> tuple[int, int]:
     """The level as it would be stored of the loose accounts among ``begin:end``, and of those with triggers where
-    `everybody` is loose; returns how many are stored at another. Of the others `found` is the stored level."""
-    changed = 0
+    `everybody` is loose; returns how many these are, and how many are stored at another level. Of the others `found` is
+    the stored level."""
+    judged, changed = 0, 0
     for account in range(begin, end):
         held = anchored[account]
         found[account] = book.level[account]
@@ -266,8 +267,9 @@ def verdicts(
             net_liq, alert, liquidate_only, auto, positions = assess(tables, book, account, sums)
             level = level_of(tables, net_liq, alert, liquidate_only, auto, positions)
             found[account] = kept_back(tables, book.flags[account], level)
+            judged += 1
             changed += found[account] != book.level[account]
-    return changed
+    return judged, changed
 
 
 @compiled

@@ -40,6 +40,9 @@ class Batches(NamedTuple):
 class Finder(Protocol):
     """What finds the accounts that may have changed level (`engine.index`)."""
 
+    @property
+    def counters(self) -> dict[str, int]: ...
+
     def changed(self) -> Column: ...
 
     def net_liqs(self, rows: Column) -> Column: ...

@@ -292,8 +292,7 @@ def look(
     tables: Tables, book: Columns, wheels: Wheels, known: Any, found: Any, quota: int, sums: Any, room: Any
 ) -> int:
     """Look at every loose account. Those whose level is not the stored one go to `found`, whose number is returned; up
-    to `quota` of the others get triggers. `known`: the level of every
-    account, worked out already, or nothing."""
+    to `quota` of the others get triggers. `known`: the level of every account, worked out already, or nothing."""
     if wheels.counts[WAITED] < wheels.counts[PAUSE]:
         wheels.counts[WAITED] += 1
         quota = 0

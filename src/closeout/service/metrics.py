@@ -77,6 +77,10 @@ class Metrics:
         self._accounts = gauge("accounts", "Margin accounts; an isolated position is one.", "level")
         self._flagged = gauge("accounts_flagged", "Margin accounts with a flag set.", "flag")
         self._positions = gauge("positions", "Open positions.")
+        self._loose = gauge("accounts_without_triggers", "Margin accounts looked at at every mark.")
+        self._looked_at = counter("index_looks", "Looks of the trigger index at an account.")
+        self._crossed = counter("index_triggers_crossed", "Triggers that marks have crossed.")
+        self._resets = counter("index_resets", "Times that all triggers were void.")
         self._queue = gauge("offer_queue_length", "Commands that wait for a frame.")
         self._commit = histogram("commit_seconds", "From a frame's taking to its durability.")
         self._apply = histogram("apply_seconds", "From a frame's durability to its last event.")
@@ -162,6 +166,15 @@ class Metrics:
             self._flagged.labels(flag.label).set(int(np.count_nonzero(flags & flag)))
         self._positions.set(int(np.count_nonzero(state.book.positions.lots)))
         self._receivables.set(int(book.column("receivable").sum()) / 10**state.policy.currency.places)
+        self._index({} if state.index is None else state.index.counters, book.count - len(book.house))
+
+    def _index(self, counters: Mapping[str, int], everybody: int) -> None:
+        """What the trigger index has done; where there is none, everybody is looked at."""
+        self._loose.set(counters.get("loose", everybody))
+        for counter, name in (
+            (self._looked_at, "accounts_looked_at"), (self._crossed, "triggers_crossed"), (self._resets, "resets"),
+        ):  # fmt: skip
+            self._up_to(counter, counters.get(name, 0), name)
 
     def feeds(self, statuses: Iterable[FeedStatus], now: int) -> None:
         """`now` and their times are UTC nanoseconds."""
