@@ -65,15 +65,20 @@ def base_to_cover(row: Row) -> Found:
 
 
 def base_to_cover_worked(row: Row) -> Found:
+    """A hundred such positions in one account: fees are whole micros of all of them."""
     names = ("margin_shortage", "margin_ratio", "oracle_price", "liquidator_fee", "if_fee")
-    return {"base_amount": _to_cover(*(Decimal(row["inputs"][name]) for name in names))}
+    shortage, rate, price, *fees = (Decimal(row["inputs"][name]) for name in names)
+    return {"base_amount": _to_cover(shortage * 100, rate, price, *fees, many=100) / 100}
 
 
-def _to_cover(shortage: Decimal, rate: Decimal, price: Decimal, liquidator_fee: Decimal, fund_fee: Decimal) -> Decimal:
-    desk = _desk(rate, Decimal(1), _BASE, "0.01", (liquidator_fee, fund_fee))
+def _to_cover(
+    shortage: Decimal, rate: Decimal, price: Decimal, liquidator_fee: Decimal, fund_fee: Decimal, many: int = 1
+) -> Decimal:
+    desk = _desk(rate, Decimal(1), many * _BASE, "0.01", (liquidator_fee, fund_fee))
+    held = str(10 * many)
     desk.account("A")
-    desk.hold("A", "C", "10", _text(price))
-    needed = desk.facts("C").notional(desk.ticks("C", _text(price)), desk.lots("C", "10"))
+    desk.hold("A", "C", held, _text(price))
+    needed = desk.facts("C").notional(desk.ticks("C", _text(price)), desk.lots("C", held))
     desk.deposit("A", _text(Decimal(desk.money(needed)) * rate - shortage))
     desk.marks(C=_text(price))
     ((_, quantity),) = desk.outstanding("A")
