@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.index.book import CONTRACTS, Columns
 from benchmarks.index.paths import Path
-from closeout.engine import ledger
+from closeout.engine import kernels, ledger
 from closeout.engine.commands import AnyCommand, Fill, Input, LoadRulebook, Mark, Marks, MarkSeries, SessionChange
 from closeout.engine.engine import Engine
 from closeout.engine.events import ENCODER, AnyEvent, CloseOutOrder, LevelChanged, Rejected
@@ -141,6 +141,14 @@ class Desk:
     def counted(self) -> dict[str, int]:
         """What the index has counted so far; empty where there is none."""
         return dict(getattr(getattr(self.state, "index", None), "counters", {}))
+
+    def judge_everybody(self) -> None:
+        """A scan of all accounts by the index's own compiled verdicts, every mechanism in, on one thread."""
+        index: Any = self.state.index
+        known = np.empty(self.state.book.count, np.int8)
+        kernels.verdicts(
+            index.tables, index._columns(), index.wheels.anchored, True, 0, len(known), known, index._sums()
+        )  # fmt: skip
 
     def owing(self) -> int:
         """How many customers owe a deficit now."""

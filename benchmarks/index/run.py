@@ -47,8 +47,8 @@ KEYS = (
     "fallen", "fallen_share", "fallen_as_reference", "order_as_reference", "close_out_orders", "owing", "marks_seconds",
     "fills_seconds", "opening_seconds", "index_seconds", "compiling_seconds", "peak_bytes_per_account",
     "imbalances", "load_of_others", "ratio_to_incremental", "ratio_to_full_scan", "finding_ratio_to_incremental",
-    "finding_ratio_to_full_scan", "worst_batch_ms",
-    "worst_batch_to_full_scan", "worst_batch_to_compiled_scan", "growth_100k_to_3M", "growth_factor",
+    "finding_ratio_to_full_scan", "worst_batch_ms", "worst_batch_to_full_scan", "worst_batch_to_exact_scan",
+    "worst_batch_to_compiled_scan", "growth_100k_to_3M", "growth_factor",
     "digest_equal", "events_equal", "digest_accounts", "digest_batches", "digest_fallen", "digest_seconds",
 )  # fmt: skip
 
@@ -246,11 +246,13 @@ def _batches(shape: Shape, marks: int) -> Result:
     compiled = FullScan(columns, columns.opening)
     compiled.mark(0, int(columns.opening[0]))
     bare = [timed(lambda: compiled.mark(0, int(columns.opening[0])))[0] for _ in range(SCANS)]
+    exact = [timed(under_test.judge_everybody)[0] for _ in range(SCANS + 1)][1:]
     worst = max(batches)
     return {
         "worst_batch_ms": worst / 1e6,
         "most_touched": max(under_test.touched) if under_test.counted() else None,
         "worst_batch_to_full_scan": worst / statistics.median(scans),
+        "worst_batch_to_exact_scan": worst / statistics.median(exact),
         "worst_batch_to_compiled_scan": worst / statistics.median(bare),
     }
 

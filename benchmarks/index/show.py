@@ -106,7 +106,8 @@ def _batch_lines(result: Result) -> list[Line]:
             f"all contracts at once in each batch, every one of {result['accounts']:,} accounts next to its line",
             f"worst batch {number(result['worst_batch_ms'])} ms{touched}",
             f"{number(result['worst_batch_to_full_scan'])} times the engine's full scan, "
-            f"{number(result['worst_batch_to_compiled_scan'])} times the compiled one",
+            f"{number(result['worst_batch_to_exact_scan'])} times a compiled scan with every mechanism on one thread, "
+            f"{number(result['worst_batch_to_compiled_scan'])} times the compiled one of one coefficient a position",
         )
     ]
 
