@@ -26,6 +26,13 @@ CAR = {
 STAGES: tuple[dict[str, Any], ...] = (
     {"stage": "liquidity_providers"},
     {"stage": "liquidity_providers", "capacity": "1000"},
+    {
+        "stage": "liquidity_providers",
+        "equity": "8000",
+        "capacity_of_equity": "2",
+        "share_of_equity": "0.15",
+        "within_seconds": 300,
+    },
     {"stage": "insurance_fund_takes"},
     {"stage": "backstop_vault"},
     {"stage": "auto_deleveraging", "ranking": "leveraged_return"},

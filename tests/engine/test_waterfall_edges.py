@@ -338,3 +338,20 @@ def test_a_fee_that_falls_as_the_shortage_grows(cash: str, rate: int, fee: str) 
     assert closeout.fee_rate(desk.state, desk.state.row("A"), held) == rate
     filled(desk, "A", "1000")
     assert desk.cash("insurance_fund") == fee
+
+
+@pytest.mark.rule("EX-05", "G-02")
+def test_providers_take_a_share_of_their_equity_in_each_window() -> None:
+    """Of 3,000 a half within five minutes, and never more than the whole: each position is worth 880 when it comes."""
+    providers = {
+        "stage": "liquidity_providers", "equity": "3000", "capacity_of_equity": "1", "share_of_equity": "0.5",
+        "within_seconds": 300,
+    }  # fmt: skip
+    desk = desk_of(providers, VENUE, close_out=AT_ONCE)
+    for number, (seconds, taken) in enumerate([(0, "1"), (299, "1"), (1, "2"), (299, "2"), (1, "3"), (300, "3")]):
+        desk.wait(seconds)
+        desk.marks(CAR="1000")
+        hold(desk, f"A{number}", "100", "1")
+        desk.marks(CAR="880")
+        assert desk.position("liquidity_providers", "CAR") == taken
+    assert desk.cash("liquidity_providers") == "3000.00"  # what they hold was bought at 900 each

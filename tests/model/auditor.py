@@ -18,7 +18,6 @@ from tests.model.auditor_orders import Orders
 from tests.model.auditor_rules import MARKET, Contract, Rules, Step
 from tests.model.auditor_state import (
     EVERYBODY,
-    FUND,
     HOUSE,
     SUSPENSE,
     Account,
@@ -60,6 +59,8 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         self.kind = ""
         self.concerned: set[str] = set()
         self.touched: set[str] = set()
+        self.used_since: int | None = None
+        self.used = Fraction(0)
         self.fund_held: list[tuple[int, Fraction]] = []
         self.seen_below_zero: int | None = None
 
@@ -155,8 +156,7 @@ class Auditor(Orders, Market, Trades, Desk, Stops, Calls, Waterfall):
         self.rules = Rules(json.loads(document))
         for name in (SUSPENSE, *self.house_accounts()):
             self.accounts[name] = Account(name, "", None, True)
-        if self.rules.fund is not None:
-            self.post("segregated_bank", FUND, self.rules.fund)
+        self.endow()
 
     def _OpenAccount(
         self, account_id: str, owner: str, validate_with_intraday: bool, parent: str | None, leverage: dict[str, int]

@@ -274,6 +274,10 @@ class Stage:
     among: str | None
     drawdown: Fraction | None = None
     window: int = 0
+    equity: Fraction | None = None
+    of_equity: Fraction | None = None
+    share_of_equity: Fraction | None = None
+    within: int = 0
 
 
 MARKET = Step("flatten_all", "none", Fraction(1), Fraction(0), 0, 0, 1, Fraction(1), Fraction(0))
@@ -310,6 +314,10 @@ def read_stage(table: dict) -> Stage:
         table.get("among"),
         optional(table.get("drawdown")),
         (table.get("drawdown_hours") or 0) * 3600 * 10**9,
+        optional(table.get("equity")),
+        optional(table.get("capacity_of_equity")),
+        optional(table.get("share_of_equity")),
+        (table.get("within_seconds") or 0) * 10**9,
     )
 
 

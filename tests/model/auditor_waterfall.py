@@ -45,6 +45,9 @@ def shares(total: int, weights: Mapping[Key, Fraction]) -> dict[Key, int]:
 class Waterfall(Steps):
     """Whoever is touched by another's close-out is judged in the same input."""
 
+    used_since: int | None
+    used: Fraction
+
     def cancel_working(self, account: Account, contract: str = "") -> None:
         raise NotImplementedError
 
@@ -55,6 +58,15 @@ class Waterfall(Steps):
         assert self.rules is not None
         takers = [HOLDERS[stage.kind] for stage in self.rules.stages if stage.kind in HOLDERS]
         return sorted({*takers, *([FUND] if self.rules.fund is not None else [])})
+
+    def endow(self) -> None:
+        """What the house's own accounts begin with."""
+        assert self.rules is not None
+        if self.rules.fund is not None:
+            self.post("segregated_bank", FUND, self.rules.fund)
+        for stage in self.rules.stages:
+            if stage.equity:
+                self.post("segregated_bank", HOLDERS[stage.kind], stage.equity)
 
     def _covered(self, account: Account, stage: Stage, share: Fraction, given: Fraction) -> None:
         """A price that gives the account something beyond the mark makes good what its lots were below zero (`share`);
@@ -101,6 +113,9 @@ class Waterfall(Steps):
             if taker.cash + down(realised, contract.micro) < 0:
                 self.reached["the fund would be below zero"] += 1
                 return
+        if stage.within:
+            self.used_since = self.now if self.used_since is None else self.used_since
+            self.used += self.figures.notional(contract, Position(quantity, Fraction(0)))
         self._trade(account, contract, -quantity, -value)
         self._trade(taker, contract, quantity, value)
         event.filled = True
@@ -109,15 +124,28 @@ class Waterfall(Steps):
     def _room(self, taker: Account, stage: Stage, contract: Contract, position: Position, whole: int) -> int:
         """Lots that the taker's capacity, in value at the marks, leaves room for."""
         assert self.rules is not None
-        bounds = [] if stage.capacity is None else [stage.capacity]
-        if stage.of_fund is not None:
-            bounds.append(down(self.in_fund() * stage.of_fund, self.rules.micro))
-        if not bounds:
-            return whole
+        micro, equity = self.rules.micro, max(Fraction(0), self.figures.net_liq(taker))
         held = taker.held().items()
         holds = sum((self.figures.notional(self.rules.contracts[n], p) for n, p in held), Fraction(0))
+        bounds = [] if stage.capacity is None else [stage.capacity - holds]
+        if stage.of_fund is not None:
+            bounds.append(down(self.in_fund() * stage.of_fund, micro) - holds)
+        if stage.of_equity is not None:
+            bounds.append(down(equity * stage.of_equity, micro) - holds)
+        if stage.share_of_equity is not None:
+            bounds.append(down(equity * stage.share_of_equity, micro) - self._used(stage))
+            self.reached["used up for now"] += bounds[-1] == min(bounds)
+        if not bounds:
+            return whole
         notional = self.figures.notional(contract, position)
-        return max(0, floor(whole * (min(bounds) - holds) / notional)) if notional else 0
+        return max(0, floor(whole * min(bounds) / notional)) if notional else 0
+
+    def _used(self, stage: Stage) -> Fraction:
+        """What was taken since the present window began; one that is over has taken nothing."""
+        if self.used_since is not None and self.now >= self.used_since + stage.within:
+            self.used_since, self.used = None, Fraction(0)
+            self.reached["used anew"] += 1
+        return self.used
 
     def _deleveraged(self, account: Account, event: Event, stage: Stage, name: str) -> None:
         """Winners on the other side are closed against the position, ranked, or all in proportion."""

@@ -177,7 +177,26 @@ DRAWDOWN = {
     ],
 }
 
+# Providers with an equity of their own, of which they take no more than a part within two minutes.
+PROVIDERS = {
+    **BASE,
+    "name": "model-providers",
+    "close_out": {**FLATTEN, "take_over_below": "0.5"},
+    "waterfall": [
+        {
+            "stage": "liquidity_providers",
+            "equity": "9000",
+            "capacity_of_equity": "2.5",
+            "share_of_equity": "0.7",
+            "within_seconds": 120,
+        },
+        {"stage": "unwind"},
+        VENUE,
+    ],
+}
+
 SPECIAL = (
+    Setting("providers", document(PROVIDERS), _PRICES, _SIZES, 3_000_000_000, limited=True),
     Setting("fifth", document(FIFTH), _PRICES, _SIZES, 3_000_000_000, limited=True),
     Setting("drawdown", document(DRAWDOWN), _PRICES, _SIZES, 3_000_000_000, limited=True),
 )

@@ -18,7 +18,7 @@ STREAMS = 360
 WATERFALL_STREAMS = 220
 RARE = (340,)
 """Streams in which an account drops two tiers at once."""
-SPECIAL_STREAMS = 100
+SPECIAL_STREAMS = 120
 HEDGED_STREAMS = 150
 HEDGED_RARE = (273,)
 """Streams in which one account is closed against two places of another."""
@@ -98,7 +98,7 @@ IN_WATERFALLS = """
     nobody to share with among days_winners, nobody to share with among positions, withdrawal haircut,
     all of it after a part, a part anew, the fund is not down enough, the fund is down,
     auto_deleveraging leveraged_return at drawdown, rejected withdrawals_gated, below zero beside a guess,
-    a share of the notional stays,
+    a share of the notional stays, used up for now, used anew,
     liquidity_providers pays, no room for all of it, venue_bears pays, deficit, own close-out, desk liquidates
 """
 

@@ -92,6 +92,30 @@ def test_a_drawdown_has_all_that_it_needs(stage: dict[str, Any], message: str) -
     assert refusal(BANKRUPT, stage) == f"waterfall[0].{message}"
 
 
+PROVIDERS: dict[str, Any] = {"stage": "liquidity_providers", "equity": "100"}
+OF_EQUITY: dict[str, Any] = {**PROVIDERS, "share_of_equity": "0.15", "within_seconds": 300}
+
+
+@pytest.mark.rule("EX-01", "EX-05")
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([{**OF_EQUITY, "equity": None}], "[0].equity: expected what the takers begin with"),
+        ([{**PROVIDERS, "equity": None, "capacity_of_equity": "2"}], "[0].equity: expected what the takers begin with"),
+        (
+            [{**PROVIDERS, "within_seconds": 9}],
+            "[0].share_of_equity: expected within_seconds beside it, and neither alone",
+        ),
+        ([OF_EQUITY, OF_EQUITY], "[0].equity: expected one stage liquidity_providers, whose equity it is"),
+        ([{**PROVIDERS, "stage": "backstop_vault"}], "[0].equity: expected it with liquidity_providers only"),
+        ([{**OF_EQUITY, "within_seconds": 0}], "[0].within_seconds: expected a whole number from 1 to 86400, got 0"),
+    ],
+)
+def test_an_equity_has_all_that_it_needs(stages: list[dict[str, Any]], message: str) -> None:
+    assert refusal(BANKRUPT, *stages) == f"waterfall{message}"
+    assert built(BANKRUPT, OF_EQUITY)[1][0].within == 300 * 10**9
+
+
 @pytest.mark.rule("EX-01", "EX-04")
 @pytest.mark.parametrize("stage", [ADL, {"stage": "unwind"}, {"stage": "liquidity_providers"}])
 def test_a_seed_is_for_ranking_at_random(stage: dict[str, Any]) -> None:

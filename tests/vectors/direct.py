@@ -118,6 +118,34 @@ def assigned_remainder(row: Row) -> Found:
     return {f"{name}_assigned": int(quantity) for name, quantity in taken.items()}
 
 
+def providers_capacity(row: Row) -> Found:
+    """What they take of a position that is larger, the first in their window."""
+    equity, percent, factor = of(row, "equity", "group_limit_pct", "notional_capacity_factor")
+    assert row["inputs"]["group_used"] == row["inputs"]["current_notional"] == 0
+    given = {
+        "contracts": {"C": {"tick": "0.01", "lot": "1", "tiers": [{"maintenance_margin_rate": "0.05"}]}},
+        "close_out": {"method": "flatten_all", "limit": "bankruptcy"},
+        "waterfall": [
+            {
+                "stage": "liquidity_providers",
+                "equity": text(equity),
+                "capacity_of_equity": text(factor),
+                "share_of_equity": text(percent / 100),
+                "within_seconds": 300,
+            },
+            {"stage": "venue_bears"},
+        ],
+    }
+    desk = Desk("reference", given)
+    desk.account("A", "1")
+    desk.hold("A", "C", text(equity * 10), "1")
+    desk.marks(C="1")
+    active = desk.close_out("A")
+    assert active is not None
+    desk.done(c.OrderDone(next(iter(active.outstanding)), "no price within the limit"))
+    return {"capacity": Decimal(desk.position("liquidity_providers", "C"))}
+
+
 # -- prices ------------------------------------------------------------------------------------------------
 
 
@@ -411,6 +439,7 @@ WAYS: dict[str, Callable[[Row], Found]] = {
     "bybit-adl-pool-ex1": pool_drawdown,
     "bitmex-adl-queue": queue,
     "ftx-flowchart": ftx_equities,
+    "deribit-lsp-capacity": providers_capacity,
     "bybit_closing_fee": closing_fee,
     "kraken-pas-split": assigned_remainder,
     "deribit_futures_margin": deribit,

@@ -199,4 +199,8 @@ def initial_state(document: bytes) -> State:
     if policy.insurance_fund:
         state.ledger.post(books.SEGREGATED_BANK, books.INSURANCE_FUND, policy.insurance_fund)
         state.book.cash[state.book.row[books.INSURANCE_FUND]] = policy.insurance_fund
+    for stage in policy.waterfall:
+        if stage.equity:
+            state.ledger.post(books.SEGREGATED_BANK, books.LIQUIDITY_PROVIDERS, stage.equity)
+            state.book.cash[state.book.row[books.LIQUIDITY_PROVIDERS]] = stage.equity
     return state

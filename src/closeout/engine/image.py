@@ -85,6 +85,7 @@ def _state(state: State) -> dict[str, Any]:
         "reviews": sorted((seq, *raise_) for seq, raise_ in state.reviews.items()),
         "cadences": {name: asdict(cadence) for name, cadence in state.cadences.items()},
         "fund": (state.fund_changed, state.fund_highs),
+        "taken": state.taken,
         "below_zero_at": state.below_zero_at,
         "ledger": state.ledger.balances,
         "ids": [book.ids[row] for row in order.tolist()],
@@ -173,6 +174,8 @@ def _restore(raw: dict[str, Any], initial: Callable[[bytes], State]) -> State:
     state.cadences = {name: Cadence(**fields) for name, fields in raw["cadences"].items()}
     state.fund_changed, highs = raw["fund"]
     state.fund_highs = [(until, cash) for until, cash in highs]
+    taken_since, taken = raw["taken"]
+    state.taken = (taken_since, taken)
     state.below_zero_at = raw["below_zero_at"]
     state.ledger.balances.update(raw["ledger"])
     state.book = _book(raw, state.book.positions)

@@ -122,7 +122,8 @@ class State:
     the number of the batch of a series that is being taken in, 0 elsewhere. `touched` are rows whose positions or money
     another account's close-out changed: they are judged in the same input. `fund_highs` are, where a rulebook looks
     back at the insurance fund, until when it held how much cash, those only that can be the most within a window;
-    `fund_changed` is when that last changed. `below_zero` are rows of accounts with positions that are below zero,
+    `fund_changed` is when that last changed. `taken` are when liquidity providers' present window began, and the
+    notional in micros that they took in it. `below_zero` are rows of accounts with positions that are below zero,
     where withdrawals wait for that, and `below_zero_at` is when an input last found one there. From `index_from`
     positions on there is an `index`; neither is kept, nor are `below_zero` and `looked_at`."""
 
@@ -146,6 +147,7 @@ class State:
     batch: int = 0
     fund_highs: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     fund_changed: int = 0
+    taken: tuple[int, int] = (0, 0)
     below_zero: set[int] = field(default_factory=set[int])
     below_zero_at: int | None = None
     touched: set[int] = field(default_factory=set[int])

@@ -2,7 +2,7 @@
 
 Stages that take positions act on an account that the book could not close, before it is flat:
 
-    liquidity_providers    take the position at its bankruptcy price, up to their capacity
+    liquidity_providers    take the position at its bankruptcy price, up to their capacity, which may be of their equity
     insurance_fund_takes   the fund takes it there, up to its capacity; it takes nothing that would leave it below zero
     backstop_vault         the vault takes it there, and with it whatever equity the position has
     auto_deleveraging      winners are closed against it, ranked (`engine.deleveraging`); with a `drawdown`, and then
@@ -93,6 +93,9 @@ def _assign(state: State, row: int, active: CloseOut, stage: Stage, holding: Hol
         state, taker, holding, signed, value
     ):
         return
+    if stage.within:
+        since, taken = state.taken = _taken(state, stage)
+        state.taken = (since, taken + holding.contract.notional(holding.mark or 0, lots))
     state.trade(row, contract, -signed, -value, f"position taken by {HOLDERS[stage.kind]}")
     state.trade(taker, contract, signed, value, f"position of {state.book.ids[row]} taken")
     own = mul_div_floor(share, lots, abs(holding.lots))
@@ -110,10 +113,25 @@ def _room(state: State, taker: int, stage: Stage, holding: Holding) -> int:
     if stage.capacity_of_fund is not None:
         of_fund = mul_div_floor(fund.in_fund(state), stage.capacity_of_fund, RATE)
         room = of_fund if room is None else min(room, of_fund)
+    equity = max(0, state.risk(taker).net_liq) if stage.equity is not None else 0
+    if stage.of_equity is not None:
+        of_equity = mul_div_floor(equity, stage.of_equity, RATE)
+        room = of_equity if room is None else min(room, of_equity)
+    if room is not None:
+        room -= sum(held.notional for held in state.holdings(taker))
+    if stage.share_of_equity is not None:
+        left = mul_div_floor(equity, stage.share_of_equity, RATE) - _taken(state, stage)[1]
+        room = left if room is None else min(room, left)
     if room is None:
         return abs(holding.lots)
-    room -= sum(held.notional for held in state.holdings(taker))
     return max(0, mul_div_floor(abs(holding.lots), room, holding.notional)) if holding.notional else 0
+
+
+def _taken(state: State, stage: Stage) -> tuple[int, int]:
+    """When the takers' present window began, and what they took in it: a window is as long as it is, whatever is taken
+    in it, and one that is over begins anew with the next position."""
+    since, taken = state.taken
+    return (since, taken) if taken and state.time - since < stage.within else (state.time, 0)
 
 
 def _fund_stays_whole(state: State, row: int, holding: Holding, lots: int, value: int) -> bool:

@@ -30,6 +30,10 @@ _LAST = (StageKind.WITHDRAWAL_HAIRCUT, StageKind.CUSTOMER_OWES, StageKind.VENUE_
 _OWN_KEYS: dict[str, tuple[StageKind, ...]] = {
     "capacity": TAKERS,
     "capacity_of_fund": TAKERS,
+    "equity": (StageKind.LIQUIDITY_PROVIDERS,),
+    "capacity_of_equity": (StageKind.LIQUIDITY_PROVIDERS,),
+    "share_of_equity": (StageKind.LIQUIDITY_PROVIDERS,),
+    "within_seconds": (StageKind.LIQUIDITY_PROVIDERS,),
     "solvent_only": TAKERS,
     "ranking": (StageKind.AUTO_DELEVERAGING,),
     "price": (StageKind.AUTO_DELEVERAGING, StageKind.UNWIND),
@@ -174,6 +178,28 @@ def _stage(table: StageTable, key: str, rulebook: RulebookTable, currency: Curre
         None if table.among is None else Among(table.among),
         drawdown,
         window,
+        *_equity(table, key, rulebook, currency),
+    )
+
+
+def _equity(
+    table: StageTable, key: str, rulebook: RulebookTable, currency: Currency
+) -> tuple[int | None, int | None, int | None, int]:
+    """What the takers begin with, the rates of it that they hold and take at most, and the latter's nanoseconds."""
+    factor, share, seconds = table.capacity_of_equity, table.share_of_equity, table.within_seconds
+    if (share is None) != (seconds is None):
+        raise InputError(f"{key}.share_of_equity: expected within_seconds beside it, and neither alone")
+    if table.equity is None:
+        if factor is not None or share is not None:
+            raise InputError(f"{key}.equity: expected what the takers begin with")
+        return None, None, None, 0
+    if sum(stage.stage == table.stage for stage in rulebook.waterfall) > 1:
+        raise InputError(f"{key}.equity: expected one stage {table.stage}, whose equity it is")
+    return (
+        read_money(f"{key}.equity", table.equity, currency),
+        None if factor is None else read_rate(f"{key}.capacity_of_equity", factor, 1, 100 * RATE),
+        None if share is None else read_rate(f"{key}.share_of_equity", share, 1, 100 * RATE),
+        0 if seconds is None else read_whole(f"{key}.within_seconds", seconds, 1, 86_400) * _SECOND,
     )
 
 

@@ -144,6 +144,8 @@ class LiquidationFee:
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One stage of the waterfall (`schema.StageTable`): micros of notional, a rate of the fund; None: no bound.
+    `of_equity` and `share_of_equity` are rates of the takers' equity, which begins with `equity` micros (None: they
+    have none to measure by); the share is of each `within` nanoseconds.
     `drawdown`: a rate of the fund's peak within `window` nanoseconds; None: the stage always takes part."""
 
     kind: StageKind
@@ -156,6 +158,10 @@ class Stage:
     among: Among | None = None
     drawdown: int | None = None
     window: int = 0
+    equity: int | None = None
+    of_equity: int | None = None
+    share_of_equity: int | None = None
+    within: int = 0
 
 
 @dataclass(frozen=True, slots=True)

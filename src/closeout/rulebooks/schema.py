@@ -168,9 +168,11 @@ class StageTable(Stated, frozen=True, kw_only=True):
     """One stage of the deficit waterfall (EX-02 to EX-05); `engine.waterfall` says what each does.
 
     Takers (`liquidity_providers`, `insurance_fund_takes`, `backstop_vault`) hold at most `capacity` of notional, or
-    `capacity_of_fund` x the fund; with `solvent_only` they take nothing of an account below zero. `ranking` and `price`
-    are those of `auto_deleveraging`, `price` of `unwind` too, `seed` that of the ranking `random`; `among` that of
-    `socialised_loss`.
+    `capacity_of_fund` x the fund. Liquidity providers with an `equity` of their own begin with it; they hold at most
+    `capacity_of_equity` x it as it stands, and take at most `share_of_equity` x it within each `within_seconds`, which
+    begin with the first position taken after the last are over. With `solvent_only` takers take nothing of an account
+    below zero. `ranking` and `price` are those of `auto_deleveraging`, `price` of `unwind` too, `seed` that of the
+    ranking `random`; `among` that of `socialised_loss`.
 
     Deleveraging with a `drawdown` takes part only where the fund, were it to bear all that the account is below zero,
     would be down by that share or more from the most that it held in the last `drawdown_hours`; it stands before the
@@ -183,6 +185,10 @@ class StageTable(Stated, frozen=True, kw_only=True):
     ]  # fmt: skip
     capacity: str | None = None
     capacity_of_fund: str | None = None
+    equity: str | None = None
+    capacity_of_equity: str | None = None
+    share_of_equity: str | None = None
+    within_seconds: int | None = None
     solvent_only: bool = False
     ranking: Literal["leveraged_return", "profit_times_margin_ratio", "return_times_leverage", "random"] | None = None
     price: Literal["bankruptcy", "mark", "previous_mark", "drawdown"] = "bankruptcy"
