@@ -34,6 +34,7 @@ async def prepare_index(writer: Writer) -> None:
             finally:
                 if process.returncode is None:
                     process.kill()
+                    await process.wait()
             await asyncio.to_thread(compile_index)
             LOG.info("trigger index prepared", positions=state.book.positions.count, compiler=code)
             return
