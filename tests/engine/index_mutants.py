@@ -1,6 +1,7 @@
-"""Run by test_index_mutants.py without Numba's compiler: the walks of `index_walk` against an index with one fault in
-its source. Prints as JSON, by mutant, what the walks said of it ("" where nothing was noticed), and under "" what they
-said of the index as it is.
+"""Run by test_index_mutants.py without Numba's compiler: the walks of `index_walk`, or the twins of `index_twins` where
+a fault shows in series of marks, against an index with one fault in its source. Prints as JSON, by mutant, what they
+said of it ("" where nothing was noticed), and under "" what they said of the index as it is. What costs only time is no
+fault here.
 
 A mutant is a function, a piece of its source that stands there once, and what is put in its place.
 """
@@ -12,20 +13,20 @@ import json
 import signal
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
 from tests.engine.index_books import starts
-from tests.engine.index_walk import SMALL, Walk
+from tests.engine.index_twins import Twins
+from tests.engine.index_walk import SMALL, Size, Walk
 
-from closeout.engine import index, kernels, triggers, wheels
+from closeout.engine import index, kernels, series, triggers, wheels
 from closeout.engine.index import Index
 
 SECONDS = 4
 """A walk that needs so much of the processor goes round in circles."""
-SEEDS = range(12)
 RIGHT = range(2)
 """Seeds of the walks that are taken with the index as it is."""
 
@@ -42,6 +43,7 @@ class Mutant(NamedTuple):
 
 
 STARTS = starts()
+LINEAR = "kraken-linear"
 MUTANTS = (
     Mutant("no new triggers after a fill or a payment", "_take_moved",
            "[np.fromiter(table.moved, np.int64, len(table.moved))]", "[EMPTY]"),
@@ -119,14 +121,58 @@ MUTANTS = (
     Mutant("netting is left out", "kernels.assess", "max(sums[place], sums[place + 1])",
            "sums[place] + sums[place + 1]", "netting"),
 )  # fmt: skip
+IN_SERIES = (
+    Mutant("a batch before the last", "wheels.is_plain", "batches.times[batch] < now or ", "", LINEAR),
+    Mutant("a batch after its input", "wheels.is_plain", " or batches.times[batch] > batches.until", "", LINEAR),
+    Mutant("a contract that the rulebook has not", "wheels.is_plain", "c < 0 or ", "", LINEAR),
+    Mutant("a first mark", "wheels.is_plain", "not tables.facts[c, PRICED] or ", "", "bybit"),
+    Mutant("a contract twice", "wheels.is_plain", " or following[c, BATCH] == batch", "", LINEAR),
+    Mutant("a lost mark, or one too low", "wheels.is_plain", "ticks < following[c, LOWEST] or ", "", LINEAR),
+    Mutant("a mark too high", "wheels.is_plain", " or ticks > following[c, HIGHEST]", "", LINEAR),
+    Mutant("a jump", "wheels.is_plain", "if jumps and", "if False and"),
+    Mutant("time stands still in a run", "wheels.run", "else 0, batches.times[batch]", "else 0, now", LINEAR),
+    Mutant("the good mark stays", "wheels.run", "following[c, GOOD_MARK] = batches.ticks[place]", "pass", LINEAR),
+    Mutant("the previous mark is another", "wheels.run",
+           "= tables.facts[c, MARK], now", "= batches.ticks[place], now", LINEAR),
+    Mutant("a crowd is passed over", "wheels.run", "return batch, CROWDED", "continue", LINEAR),
+    Mutant("nobody is looked at", "wheels.run", "if wheels.counts[LOOSE] and look(", "if False and look(", LINEAR),
+    Mutant("a run goes on after a change", "wheels.run", "return batch, CHANGED", "continue", LINEAR),
+    Mutant("set aside, and loose all the same", "wheels.set_aside", "kept += wheels.anchored[account] == FREE",
+           "kept += 1"),
+    Mutant("void triggers are followed", "advance", "self._lay_out()", "pass", LINEAR),
+    Mutant("a batch of another time", "advance", "if batch + is_in > first:", "if batch + is_in >= first:", LINEAR),
+    Mutant("a batch at the time of the one before", "advance", "batch - 1 + is_in", "batch - 1", LINEAR),
+    Mutant("marks that were not taken in", "advance", "if marked_at:", "if True:", LINEAR),
+    Mutant("a grade that stays", "advance", "contract.grade, contract.stale_told = Grade.OK, False", "pass", LINEAR),
+    Mutant("a crowd keeps its triggers", "advance", "self._reset()", "pass", LINEAR),
+    Mutant("nobody of a crowd changes", "advance", "return batch, self._look()", "return batch, EMPTY", LINEAR),
+    Mutant("the wheels are not emptied", "_lay_out", "wheels.drop_all(drums, self.accounts)", "pass", LINEAR),
+    Mutant("void triggers stay", "_reset", "self.void = True", "pass", LINEAR),
+    Mutant("a close-out with a part queued", "series._runs",
+           " and not any(book.close_outs[row].queued.values())", ""),
+)  # fmt: skip
+
+
+def walk(book: str, seed: int) -> None:
+    Walk.of(seed, STARTS[book], SMALL).run()
+
+
+def in_series(book: str, seed: int) -> None:
+    Twins(seed, STARTS[book], Size(50, 30)).run()
+
+
+JUDGES: tuple[tuple[tuple[Mutant, ...], Callable[[str, int], None], range], ...] = (
+    (MUTANTS, walk, range(24)),
+    (IN_SERIES, in_series, range(40)),
+)
+"""Who looks for which faults, and with which seeds."""
 
 
 def owner_of(mutant: Mutant) -> tuple[Any, str]:
     """Whose function it is, and its name there."""
     module, _, name = mutant.function.rpartition(".")
-    return (
-        {"index": index, "kernels": kernels, "triggers": triggers, "wheels": wheels}[module] if module else Index
-    ), name
+    modules = {"index": index, "kernels": kernels, "series": series, "triggers": triggers, "wheels": wheels}
+    return (modules[module] if module else Index), name
 
 
 def written(mutant: Mutant) -> str:
@@ -144,7 +190,7 @@ def put_in(mutant: Mutant) -> Iterator[None]:
     home: Any = vars(index if owner is Index else owner)
     right, made = getattr(owner, name), dict[str, Any]()
     exec(compile(written(mutant), mutant.function, "exec"), home, made)  # noqa: S102
-    places = [place for place in (Index, index, kernels, triggers, wheels) if vars(place).get(name) is right]
+    places = [place for place in (Index, index, kernels, series, triggers, wheels) if vars(place).get(name) is right]
     for place in places:
         setattr(place, name, made[name])
     try:
@@ -158,12 +204,12 @@ def too_long(_signal: int, _frame: FrameType | None) -> None:
     raise TimeoutError(f"more than {SECONDS} s")
 
 
-def noticed(book: str, seeds: range) -> str:
+def noticed(judge: Callable[[str, int], None], book: str, seeds: range) -> str:
     """What the first walk that went wrong said."""
     for seed in seeds:
         signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
         try:
-            Walk.of(seed, STARTS[book], SMALL).run()
+            judge(book, seed)
         except Exception as fault:  # whatever a faulty index does is a fault noticed
             return f"{book}, {seed}: {type(fault).__name__}: {fault}"
         finally:
@@ -174,11 +220,13 @@ def noticed(book: str, seeds: range) -> str:
 def main(names: list[str]) -> dict[str, str]:
     """What was said of the index as it is, and of each mutant, or of those named alone."""
     signal.signal(signal.SIGVTALRM, too_long)
-    said = {"": "".join(noticed(book, RIGHT) for book in sorted({mutant.book for mutant in MUTANTS}))}
-    for mutant in MUTANTS:
-        if not names or mutant.name in names:
-            with put_in(mutant):
-                said[mutant.name] = noticed(mutant.book, SEEDS)
+    said = {"": ""}
+    for mutants, judge, seeds in JUDGES:
+        said[""] += "".join(noticed(judge, book, RIGHT) for book in sorted({mutant.book for mutant in mutants}))
+        for mutant in mutants:
+            if not names or mutant.name in names:
+                with put_in(mutant):
+                    said[mutant.name] = noticed(judge, mutant.book, seeds)
     return said
 
 

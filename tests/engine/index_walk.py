@@ -8,6 +8,7 @@ those that are not (`index_mutants`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -21,7 +22,7 @@ from closeout.core.units import MAX_RATE, RATE
 from closeout.engine import scan
 from closeout.engine.book import Column, ContractState, Flag
 from closeout.engine.engine import initial_state
-from closeout.engine.index import BOTH, Index
+from closeout.engine.index import BOTH, LEAST_QUOTA, Index
 from closeout.engine.state import Reject, State
 
 MOST = 2**50
@@ -40,6 +41,8 @@ class Size:
 LARGE, SMALL = Size(250, 120), Size(70, 120)
 CONTRACTS = 6
 """At most so many are held in one walk."""
+LEAST = (1, 7, LEAST_QUOTA, LEAST_QUOTA, LEAST_QUOTA, LEAST_QUOTA)
+"""Least quotas: with a small one a few triggers crossed at once are a crowd, and few accounts have any."""
 
 STEPS = {
     "marks": 50, "squeeze": 16, "aim": 8, "fill": 8, "close": 4, "open": 4, "window": 4, "margin": 3, "news": 3,
@@ -95,9 +98,7 @@ class Walk:
 
     def run(self) -> None:
         """All steps, the index held against the scan after each."""
-        index = Index.over(self.state)
-        self.state.index = index
-        index.both = self.random.choice((BOTH, 1))  # every other book is looked at as a large one is
+        index = self.indexed(LEAST)
         self.check(index)
         for _ in range(self.size.steps):
             self.story = []
@@ -108,6 +109,12 @@ class Walk:
                 if self.random.random() < (0.2 if self.state.book.level[row] == Level.LIQUIDATING else 0.02):
                     self.aim_one(row)
             self.check(index)
+
+    def indexed(self, least: Sequence[int]) -> Index:
+        """The book's index, with one of these least quotas. Every other is looked at as that of a large book is."""
+        index = self.state.index = Index.over(self.state, self.random.choice(least))
+        index.both = self.random.choice((BOTH, 1))
+        return index
 
     # -- the property ------------------------------------------------------------------------------
 

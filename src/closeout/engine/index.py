@@ -46,7 +46,8 @@ class Index:
     """`terms` are those packed into `tables`, by contract; `following` and `largest` belong to a series. `quota` is how
     many accounts get triggers at one look; twice as many triggers may be crossed at once before all are dropped.
     `void`: all triggers are, and the wheels are to be laid out anew before anybody gets one; until then they stand as
-    they stood, and a look is for verdicts alone. From `both` loose accounts on both halves are looked at at once."""
+    they stood, and a look is for verdicts alone. From `both` loose accounts on both halves are looked at at once; the
+    quota is at least `least`."""
 
     state: State
     contracts: list[ContractState]
@@ -59,6 +60,7 @@ class Index:
     resets: int = 0
     void: bool = False
     both: int = BOTH
+    least: int = LEAST_QUOTA
     batches: Batches = field(default_factory=lambda: Batches(EMPTY, EMPTY, EMPTY, EMPTY, 0))
     source: str = ""
     aside: set[int] = field(default_factory=set[int])
@@ -69,7 +71,7 @@ class Index:
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "closeout-index"))
 
     @classmethod
-    def over(cls, state: State) -> Index:
+    def over(cls, state: State, least: int = LEAST_QUOTA) -> Index:
         """An index over a state, with every account loose."""
         contracts = list(state.contracts.values())
         windows = np.array(
@@ -79,7 +81,7 @@ class Index:
             np.zeros((len(contracts), kernels.FACTS), np.int64), np.zeros((0, kernels.TIER), np.int64), windows,
             np.zeros(kernels.LIMITS, np.int64), np.zeros(len(_groups(contracts)), np.int64),
         )  # fmt: skip
-        index = cls(state, contracts, [None] * len(contracts), tables, _no_wheels())
+        index = cls(state, contracts, [None] * len(contracts), tables, _no_wheels(), least=least)
         index._pack_limits()
         index._pack_terms()
         for number, contract in enumerate(contracts):
@@ -321,7 +323,7 @@ class Index:
         """All triggers are void, and every account is loose."""
         self.resets += not self.void
         self.void = True
-        self.quota = max(LEAST_QUOTA, self.state.book.count // 128)
+        self.quota = max(self.least, self.state.book.count // 128)
 
     def _lay_out(self) -> None:
         """Once all triggers are void, empty the wheels and lay them out for the book as it is."""
