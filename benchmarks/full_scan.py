@@ -19,6 +19,7 @@ from benchmarks.report import main_of, result_of
 from closeout.core.margin import margin
 from closeout.engine import ledger, scan
 from closeout.engine.book import ContractState
+from closeout.engine.candidates import candidates
 from closeout.engine.commands import (
     AnyCommand,
     Deposit,
@@ -289,7 +290,7 @@ def _measure(count: int, batches: int) -> list[dict[str, Any]]:
         before = desk.state.book.column("level").copy()
         taken["apply"].append(desk.offer(walk.step()))
         changed += int((before != desk.state.book.column("level")).sum())
-        taken["scan"].append(_timed(lambda: scan.candidates(desk.state)))
+        taken["scan"].append(_timed(lambda: candidates(desk.state)))
         taken["float64"].append(_timed(floats.levels))
         alone = _timed(lambda: [desk.state.risk(row) for row in sample])
         taken["one by one"].append(alone * count // len(sample))

@@ -27,6 +27,7 @@ from benchmarks.report import LINES, markdown_of, number, text_of
 from closeout.core.units import InputError
 from closeout.engine import scan
 from closeout.engine.book import ContractState
+from closeout.engine.candidates import candidates
 
 TINY = 0.001
 ROOT = Path(__file__).parents[1]
@@ -213,7 +214,7 @@ def filled(count: int) -> full_scan.Desk:
 def test_the_scan_judges_a_bulk_book_as_the_one_account_assessment_does() -> None:
     desk = filled(300)
     full_scan.check(desk, full_scan.rulebook(), list(range(1, 301)))
-    assert len(scan.candidates(desk.state)) == 0
+    assert len(candidates(desk.state)) == 0
     assert len({contract.window for contract in desk.state.contracts.values() if contract.count}) == 2
 
 

@@ -14,7 +14,7 @@ from closeout.core.units import MAX_VALUE
 from closeout.engine import commands as c
 from closeout.engine import events as ev
 from closeout.engine.book import SUSPENSE, Flag
-from closeout.engine.scan import candidates
+from closeout.engine.candidates import candidates
 
 BOOK: dict[str, Any] = {
     "contracts": {

@@ -11,7 +11,7 @@ from closeout.engine import commands as c
 from closeout.engine import events as ev
 from closeout.engine.accounts import withdrawable
 from closeout.engine.book import SUSPENSE, Flag
-from closeout.engine.scan import candidates
+from closeout.engine.candidates import candidates
 
 TIER = {"notional_from": "0", "intraday_margin": "50", "initial_margin": "300", "maintenance_margin": "200"}
 BOOK: dict[str, Any] = {

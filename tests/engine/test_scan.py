@@ -13,8 +13,9 @@ from closeout.core.margin import Level
 from closeout.engine import commands as c
 from closeout.engine import events as ev
 from closeout.engine.book import SUSPENSE
+from closeout.engine.candidates import candidates
 from closeout.engine.engine import Engine
-from closeout.engine.scan import candidates, levels
+from closeout.engine.scan import levels
 from closeout.rulebooks.loader import load
 
 TIERS = [

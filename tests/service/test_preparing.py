@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from closeout.engine import scan, wheels
+from closeout.engine import wheels
+from closeout.engine.candidates import finder
 from closeout.engine.engine import initial_state
 from closeout.rulebooks import loader
 from closeout.service import preparing
@@ -35,9 +36,9 @@ async def run() -> None:
     print(preparing_it.done(), len(wheels.run.signatures))
     grow(2)
     await preparing_it
-    print(scan.finder(state), len(wheels.run.signatures), sum(wheels.run.stats.cache_misses.values()))
+    print(finder(state), len(wheels.run.signatures), sum(wheels.run.stats.cache_misses.values()))
     grow(2)
-    print(scan.finder(state) is state.index is not None, len(wheels.run.signatures))
+    print(finder(state) is state.index is not None, len(wheels.run.signatures))
 
 
 asyncio.run(run())

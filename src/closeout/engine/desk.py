@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from closeout.engine import scan
 from closeout.engine.book import ContractState, Flag
+from closeout.engine.candidates import candidates
 from closeout.engine.commands import DeskAction, DeskSwitch, GiveNotice, RaiseAlarm
 from closeout.engine.events import Notice
 from closeout.engine.judge import judge, judge_all, judge_rows
@@ -72,7 +72,7 @@ def desk_switch(state: State, command: DeskSwitch) -> None:
                 state.cancel_orders(row, "kill switch", name)
     elif action == "release_hold" and contracts is None:
         # The scan sees neither orders that an active close-out kept back nor that its plan may have grown.
-        judge_rows(state, [*map(int, scan.candidates(state)), *state.book.close_outs], executed=True)
+        judge_rows(state, [*map(int, candidates(state)), *state.book.close_outs], executed=True)
     elif flag is Flag.HELD:
         judge_all(state)
 

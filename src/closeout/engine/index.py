@@ -1,6 +1,6 @@
 """The trigger index: a mark costs what it changes (G-12).
 
-It stands behind the same question as the full scan, `scan.candidates`, and gives the same answer: which accounts would
+It stands behind the same question as the full scan (`candidates`), and gives the same answer: which accounts would
 change level now. The marks that it has taken in and the terms that it has packed are its own copies; what differs from
 the state's when it is asked is what has happened. Accounts without triggers (new ones, those that changed, those below
 their auto-liquidation line) are looked at each time; `kernels` has how the others are spared that.

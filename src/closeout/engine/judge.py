@@ -8,16 +8,17 @@ import numpy as np
 
 from closeout.core.margin import Level
 from closeout.core.risk import Risk
-from closeout.engine import brakes, closeout, gate, margin_calls, receipts, scan, waterfall
+from closeout.engine import brakes, closeout, gate, margin_calls, receipts, waterfall
 from closeout.engine import ledger as books
 from closeout.engine.book import CloseOut, Column, Flag, Receivable
+from closeout.engine.candidates import candidates
 from closeout.engine.events import DeficitBooked, LevelChanged, Notice, ReceivableChanged
 from closeout.engine.state import State
 
 
 def judge_all(state: State) -> None:
     """Judge whoever the scan names, in the order of account ids (G-19)."""
-    judge_rows(state, (int(row) for row in scan.candidates(state)))
+    judge_rows(state, (int(row) for row in candidates(state)))
 
 
 def judge_rows(state: State, rows: Iterable[int], *, executed: bool = False) -> None:
@@ -39,7 +40,7 @@ def judge_many(state: State, rows: Column) -> None:
     table = state.book.positions
     flat = np.ones(state.book.count, bool)
     flat[table.account[: table.count][table.lots[: table.count] != 0]] = False
-    judge_rows(state, rows[flat[rows] | np.isin(rows, scan.candidates(state))].tolist())
+    judge_rows(state, rows[flat[rows] | np.isin(rows, candidates(state))].tolist())
 
 
 def _judge_touched(state: State) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from closeout.core.contracts import OutOfBounds
 from closeout.core.units import MAX_VALUE
 from closeout.engine import ledger as books
-from closeout.engine import scan
 from closeout.engine.book import HOUSE, Column, ContractState
+from closeout.engine.candidates import candidates
 from closeout.engine.commands import OpenBook
 from closeout.engine.events import Posted
 from closeout.engine.judge import judge_rows
@@ -55,7 +55,7 @@ def open_book(state: State, command: OpenBook) -> None:
         target.load()
         target.largest = max(before, target.largest)
     unpriced = rows[np.isin(number, [target.index for target in targets if target.mark is None])]
-    found = np.concatenate([unpriced, scan.candidates(state)])  # the scan does not look for what has no mark
+    found = np.concatenate([unpriced, candidates(state)])  # the scan does not look for what has no mark
     judge_rows(state, found[found >= first].tolist())
 
 

@@ -19,7 +19,7 @@ from closeout.adapters.venues.paper import PaperVenue
 from closeout.adapters.venues.port import Venue
 from closeout.core.times import SECOND
 from closeout.core.units import InputError
-from closeout.engine import scan
+from closeout.engine.candidates import finder
 from closeout.rulebooks import loader
 from closeout.rulebooks.loader import Rulebook
 from closeout.service.about import About
@@ -168,7 +168,7 @@ def assemble(
     writer.subscribers.append(observer.applied)
     for note in vault.notes:
         LOG.info("recovery", note=note)
-    scan.finder(vault.engine.loaded)  # a large book's index is compiled now, not while somebody waits
+    finder(vault.engine.loaded)  # a large book's index is compiled now, not while somebody waits
     return service
 
 
