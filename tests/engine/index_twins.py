@@ -3,6 +3,7 @@ compared after every input (G-12, G-19)."""
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from tests.engine.index_books import Start
@@ -32,6 +33,7 @@ class Twins:
         self.random = self.walk.random
         self.time = 10**18
         self.filled = 0
+        self.date = dt.date(2026, 1, 1)
         self.command: Any = None
         self.events: list[ev.AnyEvent] = []
         self.walk.state.index_from, self.walk.state.desk = 0, desk
@@ -66,7 +68,10 @@ class Twins:
     # -- inputs ------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        getattr(self, self.random.choice(KINDS))()
+        kind = self.random.choice(KINDS)
+        if kind == "series" and self.random.random() < 0.5:
+            self.brakes()
+        getattr(self, kind)()
         if self.random.random() < 0.7:
             self.aim()
         self.time += self.random.choice((0, 1, SECOND, 60 * SECOND, 60 * SECOND, HOUR))
@@ -160,3 +165,18 @@ class Twins:
         self.give(c.Deposit(account_id, max(1, int(state.book.cash[row]))))
         for holding in held:
             self.give(c.TransferPosition(account_id, holding.contract.name, holding.lots, holding.cost))
+
+    def brakes(self) -> None:
+        """Some customers set brakes, of any kind and seldom far away; at times a new week begins before."""
+        state, random = self.one.loaded, self.random
+        if random.random() < 0.4:
+            self.new_week()
+        for row in random.sample(self.walk.customers(), self.size.accounts // 4):
+            most = abs(state.risk(row).net_liq) // random.choice((30, 300, 3000)) + 1
+            day, week, drawdown = (random.choice((0, random.randint(1, most))) for _ in range(3))
+            self.give(c.SetRiskSettings(state.book.ids[row], c.RiskSettings(day, week, drawdown)))
+
+    def new_week(self) -> None:
+        """Daily and weekly losses count anew."""
+        self.date += dt.timedelta(days=7)
+        self.give(c.TradeDate(self.date.isoformat()))

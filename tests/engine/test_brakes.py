@@ -15,6 +15,7 @@ from closeout.engine import commands as c
 from closeout.engine import events as ev
 from closeout.engine.book import SUSPENSE, Flag
 from closeout.engine.candidates import candidates
+from closeout.engine.series import pack
 
 BOOK: dict[str, Any] = {
     "contracts": {
@@ -427,3 +428,23 @@ def test_the_order_in_which_brakes_were_set_leaves_no_trace() -> None:
             desk.done(c.AcknowledgeDisclosure(name, ""))
         pictures.append(desk.engine.snapshot())
     assert pictures[0] == pictures[1]
+
+
+@pytest.mark.rule("US-23", "G-18", "G-19")
+def test_a_series_raises_peaks_after_every_batch_where_all_that_is_held_has_a_mark() -> None:
+    desk = desk_with(trailing_drawdown="100")
+    desk.account("B", "1000")
+    desk.hold("B", "CAR", "2", "1000")
+    desk.done(c.TransferPosition("B", "BUS", 1, 0))  # at no cost: the bounded worst of it is nothing
+    desk.done(c.SetRiskSettings("B", c.RiskSettings(trailing_drawdown=desk.micros("100"))))
+    table = desk.state.book.brakes
+    before = table.peak[table.slot[desk.state.row("B")]]
+    batches = [(desk.time, [c.Mark("CAR", desk.ticks("CAR", price))]) for price in ("1001", "1010", "1005", "990")]
+    assert [event for event in desk.done(pack(batches)) if event.account_id] == []
+    assert table.peak[table.slot[desk.state.row("A")]] == desk.micros("1020")
+    assert table.peak[table.slot[desk.state.row("B")]] == before
+    batches = [(desk.time, [c.Mark("CAR", desk.ticks("CAR", price))]) for price in ("980", "960", "959.99")]
+    events = desk.done(pack(batches))
+    assert [event.number for event in of(events, ev.SeriesBatch)] == [3]
+    assert stopped(desk)
+    assert not desk.has("B", Flag.STOPPED)

@@ -32,7 +32,7 @@ def found(state: State, own: Column) -> Column:
     brakes, flags = state.book.brakes, state.book.column("flags")
     rows = brakes.column("account")
     peak = brakes.column("peak")
-    known = ~_unpriced(state)[rows]
+    known = ~_unpriced(state, rows)
     peak[:] = np.where(known, np.maximum(peak, own), peak)
     tripped: Any = known & below(own, _lines(brakes)) & ((flags[rows] & Flag.STOPPED) == 0)
     return rows[tripped]
@@ -46,13 +46,15 @@ def _lines(brakes: Brakes) -> Column:
     return line
 
 
-def _unpriced(state: State) -> Any:
-    """For each account whether it holds a contract that has no mark."""
+def _unpriced(state: State, rows: Column) -> Any:
+    """For each of these account rows whether it holds a contract that has no mark."""
+    without = [contract for contract in state.contracts.values() if contract.mark is None and contract.count]
+    if not without:
+        return np.zeros(len(rows), bool)
     mask = np.zeros(state.book.count, bool)
-    for contract in state.contracts.values():
-        if contract.mark is None:
-            mask[contract.holders()] = True
-    return mask
+    for contract in without:
+        mask[contract.holders()] = True
+    return mask[rows]
 
 
 def watch(state: State, row: int) -> None:

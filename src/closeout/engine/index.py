@@ -24,7 +24,7 @@ from closeout.core.margin import MarginKind, MarginTier, Terms, Tiers
 from closeout.core.units import MAX_INVERSE, MAX_PRICE_TICKS, MAX_VALUE, RATE, ceil_div
 from closeout.engine import kernels, triggers, wheels
 from closeout.engine.book import Column, ContractState, Flag, Grade, grown
-from closeout.engine.kernels import Columns, Tables
+from closeout.engine.kernels import Braked, Columns, Tables
 from closeout.engine.state import Batches, State
 from closeout.engine.wheels import Wheels
 
@@ -104,7 +104,7 @@ class Index:
     def net_liqs(self, rows: Column) -> Column:
         """Net liq of the accounts at `rows`, at the marks that `changed` took in."""
         found = np.zeros(len(rows), np.int64)
-        kernels.net_liqs(self.tables, self._columns(), rows, found, self._sums())
+        kernels.net_liqs(self.tables, self._columns(), rows, found)
         return found
 
     def begin(self, batches: Batches, source: str) -> None:
@@ -117,7 +117,8 @@ class Index:
 
     def advance(self, first: int) -> tuple[int, Column | None]:
         """Take in batches of the series from `first` on, up to one that is not plain (`wheels.is_plain`) or at which
-        accounts change level: its number, and these accounts if its marks are in."""
+        accounts change level or a brake trips: its number, and these accounts if its marks are in, without those of the
+        brakes, whose peaks are yet to be raised then."""
         self._grow()
         state, guard, following = self.state, self.state.policy.marks.jump, self.following
         self._set_aside(state.book.positions.moved & state.book.close_outs.keys())
@@ -129,7 +130,8 @@ class Index:
                 following[number, wheels.LOWEST : wheels.HIGHEST + 1] = _bounds(contract)
         batch, how = wheels.run(
             self.tables, self._columns(), self.wheels, self.batches, first, state.time,
-            -1 if guard is None else guard, following, (UNKNOWN, self.found, self._sums(), self.room), self.quota,
+            -1 if guard is None else guard, following, self._braked(), (UNKNOWN, self.found, self._sums(), self.room),
+            self.quota,
         )  # fmt: skip
         is_in = how != wheels.UNTOUCHED
         if batch + is_in > first:
@@ -173,13 +175,14 @@ class Index:
         LOGGER.info("preparing the trigger index: the first time on a machine it takes some twenty seconds")
         given, sums = (self.tables, self._columns()), self._sums()
         kernels.verdicts(*given, self.wheels.anchored, False, 0, 0, UNKNOWN, sums)
-        kernels.net_liqs(*given, EMPTY, EMPTY, sums)
+        kernels.net_liqs(*given, EMPTY, EMPTY)
         wheels.loosen_all(*given, self.wheels, EMPTY)
         wheels.set_aside(*given, self.wheels, EMPTY)
         wheels.take(*given, self.wheels, EMPTY, EMPTY, 0, 0)
         wheels.look(*given, self.wheels, UNKNOWN, self.found, 0, sums, self.room)
         wheels.run(
-            *given, self.wheels, self.batches, 0, 0, -1, self.following, (UNKNOWN, self.found, sums, self.room), 0
+            *given, self.wheels, self.batches, 0, 0, -1, self.following, self._braked(),
+            (UNKNOWN, self.found, sums, self.room), 0,
         )  # fmt: skip
         wheels.wait(self.wheels)
         self.wheels.counts[[wheels.PAUSE, wheels.WAITED]] = 0
@@ -257,6 +260,10 @@ class Index:
             book.cash, book.accrued, book.pending, book.receivable, book.level, book.flags,
             table.contract, table.account, table.lots, table.cost, table.next, table.first,
         )  # fmt: skip
+
+    def _braked(self) -> Braked:
+        brakes = self.state.book.brakes
+        return Braked(*map(brakes.column, brakes.COLUMNS))
 
     # -- what holds for everybody ------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from closeout.core import units
 from closeout.engine.book import Flag
 
 RATE = units.RATE
-HELD, LIQUIDATE_NOW = int(Flag.HELD), int(Flag.LIQUIDATE_NOW)
+HELD, LIQUIDATE_NOW, STOPPED = int(Flag.HELD), int(Flag.LIQUIDATE_NOW), int(Flag.STOPPED)
 
 # Columns of `Tables.facts`, a row for each contract
 INVERSE, UNIT_VALUE, UNITS_PER_MICRO, PRICED, MARK, BY_ENTRY, CLOSE_FEE, WINDOW = range(8)
@@ -65,6 +65,18 @@ class Columns(NamedTuple):
     cost: Any
     next: Any
     first: Any
+
+
+class Braked(NamedTuple):
+    """The columns of the customers' own brakes (`Brakes.COLUMNS`)."""
+
+    account: Any
+    daily_loss: Any
+    weekly_loss: Any
+    trailing_drawdown: Any
+    base_day: Any
+    base_week: Any
+    peak: Any
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -273,7 +285,44 @@ def verdicts(
 
 
 @compiled
-def net_liqs(tables: Tables, book: Columns, accounts: Any, found: Any, sums: Any) -> None:
+def net_liq_of(tables: Tables, book: Columns, account: int) -> tuple[int, bool]:
+    """Net liq of one account, and whether every contract that it holds has a mark."""
+    net_liq = book.cash[account] + book.accrued[account] - book.pending[account] - book.receivable[account]
+    priced = True
+    link = book.first[account] if account < len(book.first) else 0
+    while link:
+        row = link - 1
+        link = book.next[row]
+        if book.lots[row]:
+            net_liq += now_of(tables, book.contract[row], book.lots[row], book.cost[row])[0]
+            priced = priced and tables.facts[book.contract[row], PRICED] != 0
+    return net_liq, priced
+
+
+@compiled
+def net_liqs(tables: Tables, book: Columns, accounts: Any, found: Any) -> None:
     """Net liq of each account."""
     for place in range(len(accounts)):
-        found[place] = assess(tables, book, accounts[place], sums)[0]
+        found[place] = net_liq_of(tables, book, accounts[place])[0]
+
+
+@compiled
+def watch(tables: Tables, book: Columns, brakes: Braked, anchored: Any) -> bool:
+    """Raise every brake's peak, as `brakes.found` does; whether one trips of an account that is not set aside."""
+    trips = False
+    for slot in range(len(brakes.account)):
+        account = brakes.account[slot]
+        net_liq, priced = net_liq_of(tables, book, account)
+        if not priced:
+            continue
+        brakes.peak[slot] = max(brakes.peak[slot], net_liq)
+        if book.flags[account] & STOPPED or anchored[account] == ASIDE:
+            continue
+        day, week, drawdown = brakes.daily_loss[slot], brakes.weekly_loss[slot], brakes.trailing_drawdown[slot]
+        if day and net_liq < brakes.base_day[slot] - day:
+            trips = True
+        if week and net_liq < brakes.base_week[slot] - week:
+            trips = True
+        if drawdown and net_liq < brakes.peak[slot] - drawdown:
+            trips = True
+    return trips

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from closeout.engine import gate, market
+from closeout.engine import brakes, gate, market
 from closeout.engine.book import ContractState
 from closeout.engine.commands import Mark, MarkSeries
 from closeout.engine.events import AnyEvent, Rejected, SeriesBatch
@@ -178,7 +178,11 @@ def advance(state: State, series: Series, first: int) -> int:
                 break
             if changed is not None:
                 state.batch = index + 1
-                judge_rows(state, set(changed.tolist()) - state.book.close_outs.keys())
+                rows = set(changed.tolist())
+                if state.book.brakes.count:
+                    own = state.book.brakes.column("account")
+                    rows.update(brakes.found(state, state.index.net_liqs(own)).tolist())
+                judge_rows(state, rows - state.book.close_outs.keys())
             else:
                 begun = False
         series.runs = begun
@@ -191,10 +195,10 @@ def advance(state: State, series: Series, first: int) -> int:
 
 
 def _runs(state: State, moved: Collection[int] | None) -> bool:
-    """Whether levels alone decide what happens: no margin call may be met, no brake trip, no plan go on, and nothing
-    is looked at after each batch for accounts below zero (`engine.gate`)."""
+    """Whether levels and brakes alone decide what happens: no margin call may be met, no stop waits, no plan can go on,
+    and nothing is looked at after each batch for accounts below zero (`engine.gate`)."""
     book = state.book
-    if book.calls or book.brakes.count or book.stops or state.policy.withdrawal_gate is not None:
+    if book.calls or book.stops or state.policy.withdrawal_gate is not None:
         return False
     rows = book.close_outs if moved is None else book.close_outs.keys() & moved
     return all(book.close_outs[row].outstanding and not any(book.close_outs[row].queued.values()) for row in rows)

@@ -29,6 +29,7 @@ from closeout.engine.kernels import (
     UNITS_PER_MICRO,
     WHEEL,
     WINDOW,
+    Braked,
     Columns,
     Tables,
     assess,
@@ -41,6 +42,7 @@ from closeout.engine.kernels import (
     mul_div_floor,
     now_of,
     required_of,
+    watch,
 )
 from closeout.engine.state import Batches
 from closeout.engine.triggers import DOWN, UP, never_loses, safe_distance, segment_of
@@ -337,7 +339,7 @@ def look(
 GOOD_MARK, PREVIOUS, MARKED_AT, LOWEST, HIGHEST, BATCH = range(6)
 UNTOUCHED, CROWDED, CHANGED = range(3)
 """How a run ended: before a batch that is not plain, or within one, of which the marks are in: because too many
-triggers were crossed, or because accounts change level."""
+triggers were crossed, or because accounts change level or a brake trips."""
 
 
 @compiled
@@ -371,11 +373,14 @@ def run(
     now: int,
     guard: int,
     following: Any,
+    brakes: Braked,
     room: tuple[Any, Any, Any, Any],
     quota: int,
 ) -> tuple[int, int]:
-    """Take in batch after batch from `first` on, as long as they are plain and nobody changes level; returns the batch
-    at which that ended (or their number) and how. `guard`: the jump guard, -1 for none. `room`: what `look` needs."""
+    """Take in batch after batch from `first` on, as long as they are plain, nobody changes level and no brake trips;
+    returns the batch at which that ended (or their number) and how. The brakes' peaks are raised after each batch but
+    one at which accounts change level or that is crowded: whoever judges them raises the peaks first. `guard`: the jump
+    guard, -1 for none. `room`: what `look` needs."""
     known, found, sums, positions = room
     for batch in range(first, len(batches.times)):
         if not is_plain(tables, batches, batch, now, guard, following):
@@ -387,6 +392,9 @@ def run(
             following[c, GOOD_MARK] = batches.ticks[place]
         if not take(tables, book, wheels, batches.contracts, batches.ticks, begin, batches.ends[batch]):
             return batch, CROWDED
-        if wheels.counts[LOOSE] and look(tables, book, wheels, known, found, quota, sums, positions):
+        changed = wheels.counts[FOUND] = 0
+        if wheels.counts[LOOSE]:
+            changed = look(tables, book, wheels, known, found, quota, sums, positions)
+        if changed or watch(tables, book, brakes, wheels.anchored):
             return batch, CHANGED
     return len(batches.times), UNTOUCHED
