@@ -118,6 +118,8 @@ MUTANTS = (
     Mutant("triggers for whoever is below his line", "wheels.look", " and own < 3", ""),
     Mutant("triggers for whoever holds both sides of a netting group", "kernels.is_spread",
            "return longs & shorts != 0", "return False", "netting"),
+    Mutant("once the requirement is taken for twice", "kernels.assess", "net_liq >= 2 * required",
+           "net_liq >= required"),
     Mutant("netting is left out", "kernels.assess", "max(sums[place], sums[place + 1])",
            "sums[place] + sums[place + 1]", "netting"),
 )  # fmt: skip

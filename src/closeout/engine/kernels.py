@@ -194,9 +194,10 @@ def line_of(required: int, level: int) -> int:
 
 @compiled
 def assess(tables: Tables, book: Columns, account: int, sums: Any) -> tuple[int, int, int, int, int]:
-    """Of one account net liq, the three lines (0 for those below an alert that is not reached: divisions are dear), and
-    how many positions it has. `sums`: room for a sum a window, and behind these for the longs and the shorts of each
-    netting group (`NETTING` is where they stand, 0 without one)."""
+    """Of one account net liq, the three lines (0 for those that are not reached: divisions are dear, and no line is
+    above twice the requirement, since no level is below a half), and how many positions it has. `sums`: room for a
+    sum a window, and behind these for the longs and the shorts of each netting group (`NETTING` is where they stand, 0
+    without one)."""
     net_liq = book.cash[account] + book.accrued[account] - book.pending[account] - book.receivable[account]
     positions = 0
     sums[:] = 0
@@ -217,6 +218,11 @@ def assess(tables: Tables, book: Columns, account: int, sums: Any) -> tuple[int,
     for group in range(len(tables.nets)):
         place = len(tables.windows) + 2 * group
         sums[tables.nets[group]] += max(sums[place], sums[place + 1])
+    required = 0
+    for window in range(len(tables.windows)):
+        required += sums[window]
+    if net_liq >= 2 * required:
+        return net_liq, 0, 0, 0, positions
     for window in range(len(tables.windows)):
         if sums[window]:
             alert += line_of(sums[window], tables.windows[window, 0])

@@ -157,7 +157,7 @@ def _shown_price(table: ContractTable, contract: Contract, key: str) -> ShownPri
 
 def _window(name: str, table: WindowTable) -> Window:
     key = f"windows.{name}"
-    alert = read_rate(f"{key}.alert", table.alert, RATE // 2, 4 * RATE)
+    alert = read_rate(f"{key}.alert", table.alert, RATE // 2, 4 * RATE)  # kernels.assess counts on a half
     liquidate_only = read_rate(f"{key}.liquidate_only", table.liquidate_only, RATE // 2, 4 * RATE)
     auto_liquidate = read_rate(f"{key}.auto_liquidate", table.auto_liquidate, RATE // 2, 4 * RATE)
     if not alert <= liquidate_only <= auto_liquidate:
